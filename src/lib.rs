@@ -1,0 +1,2 @@
+//! A publish/subscribe broker.
+pub mod wire;

@@ -1,0 +1,3 @@
+//! The broker daemon: parse, load, run, map the result to an exit code; nothing else.
+
+fn main() {}

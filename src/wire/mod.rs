@@ -1,0 +1,23 @@
+//! Bytes to meaning and back: the native protocol, version 1.
+//!
+//! This layer owns the shape of frames, topics and filters and the order in which they are checked.
+//! It does no I/O and keeps no state, so the broker and the clients share it.
+//!
+//! A connection carries frames back to back. All integers are unsigned and big-endian:
+//!
+//! | offset | size | field | meaning |
+//! | --- | --- | --- | --- |
+//! | 0 | 4 | `length` | bytes behind this field: 4 + topic length + body length |
+//! | 4 | 1 | `kind` | see [`Kind`](frame::Kind) |
+//! | 5 | 1 | `flags` | bits that the kind defines; all others are 0 |
+//! | 6 | 2 | `topic_len` | bytes of topic, at most `length` - 4 |
+//! | 8 | `topic_len` | `topic` | |
+//! | 8 + `topic_len` | the rest | `body` | |
+//!
+//! Nothing in a frame depends on who receives it: the bytes that a publisher sends are the bytes
+//! that each subscriber gets.
+
+pub mod error_code;
+pub mod frame;
+pub mod handshake;
+pub mod topic;
