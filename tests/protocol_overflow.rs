@@ -100,7 +100,7 @@ fn frames_until_end(peer: &mut Peer) -> Option<Vec<Frame>> {
 
 /// What a subscriber that was closed for its slowness has got: messages from the first on without
 /// a gap, then the ERROR. False: the machine was too slow for the ERROR to arrive.
-fn ends_with_slow_consumer(peer: &mut Peer) -> bool {
+fn ends_with_slow_consumer(peer: &mut Peer, count: u32) -> bool {
     let Some(mut frames) = frames_until_end(peer) else {
         return false;
     };
@@ -110,7 +110,7 @@ fn ends_with_slow_consumer(peer: &mut Peer) -> bool {
         frames.iter().map(number).eq(0..frames.len() as u32),
         "messages are missing"
     );
-    assert!(frames.len() < MANY as usize, "nothing was dropped");
+    assert!(frames.len() < count as usize, "nothing was dropped");
     true
 }
 
@@ -210,7 +210,7 @@ fn block_closes_a_subscriber_that_takes_nothing_for_stall_timeout() {
         // The publisher gets on only because the stalled subscriber is given up.
         flood.finish();
         publisher.publish(b"calm", &payload(1));
-        let in_time = ends_with_slow_consumer(&mut stalled);
+        let in_time = ends_with_slow_consumer(&mut stalled, MANY);
         publisher.confirm();
         assert_eq!(number(&healthy.recv()), 1);
         if in_time {
@@ -220,26 +220,35 @@ fn block_closes_a_subscriber_that_takes_nothing_for_stall_timeout() {
     panic!("the ERROR never arrived");
 }
 
+/// For the tests of `min_rate`: an outbox so large that a slow reader cannot drain it to half,
+/// and so free its publisher, within `stall_timeout`.
+const LARGE_OUTBOX: [(&str, &str); 2] = [
+    ("limits.outbox_bytes", "16MiB"),
+    ("overflow.stall_timeout", "1"),
+];
+
+/// Takes some bytes, at a few MiB a second.
+fn take_slowly(peer: &mut Peer) -> usize {
+    thread::sleep(Duration::from_millis(5));
+    peer.sip(16_384).unwrap_or(0)
+}
+
 #[test]
 fn block_closes_a_subscriber_that_takes_less_than_min_rate() {
     for _ in 0..TRIES {
-        let more = [
-            ("overflow.stall_timeout", "1"),
-            ("overflow.min_rate", "1GiB"),
-        ];
-        let broker = broker("block", &more);
+        let [outbox, stall] = LARGE_OUTBOX;
+        let broker = Broker::with(&[outbox, stall, ("overflow.min_rate", "1GiB")]);
         let mut slow = broker.small_subscriber_of(b"busy");
         let publisher = broker.publisher();
-        let flood = Flood::start(publisher.sender(), messages(b"busy", 0..6 * MANY));
+        let flood = Flood::start(publisher.sender(), messages(b"busy", 0..3 * MANY));
         // It takes some all the time; once its publisher is free it has been given up.
         let mut taken = 0;
         while !flood.is_done() {
-            taken += slow.sip(16_384).unwrap_or(0);
-            thread::sleep(Duration::from_millis(5));
+            taken += take_slowly(&mut slow);
         }
         flood.finish();
         assert!(taken > 0);
-        if ends_with_slow_consumer(&mut slow) {
+        if ends_with_slow_consumer(&mut slow, 3 * MANY) {
             return;
         }
     }
@@ -248,24 +257,22 @@ fn block_closes_a_subscriber_that_takes_less_than_min_rate() {
 
 #[test]
 fn block_keeps_a_slow_subscriber_that_takes_min_rate() {
-    let more = [
-        ("overflow.stall_timeout", "1"),
-        ("overflow.min_rate", "1KiB"),
-    ];
-    let broker = broker("block", &more);
+    let [outbox, stall] = LARGE_OUTBOX;
+    let broker = Broker::with(&[outbox, stall, ("overflow.min_rate", "1KiB")]);
     let mut slow = broker.small_subscriber_of(b"busy");
     let mut publisher = broker.publisher();
-    let flood = Flood::start(publisher.sender(), messages(b"busy", 0..MANY));
+    let flood = Flood::start(publisher.sender(), messages(b"busy", 0..3 * MANY));
+    flood.wait_until_blocked();
     // For three times stall_timeout it is the one that holds things up, but it takes bytes.
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) {
-        assert!(
-            slow.sip(65_536).expect("it is not closed") > 0,
-            "it is closed"
-        );
-        thread::sleep(Duration::from_millis(20));
+        assert!(take_slowly(&mut slow) > 0, "it is closed");
     }
-    for i in 0..MANY {
+    assert!(
+        !flood.is_done(),
+        "nobody was held up, so this shows nothing"
+    );
+    for i in 0..3 * MANY {
         assert_eq!(number(&slow.recv()), i);
     }
     flood.finish();
@@ -334,7 +341,7 @@ fn disconnect_closes_the_subscriber_and_holds_up_nobody() {
         let mut healthy = broker.subscriber_of(&[b"calm"]);
         let mut publisher = broker.publisher();
         publisher.send(&messages(b"busy", 0..MANY));
-        let in_time = ends_with_slow_consumer(&mut stalled);
+        let in_time = ends_with_slow_consumer(&mut stalled, MANY);
         publisher.publish(b"calm", &payload(1));
         publisher.confirm();
         assert_eq!(number(&healthy.recv()), 1);
