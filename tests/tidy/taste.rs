@@ -50,7 +50,8 @@ pub(crate) fn function_length(source: &Source) -> Vec<String> {
 /// `unwrap` outside tests without a comment on its line or the one before.
 pub(crate) fn unwraps(source: &Source) -> Vec<String> {
     let in_program = source.path.starts_with("src/") || source.path.starts_with("clients/src/");
-    if !in_program {
+    // `tests.rs` beside a module is declared under `cfg(test)` there.
+    if !in_program || source.path.ends_with("/tests.rs") {
         return Vec::new();
     }
     let tests = source.tests();
@@ -181,6 +182,7 @@ fn an_unwrap_without_a_reason_is_found() {
             1,
         ),
         ("tests/x.rs", "fn f() { x.unwrap(); }", 0),
+        ("src/x/tests.rs", "fn f() { x.unwrap(); }", 0),
     ];
     for (path, text, expected) in rows {
         assert_eq!(complaints(unwraps, path, text), expected, "{path}: {text}");
