@@ -34,6 +34,11 @@ impl Broker {
     /// With these arguments, in this directory.
     pub(crate) fn run(dir: TempDir, arguments: &[&str]) -> Broker {
         let process = Process::spawn(command(dir.path()).args(arguments));
+        Broker::started(dir, process)
+    }
+
+    /// The broker that this process is.
+    pub(crate) fn started(dir: TempDir, process: Process) -> Broker {
         let publishers = listening(&process.stderr, "listening for publishers on ");
         let subscribers = listening(&process.stderr, "listening for subscribers on ");
         Broker {
@@ -80,6 +85,11 @@ impl Broker {
 
     pub(crate) fn log(&self) -> &Lines {
         &self.process.stderr
+    }
+
+    /// The process, for what the system knows about it.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -201,6 +201,33 @@ impl Process {
         );
     }
 
+    /// Processor time used so far, in hundredths of a second, and how often it was put to sleep.
+    pub(crate) fn effort(&self) -> (u64, u64) {
+        let pid = self.child.id();
+        let read = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it is running");
+        let stat = read("stat");
+        // Behind the name in parentheses, which may hold anything, come the fields from the third.
+        let fields = stat.rsplit(')').next().expect("the line has a name in it");
+        let field = |n: usize| fields.split_whitespace().nth(n - 3);
+        let time = [14, 15].map(|n| field(n).and_then(|t| t.parse::<u64>().ok()));
+        let status = read("status");
+        let sleeps = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let sleeps = sleeps.and_then(|count| count.trim().parse().ok());
+        let time = time[0].zip(time[1]).map(|(user, system)| user + system);
+        time.zip(sleeps).expect("the system counts these")
+    }
+
+    /// Bytes of memory in use, as the system sees it.
+    pub(crate) fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it is running");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+        kib.expect("the system counts this") * 1_024
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child
             .try_wait()
