@@ -21,10 +21,7 @@ fn what_a_half_closing_publisher_sent_is_delivered_and_answered() {
     publisher.half_close();
     publisher.expect_error(code::BAD_TOPIC, false);
     let pong = publisher.recv();
-    assert_eq!(
-        (pong.kind, pong.body.as_slice()),
-        (kind::PONG, b"last".as_slice())
-    );
+    assert_eq!((pong.kind, pong.body.as_slice()), (kind::PONG, b"last".as_slice()));
     publisher.expect_close();
     for _ in 0..30 {
         subscriber.expect_message(b"t", &payload);
@@ -57,9 +54,7 @@ fn a_half_closed_subscriber_is_given_its_whole_outbox() {
     subscriber.send(&ping(b"last"));
     subscriber.half_close();
     let frames = subscriber.frames_until_close();
-    let messages = frames
-        .iter()
-        .filter(|f| f.kind == kind::PUBLISH && f.body == payload);
+    let messages = frames.iter().filter(|f| f.kind == kind::PUBLISH && f.body == payload);
     assert_eq!(messages.count(), 70);
     assert_eq!(frames.iter().filter(|f| f.kind == kind::PONG).count(), 1);
     assert_eq!(frames.len(), 71);
@@ -108,14 +103,7 @@ fn nothing_behind_a_fatal_error_is_carried_out() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"t"]);
     let mut bad = broker.publisher();
-    bad.send(
-        &[
-            publish(b"t", b"before"),
-            subscribe(b"t", b""),
-            publish(b"t", b"behind"),
-        ]
-        .concat(),
-    );
+    bad.send(&[publish(b"t", b"before"), subscribe(b"t", b""), publish(b"t", b"behind")].concat());
     bad.expect_refusal(code::NOT_ALLOWED);
     broker.publisher().publish(b"t", b"another's");
     subscriber.expect_message(b"t", b"before");
@@ -173,11 +161,7 @@ fn a_half_written_message_is_finished_before_the_error_and_queued_ones_are_dropp
     let mut frames = subscriber.frames_until_close();
     let last = frames.pop().expect("at least the ERROR comes");
     support::peer::check_error(&last, code::NOT_ALLOWED, true);
-    assert!(
-        frames
-            .iter()
-            .all(|f| f.kind == kind::PUBLISH && f.body == payload)
-    );
+    assert!(frames.iter().all(|f| f.kind == kind::PUBLISH && f.body == payload));
     assert!(frames.len() < 60, "what was queued was not dropped");
 }
 
