@@ -19,12 +19,12 @@ impl Source {
         Source { path: path.to_owned(), text: text.to_owned(), code, comments }
     }
 
-    /// What is said about the line at this byte of the code.
     /// Whether the whole file is declared under `cfg(test)`.
     pub(crate) fn is_test(&self) -> bool {
         self.path.ends_with("/tests.rs") || self.path.contains("/simulation/")
     }
 
+    /// What is said about the line at this byte of the code.
     pub(crate) fn complain(&self, at: usize, what: &str) -> String {
         format!("{}:{}: {what}", self.path, line_at(&self.code, at))
     }
