@@ -1,2 +1,4 @@
 //! A publish/subscribe broker.
+
+pub mod config;
 pub mod wire;

@@ -1,0 +1,423 @@
+//! `config.ini` and the command line become one validated [`Config`].
+//!
+//! Owns the one table of settings, [`SETTINGS`]: names, defaults, ranges and help come from it and
+//! from nowhere else. Reads a file; must not bind, create or log anything.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ini::{Ini, ParseOption};
+use log::LevelFilter;
+
+mod settings;
+mod value;
+
+pub use settings::{SETTINGS, Setting, config_file};
+
+/// The file that is read when the command line names none and it is there.
+pub const DEFAULT_FILE: &str = "config.ini";
+
+/// Everything that can be set, valid as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Addresses, connections and reads.
+    pub network: Network,
+    /// What one client, and all of them together, may use.
+    pub limits: Limits,
+    /// What happens to a subscriber that is slower than its messages.
+    pub overflow: Overflow,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// Where log lines go.
+    pub log: Log,
+}
+
+/// Addresses, connections and reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// Address or name that both ports are bound on.
+    pub host: String,
+    /// Port for publishers; 0: any free one.
+    pub publisher_port: u16,
+    /// Port for subscribers; 0: any free one.
+    pub subscriber_port: u16,
+    /// Connections at a time, both ports together.
+    pub max_connections: usize,
+    /// Bytes that one read takes at most; also what one connection may bring into one turn.
+    pub read_bytes: usize,
+}
+
+/// What one client, and all of them together, may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// The largest payload, in bytes.
+    pub max_payload: usize,
+    /// Subscriptions of one connection.
+    pub max_subscriptions: usize,
+    /// Bytes that may wait for one subscriber.
+    pub outbox_bytes: usize,
+    /// Bytes of all inboxes and outboxes together.
+    pub memory_bytes: usize,
+}
+
+/// What happens to a subscriber that is slower than its messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overflow {
+    /// The policy.
+    pub policy: OverflowPolicy,
+    /// How long a subscriber may hold up publishers below `min_rate_bytes` a second.
+    pub stall_timeout: Duration,
+    /// Bytes a second that a subscriber that holds up publishers must take; 0: none.
+    pub min_rate_bytes: usize,
+}
+
+/// What happens when a message does not fit into a subscriber's outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverflowPolicy {
+    /// The publisher waits: nothing is lost.
+    Block,
+    /// The newest message is not queued; it is counted and the subscriber is told.
+    Drop,
+    /// The subscriber is closed.
+    Disconnect,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeouts {
+    /// From connecting to a whole HELLO.
+    pub hello: Duration,
+    /// Silence after which a client is sent PING, and after twice of which it is closed; zero:
+    /// never.
+    pub heartbeat: Duration,
+    /// From the signal to stop until what is still undelivered is given up.
+    pub drain: Duration,
+}
+
+/// Where log lines go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: LevelFilter,
+    /// The file to append to; `None`: standard error.
+    pub file: Option<PathBuf>,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `Journal` where standard error is connected to the journal, else `Text`.
+    Auto,
+    /// Time, level, text.
+    Text,
+    /// A priority prefix (`<6>`) and the text; the journal adds the time.
+    Journal,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        settings::defaults()
+    }
+}
+
+impl Config {
+    /// Reads `explicit`, or [`DEFAULT_FILE`] in the working directory if there is one, or takes
+    /// the defaults.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, or why it cannot be read.
+    pub fn load(explicit: Option<&Path>) -> Result<Config, ConfigErrors> {
+        let path = match explicit {
+            Some(path) => path,
+            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+            None => return Ok(Config::default()),
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigErrors::one(path, 0, &format!("cannot be read: {error}")))?;
+        Config::parse(&text, path)
+    }
+
+    /// Reads the text of a configuration file; `path` is for messages.
+    ///
+    /// # Errors
+    /// All that is wrong with it: at least one error, each with its line.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
+        let options = ParseOption {
+            enabled_escape: false,
+            ..ParseOption::default()
+        };
+        let ini = Ini::load_from_str_opt(text, options)
+            .map_err(|error| ConfigErrors::one(path, error.line, &error.msg))?;
+        let mut config = Config::default();
+        let mut errors = Vec::new();
+        let mut seen: Vec<(&str, &str)> = Vec::new();
+        for (section, properties) in &ini {
+            let section = section.unwrap_or("");
+            if !section.is_empty() && !SETTINGS.iter().any(|setting| setting.section == section) {
+                let line = line_of(text, section, None, 0);
+                errors.push((line, unknown_section(section)));
+                continue;
+            }
+            for (key, value) in properties {
+                let earlier = seen.iter().filter(|pair| **pair == (section, key)).count();
+                seen.push((section, key));
+                let line = line_of(text, section, Some(key), earlier);
+                if let Err(message) = config.set(section, key, value, earlier > 0) {
+                    errors.push((line, message));
+                }
+            }
+        }
+        if errors.is_empty() {
+            config
+                .validate()
+                .map_err(|message| ConfigErrors::one(path, 0, &message))?;
+            return Ok(config);
+        }
+        errors.sort();
+        let name = path.display();
+        Err(ConfigErrors(
+            errors
+                .into_iter()
+                .map(|(line, text)| at(&name, line, &text))
+                .collect(),
+        ))
+    }
+
+    fn set(&mut self, section: &str, key: &str, value: &str, again: bool) -> Result<(), String> {
+        let setting = SETTINGS
+            .iter()
+            .find(|setting| setting.section == section && setting.key == key)
+            .ok_or_else(|| unknown_key(section, key))?;
+        if again {
+            return Err(format!(
+                "[{section}] {key} is given twice; keep one of the lines"
+            ));
+        }
+        setting
+            .apply(self, value)
+            .map_err(|expected| format!("[{section}] {key} = {value}: expected {expected}"))
+    }
+
+    /// What no single setting can know.
+    ///
+    /// # Errors
+    /// Which settings do not fit each other.
+    pub fn validate(&self) -> Result<(), String> {
+        let network = &self.network;
+        if network.publisher_port == network.subscriber_port && network.publisher_port != 0 {
+            return Err(format!(
+                "publishers and subscribers have the same port, {}: give them two",
+                network.publisher_port
+            ));
+        }
+        // One frame being read and one chunk for another publisher must fit, or nothing can move.
+        let least = self.limits.max_payload + 2 * network.read_bytes + (64 << 10);
+        if self.limits.memory_bytes < least {
+            return Err(format!(
+                "[limits] memory_bytes is {}: with this max_payload and read_bytes it must be at \
+                 least {least}",
+                self.limits.memory_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// All that is wrong with a configuration, one line each: `file:line: what was expected`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<String>);
+
+impl ConfigErrors {
+    fn one(path: &Path, line: usize, text: &str) -> ConfigErrors {
+        ConfigErrors(vec![at(&path.display(), line, text)])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+fn at(file: &dyn fmt::Display, line: usize, text: &str) -> String {
+    if line == 0 {
+        format!("{file}: {text}")
+    } else {
+        format!("{file}:{line}: {text}")
+    }
+}
+
+fn unknown_section(section: &str) -> String {
+    let mut known: Vec<_> = SETTINGS.iter().map(|setting| setting.section).collect();
+    known.dedup();
+    format!(
+        "unknown section [{section}]; expected one of {}",
+        known.join(", ")
+    )
+}
+
+fn unknown_key(section: &str, key: &str) -> String {
+    if section.is_empty() {
+        return format!("{key} stands before any [section]");
+    }
+    let known: Vec<_> = SETTINGS
+        .iter()
+        .filter(|s| s.section == section)
+        .map(|setting| setting.key)
+        .collect();
+    format!(
+        "unknown key {key} in [{section}]; expected one of {}",
+        known.join(", ")
+    )
+}
+
+/// The line, from 1, of the section's header, or of the key's occurrence number `nth` in it. The
+/// ini crate does not keep lines; this finds them again for messages. 0: not found.
+fn line_of(text: &str, section: &str, key: Option<&str>, mut nth: usize) -> usize {
+    let mut current = "";
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.split(']').next())
+        {
+            current = name.trim();
+            if key.is_none() && current == section {
+                return number;
+            }
+        } else if current == section {
+            let name = line.split(['=', ':']).next().map(str::trim);
+            if key.is_some() && name == key {
+                if nth == 0 {
+                    return number;
+                }
+                nth -= 1;
+            }
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("c.ini")).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn empty_file_is_the_defaults() {
+        assert_eq!(parse(""), Ok(Config::default()));
+        assert_eq!(
+            parse("; only a comment\n\n[network]\n"),
+            Ok(Config::default())
+        );
+    }
+
+    #[test]
+    fn values_are_read_in_their_units() {
+        let config = parse(
+            "[network]\nhost = ::1\npublisher_port=0\n[limits]\nmax_payload = 64KiB\n\
+             outbox_bytes=100\n[overflow]\npolicy = drop\nmin_rate = 2MiB\n[timeouts]\n\
+             heartbeat = 0\nhello = 0.25\n[log]\nlevel = debug\nfile = /tmp/x.log\n",
+        )
+        .unwrap();
+        assert_eq!(config.network.host, "::1");
+        assert_eq!(config.network.publisher_port, 0);
+        assert_eq!(config.limits.max_payload, 65_536);
+        assert_eq!(config.limits.outbox_bytes, 100);
+        assert_eq!(config.overflow.policy, OverflowPolicy::Drop);
+        assert_eq!(config.overflow.min_rate_bytes, 2 << 20);
+        assert_eq!(config.timeouts.heartbeat, Duration::ZERO);
+        assert_eq!(config.timeouts.hello, Duration::from_millis(250));
+        assert_eq!(config.log.level, LevelFilter::Debug);
+        assert_eq!(config.log.file, Some(PathBuf::from("/tmp/x.log")));
+    }
+
+    #[test]
+    fn every_error_names_file_line_and_what_was_expected() {
+        let rows = [
+            (
+                "[nonsense]\na=1\n",
+                "c.ini:1: unknown section [nonsense]; expected one of",
+            ),
+            (
+                "\n[network]\nhots = x\n",
+                "c.ini:3: unknown key hots in [network]; expected one of",
+            ),
+            ("a = 1\n", "c.ini:1: a stands before any [section]"),
+            (
+                "[log]\nlevel=info\nlevel=warn\n",
+                "c.ini:3: [log] level is given twice",
+            ),
+            (
+                "[log]\nlevel=info\n[limits]\n[log]\nlevel=info\n",
+                "c.ini:5: [log] level is given",
+            ),
+            (
+                "[network]\npublisher_port = 65536\n",
+                "c.ini:2: [network] publisher_port = 65536: ",
+            ),
+            (
+                "[limits]\nmax_payload = 1 MB\n",
+                "c.ini:2: [limits] max_payload = 1 MB: expected",
+            ),
+            (
+                "[timeouts]\nhello = -1\n",
+                "c.ini:2: [timeouts] hello = -1: expected",
+            ),
+            ("[network]\nhost\n", "c.ini:"),
+            (
+                "[network]\npublisher_port = 7\nsubscriber_port = 7\n",
+                "c.ini: publishers and",
+            ),
+            (
+                "[limits]\nmemory_bytes = 1MiB\n",
+                "c.ini: [limits] memory_bytes is 1048576",
+            ),
+        ];
+        for (text, expected) in rows {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn all_errors_of_a_file_are_told_in_its_order() {
+        let error = parse("[x]\n[network]\nfoo=1\npublisher_port=x\n").unwrap_err();
+        let lines: Vec<_> = error.lines().collect();
+        assert_eq!(lines.len(), 3, "{error}");
+        assert!(
+            lines[0].starts_with("c.ini:1:") && lines[2].starts_with("c.ini:4:"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_an_error_only_when_it_was_named() {
+        let missing = Path::new("/nonexistent/config.ini");
+        let error = Config::load(Some(missing)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("/nonexistent/config.ini: cannot be read"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_config_file_in_the_repository_is_the_table_of_settings() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(DEFAULT_FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            config_file(),
+            "write it anew: cargo run --example config_file > config.ini"
+        );
+        assert_eq!(Config::parse(&text, &path), Ok(Config::default()));
+    }
+}

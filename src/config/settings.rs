@@ -1,0 +1,244 @@
+//! The one table of settings: section, key, default, help, and how a value is read and shown.
+//!
+//! `config.ini`, the manual and the messages about bad values are made from it.
+
+use log::LevelFilter;
+
+use super::value::{choice, chosen, count, port, seconds, show_seconds, show_size, size};
+use super::{Config, Limits, Log, LogFormat, Network, Overflow, OverflowPolicy, Timeouts};
+
+const POLICIES: &[(&str, OverflowPolicy)] = &[
+    ("block", OverflowPolicy::Block),
+    ("drop", OverflowPolicy::Drop),
+    ("disconnect", OverflowPolicy::Disconnect),
+];
+const LEVELS: &[(&str, LevelFilter)] = &[
+    ("off", LevelFilter::Off),
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+];
+const FORMATS: &[(&str, LogFormat)] = &[
+    ("auto", LogFormat::Auto),
+    ("text", LogFormat::Text),
+    ("journal", LogFormat::Journal),
+];
+
+/// A day: no time-out needs to be longer.
+const DAY: f64 = 86_400.0;
+
+/// One setting of `config.ini`.
+pub struct Setting {
+    /// Its section.
+    pub section: &'static str,
+    /// Its key.
+    pub key: &'static str,
+    /// Its default, as it would be written.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+    read: fn(&mut Config, &str) -> Result<(), String>,
+    show: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// Sets it from text.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn apply(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        (self.read)(config, text)
+    }
+
+    /// Its value in `config`, as it would be written.
+    pub fn show(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+}
+
+/// Makes a row of the table; `$config` names the configuration in both expressions.
+macro_rules! setting {
+    ($section:literal, $key:literal, $default:literal, $help:literal,
+     |$config:ident, $text:ident| $place:expr => $read:expr, $show:expr) => {
+        Setting {
+            section: $section,
+            key: $key,
+            default: $default,
+            help: $help,
+            read: |$config, $text| {
+                $place = $read?;
+                Ok(())
+            },
+            show: |$config| $show,
+        }
+    };
+}
+
+/// All settings, in the order of `config.ini`.
+pub const SETTINGS: &[Setting] = &[
+    setting!("network", "host", "127.0.0.1", "address or name that both ports are bound on",
+        |c, t| c.network.host => host(t), c.network.host.clone()),
+    setting!("network", "publisher_port", "9000", "publishers connect here; 0 takes a free port",
+        |c, t| c.network.publisher_port => port(t), c.network.publisher_port.to_string()),
+    setting!("network", "subscriber_port", "9090", "subscribers connect here; 0 takes a free port",
+        |c, t| c.network.subscriber_port => port(t), c.network.subscriber_port.to_string()),
+    setting!("network", "max_connections", "10000", "connections at a time, both ports together",
+        |c, t| c.network.max_connections => count(t, 1..=1_000_000),
+        c.network.max_connections.to_string()),
+    setting!("network", "read_bytes", "256KiB", "bytes that one read takes at most",
+        |c, t| c.network.read_bytes => size(t, 64..=16 << 20),
+        show_size(c.network.read_bytes as u64)),
+    setting!("limits", "max_payload", "1MiB", "the largest payload of a message",
+        |c, t| c.limits.max_payload => size(t, 0..=1 << 30),
+        show_size(c.limits.max_payload as u64)),
+    setting!("limits", "max_subscriptions", "10000", "subscriptions of one connection",
+        |c, t| c.limits.max_subscriptions => count(t, 0..=10_000_000),
+        c.limits.max_subscriptions.to_string()),
+    setting!("limits", "outbox_bytes", "8MiB", "bytes that may wait for one subscriber",
+        |c, t| c.limits.outbox_bytes => size(t, 1..=1 << 40),
+        show_size(c.limits.outbox_bytes as u64)),
+    setting!("limits", "memory_bytes", "512MiB", "bytes of all inboxes and outboxes together",
+        |c, t| c.limits.memory_bytes => size(t, 1..=1 << 44),
+        show_size(c.limits.memory_bytes as u64)),
+    setting!("overflow", "policy", "block",
+        "when a subscriber is too slow: block (publishers wait), drop (it is told), disconnect",
+        |c, t| c.overflow.policy => choice(t, POLICIES), chosen(&c.overflow.policy, POLICIES)),
+    setting!("overflow", "stall_timeout", "10",
+        "block: seconds that a subscriber may hold up publishers below min_rate",
+        |c, t| c.overflow.stall_timeout => seconds(t, 0.01..=DAY),
+        show_seconds(c.overflow.stall_timeout)),
+    setting!("overflow", "min_rate", "1KiB",
+        "block: bytes a second that it must take meanwhile; 0 lets it hold them up for ever",
+        |c, t| c.overflow.min_rate_bytes => size(t, 0..=1 << 40),
+        show_size(c.overflow.min_rate_bytes as u64)),
+    setting!("timeouts", "hello", "5", "seconds from connecting to a whole HELLO",
+        |c, t| c.timeouts.hello => seconds(t, 0.01..=DAY), show_seconds(c.timeouts.hello)),
+    setting!("timeouts", "heartbeat", "30",
+        "seconds of silence until a client is pinged, and twice that until it is closed; 0: never",
+        |c, t| c.timeouts.heartbeat => heartbeat(t), show_seconds(c.timeouts.heartbeat)),
+    setting!("timeouts", "drain", "10",
+        "seconds from the signal to stop until what is undelivered is given up",
+        |c, t| c.timeouts.drain => seconds(t, 0.0..=DAY), show_seconds(c.timeouts.drain)),
+    setting!("log", "level", "info", "off, error, warn, info, debug or trace",
+        |c, t| c.log.level => choice(t, LEVELS), chosen(&c.log.level, LEVELS)),
+    setting!("log", "file", "", "file to append to; empty: standard error",
+        |c, t| c.log.file => Ok::<_, String>((!t.is_empty()).then(|| t.into())),
+        c.log.file.as_ref().map_or(String::new(), |file| file.display().to_string())),
+    setting!("log", "format", "auto",
+        "text, journal (priority prefix, no time), or auto: journal when systemd is listening",
+        |c, t| c.log.format => choice(t, FORMATS), chosen(&c.log.format, FORMATS)),
+];
+
+/// The text of `config.ini`: every setting with its default and a line on what it does.
+pub fn config_file() -> String {
+    let mut text = String::from(
+        "; The broker's settings, each with its default. The broker also runs without this file.\n\
+         ; Sizes are bytes, or take KiB, MiB, GiB. Times are seconds, decimals allowed.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        if setting.section != section {
+            section = setting.section;
+            text.push_str(&format!("\n[{section}]\n"));
+        }
+        let line = format!("; {}\n{} = {}", setting.help, setting.key, setting.default);
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The configuration that the table's defaults make.
+pub(super) fn defaults() -> Config {
+    // Every field is overwritten by its row; the table's test fails if one is not.
+    let mut config = Config {
+        network: Network {
+            host: String::new(),
+            publisher_port: 0,
+            subscriber_port: 0,
+            max_connections: 0,
+            read_bytes: 0,
+        },
+        limits: Limits {
+            max_payload: 0,
+            max_subscriptions: 0,
+            outbox_bytes: 0,
+            memory_bytes: 0,
+        },
+        overflow: Overflow {
+            policy: OverflowPolicy::Block,
+            stall_timeout: std::time::Duration::ZERO,
+            min_rate_bytes: 0,
+        },
+        timeouts: Timeouts {
+            hello: std::time::Duration::ZERO,
+            heartbeat: std::time::Duration::ZERO,
+            drain: std::time::Duration::ZERO,
+        },
+        log: Log {
+            level: LevelFilter::Off,
+            file: None,
+            format: LogFormat::Auto,
+        },
+    };
+    for setting in SETTINGS {
+        let applied = setting.apply(&mut config, setting.default);
+        assert!(
+            applied.is_ok(),
+            "default of [{}] {} is valid",
+            setting.section,
+            setting.key
+        );
+    }
+    config
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let bad = text.is_empty() || text.contains(char::is_whitespace);
+    if bad {
+        Err("an address or a host name".into())
+    } else {
+        Ok(text.into())
+    }
+}
+
+fn heartbeat(text: &str) -> Result<std::time::Duration, String> {
+    let duration = seconds(text, 0.0..=DAY)?;
+    // Below that, a client could not answer in time however healthy it is.
+    let too_short = !duration.is_zero() && duration < std::time::Duration::from_millis(10);
+    if too_short {
+        Err("0, or seconds from 0.01 to 86400".into())
+    } else {
+        Ok(duration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_shown_as_it_is_written() {
+        let config = Config::default();
+        for setting in SETTINGS {
+            assert_eq!(setting.show(&config), setting.default, "{}", setting.key);
+        }
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn sections_stand_together_and_keys_once() {
+        let mut names: Vec<_> = SETTINGS.iter().map(|s| (s.section, s.key)).collect();
+        let mut sections: Vec<_> = SETTINGS.iter().map(|s| s.section).collect();
+        sections.dedup();
+        assert_eq!(
+            sections,
+            ["network", "limits", "overflow", "timeouts", "log"]
+        );
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+}

@@ -1,0 +1,137 @@
+//! Text to values and back: sizes, times, ports and choices.
+//!
+//! Each reader's error says what was expected.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+/// A number of bytes within `range`: digits, then nothing, `KiB`, `MiB` or `GiB`.
+pub(super) fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {
+    let (digits, unit) = UNITS
+        .iter()
+        .find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)))
+        .unwrap_or((text, 1));
+    whole(digits)
+        .and_then(|count| count.checked_mul(unit))
+        .filter(|bytes| range.contains(bytes))
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| {
+            let (from, to) = (show_size(*range.start()), show_size(*range.end()));
+            format!("a size from {from} to {to}, like 65536, 64KiB or 1MiB")
+        })
+}
+
+/// A whole number within `range`.
+pub(super) fn count(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {
+    whole(text)
+        .filter(|number| range.contains(number))
+        .and_then(|number| usize::try_from(number).ok())
+        .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// A TCP port.
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "a port from 0 to 65535 (0 takes a free one)".to_string())
+}
+
+/// Seconds within `range`, decimals allowed.
+pub(super) fn seconds(text: &str, range: RangeInclusive<f64>) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| range.contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| {
+            format!(
+                "seconds from {} to {}, like 10 or 0.5",
+                range.start(),
+                range.end()
+            )
+        })
+}
+
+/// One of the given words.
+pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    choices
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            format!("one of {}", names.join(", "))
+        })
+}
+
+/// The word for a value.
+pub(super) fn chosen<T: PartialEq>(value: &T, choices: &[(&'static str, T)]) -> String {
+    let found = choices.iter().find(|(_, choice)| choice == value);
+    found.map_or("?", |(name, _)| *name).to_string()
+}
+
+/// A size in the largest unit that divides it.
+pub(super) fn show_size(bytes: u64) -> String {
+    let unit = UNITS
+        .iter()
+        .find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
+    unit.map_or(bytes.to_string(), |(name, unit)| {
+        format!("{}{name}", bytes / unit)
+    })
+}
+
+/// Seconds as short as they can be written.
+pub(super) fn show_seconds(duration: Duration) -> String {
+    duration.as_secs_f64().to_string()
+}
+
+fn whole(digits: &str) -> Option<u64> {
+    let digits_only = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if digits_only {
+        digits.parse().ok()
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_shown_alike() {
+        for (text, bytes) in [("0", 0), ("1", 1), ("64KiB", 65_536), ("1GiB", 1 << 30)] {
+            assert_eq!(size(text, 0..=u64::MAX), Ok(bytes));
+            assert_eq!(show_size(bytes as u64), text);
+        }
+        let wrong = [
+            "",
+            "KiB",
+            "-1",
+            "+1",
+            "1.5MiB",
+            "1 KiB",
+            "1kb",
+            "1K",
+            "99999999999999999999GiB",
+        ];
+        for text in wrong {
+            assert!(size(text, 0..=u64::MAX).is_err(), "{text}");
+        }
+        assert!(
+            size("17179869184GiB", 0..=u64::MAX).is_err(),
+            "2^64 does not wrap around"
+        );
+        assert!(size("9", 10..=20).is_err() && size("21", 10..=20).is_err());
+    }
+
+    #[test]
+    fn seconds_take_decimals_and_nothing_odd() {
+        assert_eq!(seconds("0.5", 0.0..=10.0), Ok(Duration::from_millis(500)));
+        assert_eq!(show_seconds(Duration::from_millis(500)), "0.5");
+        assert_eq!(show_seconds(Duration::from_secs(10)), "10");
+        for text in ["", "-1", "11", "NaN", "inf", "1s"] {
+            assert!(seconds(text, 0.0..=10.0).is_err(), "{text}");
+        }
+    }
+}
