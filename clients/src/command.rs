@@ -211,7 +211,7 @@ fn parse_command(verb: &[u8], rest: &[u8], role: Role) -> Result<Command, String
 
 fn parse_publish(rest: &[u8]) -> Result<Command, String> {
     let (topic, message) = split_word(rest);
-    let topic = checked(topic, "topic", |topic| validate_topic(topic))?;
+    let topic = checked(topic, "topic", validate_topic)?;
     let message = trim_start(message);
     if message.is_empty() {
         return Err("the message is missing: expected pub TOPIC MESSAGE".to_owned());
@@ -224,11 +224,13 @@ fn parse_publish(rest: &[u8]) -> Result<Command, String> {
 
 fn parse_subscription(rest: &[u8]) -> Result<Subscription, String> {
     let (filter, rest) = split_word(rest);
-    let filter = checked(filter, "topic", |filter| validate_filter(filter))?;
+    let filter = checked(filter, "topic", validate_filter)?;
     let (group, rest) = split_word(rest);
     let group = match group {
         b"" => None,
-        group => Some(checked(group, "queue group", |group| validate_group(group))?),
+        group => Some(checked(group, "queue group", |group| {
+            validate_group(group)
+        })?),
     };
     match trim(rest) {
         b"" => Ok(Subscription { filter, group }),
@@ -249,7 +251,10 @@ fn checked<E: fmt::Display>(
         return Err(format!("the {what} is missing"));
     }
     let bad = |reason: &dyn fmt::Display| {
-        format!("the {what} \"{}\" cannot be used: {reason}", word.escape_ascii())
+        format!(
+            "the {what} \"{}\" cannot be used: {reason}",
+            word.escape_ascii()
+        )
     };
     validate(word).map_err(|reason| bad(&reason))?;
     String::from_utf8(word.to_vec()).map_err(|_| bad(&"it is not UTF-8"))
@@ -279,7 +284,9 @@ fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
 
 fn trim(text: &[u8]) -> &[u8] {
     let text = trim_start(text);
-    let kept = text.iter().rposition(|byte| !is_blank(byte) && *byte != b'\r');
+    let kept = text
+        .iter()
+        .rposition(|byte| !is_blank(byte) && *byte != b'\r');
     &text[..kept.map_or(0, |last| last + 1)]
 }
 
@@ -317,10 +324,20 @@ mod tests {
     #[test]
     fn publisher_lines_become_messages_with_their_inner_spaces() {
         let rows: [(&[u8], u64, &str, &[u8]); 8] = [
-            (b"3 pub #hello This is the first message", 3_000, "#hello", b"This is the first message"),
+            (
+                b"3 pub #hello This is the first message",
+                3_000,
+                "#hello",
+                b"This is the first message",
+            ),
             (b"0.25 pub a.b x", 250, "a.b", b"x"),
             (b".5 pub a x", 500, "a", b"x"),
-            (b"0 pub a two  inner   spaces", 0, "a", b"two  inner   spaces"),
+            (
+                b"0 pub a two  inner   spaces",
+                0,
+                "a",
+                b"two  inner   spaces",
+            ),
             (b"  1\tpub  a\t x y ", 1_000, "a", b"x y "),
             (b"1 pub a x\r\n", 1_000, "a", b"x"),
             (b"1 pub a ;no comment", 1_000, "a", b";no comment"),
@@ -329,28 +346,61 @@ mod tests {
         for (text, wait, topic, message) in rows {
             let (topic, message) = (topic.to_owned(), message.to_vec());
             let expected = Ok((wait, Command::Publish { topic, message }));
-            assert_eq!(one(text, Role::Publisher), expected, "{}", text.escape_ascii());
+            assert_eq!(
+                one(text, Role::Publisher),
+                expected,
+                "{}",
+                text.escape_ascii()
+            );
         }
     }
 
     #[test]
     fn subscriber_lines_become_subscriptions() {
         let rows = [
-            ("3 sub #hello", 3_000, Command::Subscribe(subscription("#hello", None))),
-            ("0 sub a.> g", 0, Command::Subscribe(subscription("a.>", Some("g")))),
-            ("0 sub *  g.h \r", 0, Command::Subscribe(subscription("*", Some("g.h")))),
-            ("1 unsub a", 1_000, Command::Unsubscribe(subscription("a", None))),
-            ("1 unsub a g", 1_000, Command::Unsubscribe(subscription("a", Some("g")))),
+            (
+                "3 sub #hello",
+                3_000,
+                Command::Subscribe(subscription("#hello", None)),
+            ),
+            (
+                "0 sub a.> g",
+                0,
+                Command::Subscribe(subscription("a.>", Some("g"))),
+            ),
+            (
+                "0 sub *  g.h \r",
+                0,
+                Command::Subscribe(subscription("*", Some("g.h"))),
+            ),
+            (
+                "1 unsub a",
+                1_000,
+                Command::Unsubscribe(subscription("a", None)),
+            ),
+            (
+                "1 unsub a g",
+                1_000,
+                Command::Unsubscribe(subscription("a", Some("g"))),
+            ),
         ];
         for (text, wait, command) in rows {
-            assert_eq!(one(text.as_bytes(), Role::Subscriber), Ok((wait, command)), "{text}");
+            assert_eq!(
+                one(text.as_bytes(), Role::Subscriber),
+                Ok((wait, command)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn bad_lines_say_what_was_expected() {
         let rows: [(&[u8], Role, &str); 18] = [
-            (b"pub a x", Role::Publisher, "\"pub\" is not a number of seconds"),
+            (
+                b"pub a x",
+                Role::Publisher,
+                "\"pub\" is not a number of seconds",
+            ),
             (b"-1 pub a x", Role::Publisher, "\"-1\" is not a number"),
             (b"1e3 pub a x", Role::Publisher, "\"1e3\" is not a number"),
             (b"inf pub a x", Role::Publisher, "\"inf\" is not a number"),
@@ -358,16 +408,40 @@ mod tests {
             (b"9999999999 pub a x", Role::Publisher, "is not a number"),
             (b"# comment", Role::Publisher, "comments start with ;"),
             (b"quit", Role::Publisher, "\"quit\" is not a number"),
-            (b"3", Role::Publisher, "expected pub TOPIC MESSAGE behind SECONDS, found nothing"),
+            (
+                b"3",
+                Role::Publisher,
+                "expected pub TOPIC MESSAGE behind SECONDS, found nothing",
+            ),
             (b"3 publish a x", Role::Publisher, "found \"publish\""),
             (b"3 sub a", Role::Publisher, "expected pub TOPIC MESSAGE"),
             (b"3 pub", Role::Publisher, "the topic is missing"),
             (b"3 pub a", Role::Publisher, "the message is missing"),
-            (b"3 pub a.* x", Role::Publisher, "the topic \"a.*\" cannot be used"),
-            (b"3 pub a x", Role::Subscriber, "expected sub TOPIC [GROUP] or unsub"),
-            (b"3 sub a..b", Role::Subscriber, "the topic \"a..b\" cannot be used"),
-            (b"3 sub a *", Role::Subscriber, "the queue group \"*\" cannot be used"),
-            (b"3 sub a g \xFFz", Role::Subscriber, "\"\\xffz\" is too much"),
+            (
+                b"3 pub a.* x",
+                Role::Publisher,
+                "the topic \"a.*\" cannot be used",
+            ),
+            (
+                b"3 pub a x",
+                Role::Subscriber,
+                "expected sub TOPIC [GROUP] or unsub",
+            ),
+            (
+                b"3 sub a..b",
+                Role::Subscriber,
+                "the topic \"a..b\" cannot be used",
+            ),
+            (
+                b"3 sub a *",
+                Role::Subscriber,
+                "the queue group \"*\" cannot be used",
+            ),
+            (
+                b"3 sub a g \xFFz",
+                Role::Subscriber,
+                "\"\\xffz\" is too much",
+            ),
         ];
         for (text, role, expected) in rows {
             let error = one(text, role).unwrap_err();
@@ -383,7 +457,10 @@ mod tests {
         assert_eq!(lines, [4, 6]);
 
         let errors = parse_file("f.cmd", b"x\n1 pub a x\n2 pub", Role::Publisher).unwrap_err();
-        let places: Vec<_> = errors.iter().map(|error| (error.line, error.to_string())).collect();
+        let places: Vec<_> = errors
+            .iter()
+            .map(|error| (error.line, error.to_string()))
+            .collect();
         assert_eq!(places.len(), 2);
         assert!(places[0].1.starts_with("f.cmd:1: ") && places[1].1.starts_with("f.cmd:3: "));
     }
@@ -398,8 +475,16 @@ mod tests {
         for (text, seconds) in [("sub a", 0), ("2 sub a", 2)] {
             let (wait, command) = (Duration::from_secs(seconds), command.clone());
             let line = 7;
-            let expected = TimedCommand { line, wait, command };
-            assert_eq!(typed(text.as_bytes()), Ok(Typed::Command(expected)), "{text}");
+            let expected = TimedCommand {
+                line,
+                wait,
+                command,
+            };
+            assert_eq!(
+                typed(text.as_bytes()),
+                Ok(Typed::Command(expected)),
+                "{text}"
+            );
         }
         let error = typed(b"hello").unwrap_err().to_string();
         assert!(error.starts_with("standard input:7: "), "{error}");

@@ -79,7 +79,11 @@ fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStre
 }
 
 fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if options.local_port != 0 {
         // A program that is started again must get its port back at once.
         socket.set_reuse_address(true)?;
@@ -119,7 +123,9 @@ fn await_welcome(
                 Kind::Goodbye => Err(ClientError::Goodbye(
                     String::from_utf8_lossy(body).into_owned(),
                 )),
-                kind => Err(ClientError::malformed(format_args!("{kind:?} before WELCOME"))),
+                kind => Err(ClientError::malformed(format_args!(
+                    "{kind:?} before WELCOME"
+                ))),
             };
             buffer.consume(place.end());
             return answer;

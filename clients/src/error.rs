@@ -110,7 +110,7 @@ impl fmt::Display for ClientError {
         match self {
             ClientError::Option(text) => f.write_str(text),
             ClientError::Topic { given, reason } => {
-                write!(f, "{:?} cannot be used: {reason}", given)
+                write!(f, "{given:?} cannot be used: {reason}")
             }
             ClientError::TooLarge { bytes, limit } => write!(
                 f,
@@ -216,7 +216,10 @@ mod tests {
         assert_eq!(refusal.to_string(), "BAD_TOPIC (a..b): an empty token");
         let unknown = Refusal::parse(b"", b"\x01\x00").unwrap();
         assert_eq!(unknown.to_string(), "error 256");
-        assert!(matches!(Refusal::parse(b"", b"\x01"), Err(ClientError::Protocol(_))));
+        assert!(matches!(
+            Refusal::parse(b"", b"\x01"),
+            Err(ClientError::Protocol(_))
+        ));
     }
 
     #[test]

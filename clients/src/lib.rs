@@ -1,8 +1,8 @@
 //! Blocking clients of the broker: a small library, and the programs `publisher` and `subscriber`.
 //!
-//! [`Publisher`] connects to the broker's publishers' port, [`Subscriber`] to the subscribers' port.
-//! Both are plain values for one thread; each keeps its connection alive by itself. What can go
-//! wrong is a [`ClientError`], sorted by who is to blame.
+//! [`Publisher`] connects to the broker's publishers' port, [`Subscriber`] to its subscribers'
+//! port. Both are plain values for one thread; each keeps its connection alive by itself. What can
+//! go wrong is a [`ClientError`], sorted by who is to blame.
 //!
 //! # Map
 //!
@@ -12,7 +12,7 @@
 //! | `connection` | the socket, HELLO and WELCOME |
 //! | `link` | the sending half, and the thread that keeps the connection alive |
 //! | `read_buffer` | bytes read, and the frames in them |
-//! | `publisher`, `subscriber`, `event`, `error` | what users of the library see |
+//! | `publisher`, `subscriber`, `subscriptions`, `event`, `error` | what users of the library see |
 //! | [`command`] | command files and commands from the keyboard |
 //! | `cli` | what the programs share: flags, output, the two main paths |
 //!
@@ -55,14 +55,16 @@ mod options;
 mod publisher;
 mod read_buffer;
 mod subscriber;
+mod subscriptions;
 
-pub mod command;
 #[doc(hidden)]
 pub mod cli;
+pub mod command;
 
 pub use connection::Welcome;
 pub use error::{ClientError, Refusal};
 pub use event::{Event, Message, OwnedMessage};
 pub use options::ConnectOptions;
 pub use publisher::{EndWatch, Publisher};
-pub use subscriber::{Messages, Subscriber, Subscriptions};
+pub use subscriber::{Messages, Subscriber};
+pub use subscriptions::Subscriptions;

@@ -92,7 +92,11 @@ impl ConnectOptions {
             )));
         }
         let credentials = [&self.user, &self.secret];
-        if credentials.into_iter().flatten().any(|text| text.contains('\n')) {
+        if credentials
+            .into_iter()
+            .flatten()
+            .any(|text| text.contains('\n'))
+        {
             let text = "user and secret cannot hold a line break";
             return Err(ClientError::Option(text.to_owned()));
         }
@@ -146,7 +150,10 @@ mod tests {
             new().credentials("u", "s".repeat(5_000)),
         ];
         for options in bad {
-            assert!(matches!(options.hello(), Err(ClientError::Option(_))), "{options:?}");
+            assert!(
+                matches!(options.hello(), Err(ClientError::Option(_))),
+                "{options:?}"
+            );
         }
     }
 

@@ -165,7 +165,13 @@ impl Publisher {
     pub fn flush(&mut self) -> Result<(), ClientError> {
         let deadline = self.read_timeout.map(|timeout| Instant::now() + timeout);
         self.pings += 1;
-        frame::encode(Kind::Ping, 0, b"", &self.pings.to_be_bytes(), &mut self.batch);
+        frame::encode(
+            Kind::Ping,
+            0,
+            b"",
+            &self.pings.to_be_bytes(),
+            &mut self.batch,
+        );
         self.send()?;
         let wanted = self.pings;
         self.wait(deadline, |state| state.confirmed >= wanted);

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use broker::wire::frame::{Frame, HEADER_BYTES, Header, Kind, Reader};
+use broker::wire::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Header, Kind, Reader};
 
 use crate::error::ClientError;
 
@@ -31,6 +31,12 @@ impl FramePlace {
     /// Where the next frame begins.
     pub(crate) fn end(&self) -> usize {
         self.body.end
+    }
+
+    /// Whether the broker closes the connection behind this frame.
+    pub(crate) fn is_last(&self) -> bool {
+        let fatal = self.kind == Kind::Error && self.flags & FLAG_FATAL != 0;
+        fatal || self.kind == Kind::Goodbye
     }
 }
 
@@ -87,13 +93,11 @@ impl ReadBuffer {
 
     fn make_room(&mut self, offset: usize) {
         let unused = self.end - self.start;
+        self.bytes.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, unused);
         if unused == 0 && self.bytes.len() > 4 * self.initial {
             // One large burst must not pin its memory for ever.
             self.bytes = vec![0; self.initial];
-        }
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, unused);
         }
         let partial = &self.unused()[offset..];
         let frame_len = partial

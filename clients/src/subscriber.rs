@@ -6,11 +6,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::wire::frame::{self, FLAG_FATAL, Kind};
-use broker::wire::topic::{TopicError, validate_filter, validate_group};
+use broker::wire::frame::Kind;
 
 use crate::connection::{self, Opened, Welcome};
 use crate::error::{ClientError, Refusal};
@@ -18,6 +16,7 @@ use crate::event::{Event, Message, OwnedMessage};
 use crate::link::Link;
 use crate::options::ConnectOptions;
 use crate::read_buffer::{FramePlace, ReadBuffer};
+use crate::subscriptions::Subscriptions;
 
 /// Read at once, in bytes: large, so that a flood of small messages costs few reads.
 const READ_BYTES: usize = 256 * 1024;
@@ -62,12 +61,6 @@ pub struct Subscriber {
     read_timeout: Option<Duration>,
     /// What the socket's own time-out is set to.
     socket_timeout: Option<Duration>,
-}
-
-/// The sending side of a [`Subscriber`], for use in other threads while one receives.
-#[derive(Clone)]
-pub struct Subscriptions {
-    link: Arc<Link>,
 }
 
 /// What `advance` found, before it is turned into something that borrows.
@@ -152,7 +145,8 @@ impl Subscriber {
     /// The next event; waits for it.
     ///
     /// # Errors
-    /// `TimedOut` after the options' read time-out. Otherwise the reason why the connection is over.
+    /// `TimedOut` after the options' read time-out. Otherwise the reason why the connection is
+    /// over.
     pub fn next_event(&mut self) -> Result<Event<'_>, ClientError> {
         let deadline = self.read_deadline();
         self.next_event_before(deadline)
@@ -223,9 +217,7 @@ impl Subscriber {
         let deadline = self.read_deadline();
         self.pings += 1;
         let question = self.pings.to_be_bytes();
-        let mut ping = Vec::new();
-        frame::encode(Kind::Ping, 0, b"", &question, &mut ping);
-        self.subscriptions.link.send(&ping)?;
+        self.subscriptions.send(Kind::Ping, b"", &question)?;
         self.looked_at = self.looked_at.max(self.handed_out);
         loop {
             let max_payload = self.welcome.max_payload;
@@ -233,8 +225,7 @@ impl Subscriber {
                 self.fill(self.looked_at, deadline, "the broker's confirmation")?;
                 continue;
             };
-            let fatal = place.flags & FLAG_FATAL != 0;
-            if place.kind == Kind::Goodbye || fatal {
+            if place.is_last() {
                 // The messages before it are still to be handed out, so it stays where it is.
                 return Err(end_reason(&place, self.buffer.unused())?);
             }
@@ -261,25 +252,33 @@ impl Subscriber {
             let Some(place) = self.buffer.frame_at(0, max_payload)? else {
                 return Ok(None);
             };
-            let seen = place.end() <= self.looked_at;
+            // A frame that ends the connection stays the next one: asked again, the answer is the
+            // same.
+            let found = self.understand(&place)?;
             self.handed_out = place.end();
-            match place.kind {
-                Kind::Publish => return Ok(Some(Found::Message(place))),
-                Kind::Lost => {
-                    let body = &self.buffer.unused()[place.body];
-                    let count = body.try_into().map(u64::from_be_bytes);
-                    let count = count.map_err(|_| ClientError::malformed("LOST without a count"));
-                    return Ok(Some(Found::Lost(count?)));
-                }
-                Kind::Goodbye => return Err(self.end(&place)?),
-                Kind::Error if place.flags & FLAG_FATAL != 0 => return Err(self.end(&place)?),
-                _ if seen => {}
-                _ => {
-                    if let Some(refusal) = self.deal_with(&place)? {
-                        return Ok(Some(Found::Refused(refusal)));
-                    }
-                }
+            if found.is_some() {
+                return Ok(found);
             }
+        }
+    }
+
+    /// What the next frame means; answers it, if that is all that it wants.
+    fn understand(&self, place: &FramePlace) -> Result<Option<Found>, ClientError> {
+        let bytes = self.buffer.unused();
+        let seen = place.end() <= self.looked_at;
+        match place.kind {
+            Kind::Publish => {
+                topic_of(place, bytes)?;
+                Ok(Some(Found::Message(place.clone())))
+            }
+            Kind::Lost => {
+                let count = bytes[place.body.clone()].try_into().map(u64::from_be_bytes);
+                let count = count.map_err(|_| ClientError::malformed("LOST without a count"));
+                count.map(|count| Some(Found::Lost(count)))
+            }
+            _ if place.is_last() => Err(end_reason(place, bytes)?),
+            _ if seen => Ok(None),
+            _ => Ok(self.deal_with(place)?.map(Found::Refused)),
         }
     }
 
@@ -287,13 +286,6 @@ impl Subscriber {
         self.buffer.consume(self.handed_out);
         self.looked_at = self.looked_at.saturating_sub(self.handed_out);
         self.handed_out = 0;
-    }
-
-    /// The reason of the frame that ends the connection. It stays the next frame, so that asking
-    /// again gives the same answer.
-    fn end(&mut self, place: &FramePlace) -> Result<ClientError, ClientError> {
-        self.handed_out = 0;
-        end_reason(place, self.buffer.unused())
     }
 
     /// Deals with a frame that is neither a message nor the end: answers a PING, reads a refusal.
@@ -316,10 +308,8 @@ impl Subscriber {
             Found::Message(place) => place,
         };
         let bytes = self.buffer.unused();
-        let topic = std::str::from_utf8(&bytes[place.topic])
-            .map_err(|_| ClientError::malformed("a topic is not UTF-8"))?;
         Ok(Event::Message(Message {
-            topic,
+            topic: topic_of(&place, bytes)?,
             payload: &bytes[place.body],
         }))
     }
@@ -332,7 +322,10 @@ impl Subscriber {
         deadline: Option<Instant>,
         awaited: &'static str,
     ) -> Result<(), ClientError> {
-        let silence = self.welcome.heartbeat.map(|time| (time * 2).max(MIN_SILENCE));
+        let silence = self
+            .welcome
+            .heartbeat
+            .map(|time| (time * 2).max(MIN_SILENCE));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(ClientError::TimedOut(awaited));
@@ -371,45 +364,6 @@ impl Drop for Subscriber {
     }
 }
 
-impl Subscriptions {
-    /// Asks for messages, as [`Subscriber::subscribe`] does. Whoever receives gets the refusal, if
-    /// there is one, as an event.
-    ///
-    /// # Errors
-    /// `Topic`: nothing was sent. Otherwise the reason why the connection is over.
-    pub fn subscribe(&self, filter: &str, group: Option<&str>) -> Result<(), ClientError> {
-        self.send(Kind::Subscribe, filter, group)
-    }
-
-    /// Ends a subscription, as [`Subscriber::unsubscribe`] does.
-    ///
-    /// # Errors
-    /// As [`subscribe`](Subscriptions::subscribe).
-    pub fn unsubscribe(&self, filter: &str, group: Option<&str>) -> Result<(), ClientError> {
-        self.send(Kind::Unsubscribe, filter, group)
-    }
-
-    /// Ends the connection. Whoever receives gets what has arrived, then `Disconnected`.
-    pub fn close(&self) {
-        self.link.close();
-    }
-
-    fn send(&self, kind: Kind, filter: &str, group: Option<&str>) -> Result<(), ClientError> {
-        let wrong = |given: &str, reason: TopicError| ClientError::Topic {
-            given: given.to_owned(),
-            reason,
-        };
-        validate_filter(filter.as_bytes()).map_err(|reason| wrong(filter, reason))?;
-        if let Some(group) = group {
-            validate_group(group.as_bytes()).map_err(|reason| wrong(group, reason))?;
-        }
-        let group = group.unwrap_or_default();
-        let mut bytes = Vec::new();
-        frame::encode(kind, 0, filter.as_bytes(), group.as_bytes(), &mut bytes);
-        Ok(self.link.send(&bytes)?)
-    }
-}
-
 /// The messages of a [`Subscriber`], made by [`Subscriber::messages`].
 pub struct Messages<'a> {
     subscriber: &'a mut Subscriber,
@@ -432,6 +386,11 @@ impl Iterator for Messages<'_> {
         self.over = error.is_final();
         (!matches!(error, ClientError::Goodbye(_))).then_some(Err(error))
     }
+}
+
+fn topic_of<'a>(place: &FramePlace, bytes: &'a [u8]) -> Result<&'a str, ClientError> {
+    std::str::from_utf8(&bytes[place.topic.clone()])
+        .map_err(|_| ClientError::malformed("a topic is not UTF-8"))
 }
 
 /// What a GOODBYE or a fatal ERROR says.
