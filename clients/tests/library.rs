@@ -1,6 +1,8 @@
 //! The library against brokers that misbehave: each fault becomes the error that it is, nothing
 //! waits for ever, and nothing that arrived before the fault is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
 mod support;
 
 use std::io::Write;
@@ -504,7 +506,7 @@ fn dropping_a_publisher_sends_what_was_published() {
         assert_eq!(peer.try_receive(), None);
     };
     publish_to(broker, |mut publisher| {
-        publisher.publish("t", b"last").unwrap()
+        publisher.publish("t", b"last").unwrap();
     });
 }
 

@@ -128,7 +128,8 @@ impl Tail<'_> {
                 Ended::Connection(error) => error,
             };
             self.board.detach();
-            self.printer.flush()?;
+            // Gone before the next one: the local port, if one was asked for, is needed again.
+            drop(subscriber);
             if !self.args.reconnect || !error.is_worth_a_retry() {
                 return Err(Failure::Failed(error.to_string()));
             }

@@ -3,7 +3,7 @@
 //!
 //! Waits on conditions only, for a generous time, so that a slow machine changes nothing.
 
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses its own part
 
 pub mod fake;
 pub mod process;
