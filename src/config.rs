@@ -140,7 +140,8 @@ impl Config {
         Config::parse(&text, path)
     }
 
-    /// Reads the text of a configuration file; `path` is for messages.
+    /// Reads the text of a configuration file; `path` is for messages. Whether the settings fit
+    /// each other is asked by [`Config::validated`], when the command line has had its say.
     ///
     /// # Errors
     /// All that is wrong with it: at least one error, each with its line.
@@ -201,11 +202,18 @@ impl Config {
             .map_err(|expected| format!("[{section}] {key} = {value}: expected {expected}"))
     }
 
-    /// What no single setting can know.
+    /// The configuration, if its settings fit each other; `source` is for messages.
     ///
     /// # Errors
-    /// Which settings do not fit each other.
-    pub fn validate(&self) -> Result<(), String> {
+    /// Which of them do not.
+    pub fn validated(self, source: &str) -> Result<Config, ConfigErrors> {
+        match self.validate() {
+            Ok(()) => Ok(self),
+            Err(message) => Err(ConfigErrors::one(Path::new(source), 0, &message)),
+        }
+    }
+
+    fn validate(&self) -> Result<(), String> {
         let network = &self.network;
         if network.publisher_port == network.subscriber_port && network.publisher_port != 0 {
             return Err(format!(
@@ -308,7 +316,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(text, Path::new("c.ini")).map_err(|errors| errors.to_string())
+        Config::parse(text, Path::new("c.ini"))
+            .and_then(|config| config.validated("c.ini"))
+            .map_err(|errors| errors.to_string())
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn validate_tokens(topic: &[u8]) -> Result<(), TopicError> {
 }
 
 /// The tokens of a topic or filter, in order.
-pub fn tokens(topic: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+pub fn tokens(topic: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
     topic.split(|&byte| byte == b'.')
 }
 

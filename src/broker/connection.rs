@@ -1,0 +1,190 @@
+//! One peer: its role, how far its conversation is, what it sent and what waits for it.
+//!
+//! Owns the state and answers questions about it. Transitions that touch other connections are
+//! made by [`Broker`](super::Broker).
+
+use std::fmt;
+use std::time::Instant;
+
+use super::Token;
+use super::close_reason::CloseReason;
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use crate::wire::frame::Reader;
+
+/// What a connection is for; its port decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Sends messages.
+    Publisher,
+    /// Receives messages.
+    Subscriber,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Publisher => "publisher",
+            Role::Subscriber => "subscriber",
+        })
+    }
+}
+
+/// How far a conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No HELLO yet.
+    Handshake,
+    /// HELLO was answered.
+    Open,
+    /// Nothing is read any more; what waits is delivered, then the connection ends.
+    Finishing,
+    /// The last frame is on its way; what comes is discarded.
+    Closing,
+    /// The sending side is shut down; what comes is discarded until the client closes.
+    Discarding,
+    /// To be reaped at the end of the turn.
+    Gone,
+}
+
+/// A publisher that waits for an outbox to drain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub(crate) publisher: Token,
+    /// Tells this wait from those of former owners of the token and from waits that are over.
+    pub(crate) epoch: u64,
+    /// Whether the wait ends with the first member of a queue group that drains.
+    pub(crate) for_group: bool,
+}
+
+/// A subscriber that publishers wait for.
+#[derive(Clone, Copy)]
+pub(crate) struct HoldingUp {
+    pub(crate) since: Instant,
+    /// Bytes that its socket took since then.
+    pub(crate) taken: u64,
+}
+
+/// What went over a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages that a publisher sent, or that were queued for a subscriber.
+    pub messages: u64,
+    /// Bytes of those messages, as frames.
+    pub bytes: u64,
+    /// Messages that the policy `drop` kept from a subscriber.
+    pub dropped: u64,
+    /// Messages that were still queued when the connection ended.
+    pub undelivered: u64,
+}
+
+/// One peer.
+pub struct Connection {
+    pub(crate) role: Role,
+    pub(crate) state: State,
+    pub(crate) id: Box<str>,
+    pub(crate) peer: Box<str>,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    /// The socket is not known to be full.
+    pub(crate) writable: bool,
+    /// It stands in the list of outboxes to flush.
+    pub(crate) dirty: bool,
+    /// It stands in the list of those that hold chunks from one turn to the next.
+    pub(crate) backlogged: bool,
+    /// Over the limit of connections: told so and closed.
+    pub(crate) refused: bool,
+    /// The client has closed its sending side.
+    pub(crate) input_ended: bool,
+    /// Not read until the answers in its outbox are fewer.
+    pub(crate) awaits_answers: bool,
+    /// Not read until there is memory.
+    pub(crate) starved: bool,
+    /// Outboxes that this publisher waits for.
+    pub(crate) waits_for: u32,
+    /// The wait for any member of a queue group.
+    pub(crate) group_wait: Option<u64>,
+    pub(crate) epoch: u64,
+    pub(crate) waiters: Vec<Waiter>,
+    pub(crate) holding_up: Option<HoldingUp>,
+    /// Messages not delivered to it that it was not told of yet.
+    pub(crate) lost: u64,
+    /// When it last showed a sign of life; during the handshake, when it connected.
+    pub(crate) last_life: Instant,
+    /// When it was asked for one.
+    pub(crate) pinged: Option<Instant>,
+    /// The earliest entry for it among the deadlines.
+    pub(crate) armed: Option<Instant>,
+    /// When it is closed whatever is left.
+    pub(crate) closes_at: Option<Instant>,
+    pub(crate) reason: Option<CloseReason>,
+    pub(crate) traffic: Traffic,
+}
+
+impl Connection {
+    pub(crate) fn new(role: Role, peer: Box<str>, epoch: u64, now: Instant) -> Connection {
+        Connection {
+            role,
+            state: State::Handshake,
+            id: Box::default(),
+            peer,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            writable: true,
+            dirty: false,
+            backlogged: false,
+            refused: false,
+            input_ended: false,
+            awaits_answers: false,
+            starved: false,
+            waits_for: 0,
+            group_wait: None,
+            epoch,
+            waiters: Vec::new(),
+            holding_up: None,
+            lost: 0,
+            last_life: now,
+            pinged: None,
+            armed: None,
+            closes_at: None,
+            reason: None,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// What may come next.
+    pub(crate) fn reader(&self) -> Reader {
+        match (self.state, self.role) {
+            (State::Handshake, _) => Reader::BrokerBeforeHello,
+            (_, Role::Publisher) => Reader::BrokerFromPublisher,
+            (_, Role::Subscriber) => Reader::BrokerFromSubscriber,
+        }
+    }
+
+    /// Whether the conversation still goes on.
+    pub(crate) fn is_talking(&self) -> bool {
+        matches!(self.state, State::Handshake | State::Open)
+    }
+
+    /// Whether a publisher waits for outboxes.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.waits_for > 0 || self.group_wait.is_some()
+    }
+
+    /// Whether the broker does not read it, through no fault of its own or through its own.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.is_paused() || self.awaits_answers || self.starved
+    }
+
+    pub(crate) fn showed_life(&mut self, now: Instant) {
+        self.last_life = now;
+        self.pinged = None;
+    }
+}
+
+/// For log lines: `publisher "p1" at 127.0.0.1:4711`, with anything odd in the id made visible.
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} at {}", self.role, self.id, self.peer)
+    }
+}

@@ -1,0 +1,161 @@
+//! What is done so that memory stays within `memory_bytes`.
+//!
+//! Owns the decision to read or not, to copy slices out of sparse chunks, and whom to close when
+//! the policy says so. The counting itself is done by the chunks.
+
+use std::time::Instant;
+
+use log::warn;
+
+use super::close_reason::CloseReason;
+use super::connection::HoldingUp;
+use super::{Broker, Input, Token};
+use crate::config::OverflowPolicy;
+
+/// Beyond `memory_bytes`, the policies that go on reading may use this much more for what they
+/// read, before it is delivered or dropped.
+const READING_RESERVE: usize = 16 << 20;
+
+impl Broker {
+    /// Ends a turn: copies out of sparse chunks, and looks whether memory allows more reading or
+    /// demands that somebody goes.
+    pub fn end_turn(&mut self, now: Instant) {
+        // With both inequalities kept, held <= 4 * wanted + one chunk: what is not sparse is at
+        // least half wanted, and it is at least half of all.
+        let (sparse, held) = (self.pool.sparse(), self.pool.held());
+        if sparse > self.pool.chunk_bytes() && sparse * 2 > held {
+            self.compact();
+        }
+        if self.rules.policy == OverflowPolicy::Disconnect {
+            self.close_the_largest(now);
+        }
+        self.blame_for_starvation(now);
+        let resume_below = self.rules.memory_bytes / 8 * 7;
+        if !self.starved.is_empty() && self.pool.held() + self.pool.chunk_bytes() <= resume_below {
+            self.end_starvation();
+        }
+    }
+
+    /// A chunk to read into, if memory allows.
+    pub(super) fn fill(&mut self, token: Token) -> Input {
+        let wanted = self.connections[token.index()]
+            .inbox
+            .reservation(&self.pool);
+        let limit = match self.rules.policy {
+            OverflowPolicy::Block => self.rules.memory_bytes,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
+                self.rules.memory_bytes + READING_RESERVE
+            }
+        };
+        if self.pool.held() + wanted > limit && self.pool.sparse() > 0 {
+            self.compact();
+        }
+        if self.pool.held() + wanted > limit {
+            self.starve(token);
+            return Input::Wait;
+        }
+        Input::Read(self.connections[token.index()].inbox.fill(&self.pool))
+    }
+
+    /// Whether outboxes have used up what there is.
+    pub(super) fn memory_is_full(&self) -> bool {
+        self.pool.held() > self.rules.memory_bytes
+    }
+
+    /// Remembers a connection that holds chunks from one turn to the next.
+    pub(super) fn note_backlog(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        if !connection.backlogged {
+            connection.backlogged = true;
+            self.backlogged.push(token);
+        }
+    }
+
+    /// Copies what is wanted out of all sparse chunks.
+    fn compact(&mut self) {
+        self.stats.compactions += 1;
+        let (connections, pool) = (&mut self.connections, &self.pool);
+        self.backlogged.retain(|token| {
+            let Some(connection) = connections.get_mut(token.index()) else {
+                return false;
+            };
+            if connection.outbox.is_empty() && connection.inbox.is_empty() {
+                connection.backlogged = false;
+                return false;
+            }
+            connection.outbox.compact(pool);
+            connection.inbox.compact(pool);
+            true
+        });
+    }
+
+    /// Memory is full: the connection is not read until there is some again.
+    fn starve(&mut self, token: Token) {
+        if self.starved.is_empty() {
+            self.stats.memory_pauses += 1;
+            warn!(
+                "memory_bytes is reached: {} bytes wait for slow subscribers; reading stops until \
+                 they have drained",
+                self.pool.held()
+            );
+        }
+        self.starved.push(token);
+        self.connections[token.index()].starved = true;
+    }
+
+    /// Whoever has something queued while memory is full holds up everybody.
+    fn blame_for_starvation(&mut self, now: Instant) {
+        if self.starved.is_empty() {
+            return;
+        }
+        for position in 0..self.backlogged.len() {
+            let token = self.backlogged[position];
+            let Some(connection) = self.connections.get_mut(token.index()) else {
+                continue;
+            };
+            if !connection.outbox.is_empty() && connection.holding_up.is_none() {
+                connection.holding_up = Some(HoldingUp {
+                    since: now,
+                    taken: 0,
+                });
+                self.arm(token);
+            }
+        }
+    }
+
+    fn end_starvation(&mut self) {
+        for token in std::mem::take(&mut self.starved) {
+            if let Some(connection) = self.connections.get_mut(token.index()) {
+                connection.starved = false;
+                self.resumed.push(token);
+            }
+        }
+        for token in &self.backlogged {
+            if let Some(connection) = self.connections.get_mut(token.index())
+                && connection.waiters.is_empty()
+            {
+                connection.holding_up = None;
+            }
+        }
+    }
+
+    /// Under the policy `disconnect`: closes subscribers, the one with the longest queue first,
+    /// until memory is within its limit.
+    fn close_the_largest(&mut self, now: Instant) {
+        while self.memory_is_full() {
+            let queued = |token: &&Token| {
+                self.connections
+                    .get(token.index())
+                    .map_or(0, |c| c.outbox.queued())
+            };
+            let Some(&largest) = self.backlogged.iter().max_by_key(queued) else {
+                return;
+            };
+            let before = self.pool.held();
+            self.close(largest, CloseReason::SlowConsumer, now);
+            if self.pool.held() >= before {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! Decides: who may say what, who receives what, who waits and who is closed.
+//!
+//! Owns all connections and everything that waits in memory. Performs no I/O: no socket, no clock.
+//! Bytes that were read come in through [`Broker::received`], bytes to write are found in
+//! [`Broker::outbox`], and the time comes in as `now`. The net layer drives it, one turn after
+//! the other:
+//!
+//! 1. For each connection with something to read, ask [`Broker::next_input`] what to do, do it,
+//!    and go on with [`Broker::carry_on`] after a flush as long as [`Progress::FlushFirst`] comes.
+//! 2. Flush each connection of [`Broker::take_dirty`]: write its outbox, report with
+//!    [`Broker::sent`] and [`Broker::blocked`].
+//! 3. Call [`Broker::expire`] when [`Broker::next_deadline`] has come.
+//! 4. Call [`Broker::end_turn`], carry out what it leaves in [`Broker::take_shutdowns`] and
+//!    [`Broker::take_gone`], and look again at the connections of [`Broker::take_resumed`].
+//!
+//! Nothing is freed inside a turn: whatever goes wrong with a connection sets its close reason,
+//! and it is reaped by [`Broker::take_gone`].
+
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+use slab::Slab;
+
+use crate::config::{Config, OverflowPolicy};
+use crate::wire::error_code::ErrorCode;
+use crate::wire::frame::{self, Kind};
+use crate::wire::topic::MAX_TOPIC_BYTES;
+
+pub mod chunk;
+pub mod close_reason;
+pub mod connection;
+mod deadlines;
+mod deliver;
+mod inbox;
+mod memory;
+pub mod outbox;
+mod receive;
+mod route_cache;
+pub mod stats;
+mod topic_index;
+mod trie;
+
+use chunk::{Filling, Pool};
+use close_reason::CloseReason;
+use connection::{Connection, Role, State};
+use deadlines::Deadlines;
+use deliver::Interrupted;
+use outbox::Outbox;
+use stats::Stats;
+use topic_index::TopicIndex;
+
+/// While more than this many bytes of answers wait for a client, it is not read.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// All that closing takes is done this long after the decision to close.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+/// Refused connections that may be told why at the same time; more are closed without a word.
+const MAX_REFUSALS: usize = 256;
+
+/// Names a connection: the slab's key, used again after the connection is reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(u32);
+
+impl Token {
+    /// The token with this index.
+    ///
+    /// # Panics
+    /// If there are more than 2^32 connections, which no machine holds.
+    pub fn new(index: usize) -> Token {
+        Token(u32::try_from(index).expect("fewer than 2^32 connections"))
+    }
+
+    /// Its index: small, and free ones are used again.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What to do about a connection that may have something to read.
+pub enum Input {
+    /// Nothing; it comes back in [`Broker::take_resumed`] when there is.
+    Wait,
+    /// Read into this, then [`Broker::received`].
+    Read(Filling),
+    /// Call [`Broker::carry_on`]: there is something from before.
+    CarryOn,
+    /// Read and throw away.
+    Discard,
+}
+
+/// How far what was read has been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// As far as it can be for now.
+    Done,
+    /// An outbox is full that may only need a flush: flush the dirty ones, then
+    /// [`Broker::carry_on`].
+    FlushFirst,
+}
+
+/// The limits and times that the broker works by.
+struct Rules {
+    max_connections: usize,
+    max_payload: usize,
+    max_subscriptions: usize,
+    outbox_bytes: usize,
+    memory_bytes: usize,
+    policy: OverflowPolicy,
+    stall_timeout: Duration,
+    min_rate_bytes: usize,
+    hello: Duration,
+    heartbeat: Duration,
+}
+
+/// All connections and what they want of each other.
+pub struct Broker {
+    id: String,
+    rules: Rules,
+    connections: Slab<Connection>,
+    index: TopicIndex,
+    pool: Pool,
+    deadlines: Deadlines,
+    stats: Stats,
+    /// Grows with each connection and each wait, so that no two are mistaken for each other.
+    epoch: u64,
+    refused: usize,
+    draining: bool,
+    dirty: Vec<Token>,
+    resumed: Vec<Token>,
+    shutdowns: Vec<Token>,
+    gone: Vec<Token>,
+    /// Connections that hold chunks from one turn to the next.
+    backlogged: Vec<Token>,
+    /// Connections that are not read until there is memory.
+    starved: Vec<Token>,
+    interrupted: Option<Interrupted>,
+}
+
+impl Broker {
+    /// A broker without connections, called `id` in WELCOME.
+    pub fn new(config: &Config, id: String) -> Broker {
+        Broker {
+            id,
+            rules: Rules {
+                max_connections: config.network.max_connections,
+                max_payload: config.limits.max_payload,
+                max_subscriptions: config.limits.max_subscriptions,
+                outbox_bytes: config.limits.outbox_bytes,
+                memory_bytes: config.limits.memory_bytes,
+                policy: config.overflow.policy,
+                stall_timeout: config.overflow.stall_timeout,
+                min_rate_bytes: config.overflow.min_rate_bytes,
+                hello: config.timeouts.hello,
+                heartbeat: config.timeouts.heartbeat,
+            },
+            connections: Slab::new(),
+            index: TopicIndex::new(),
+            pool: Pool::new(config.network.read_bytes),
+            deadlines: Deadlines::default(),
+            stats: Stats::default(),
+            epoch: 0,
+            refused: 0,
+            draining: false,
+            dirty: Vec::new(),
+            resumed: Vec::new(),
+            shutdowns: Vec::new(),
+            gone: Vec::new(),
+            backlogged: Vec::new(),
+            starved: Vec::new(),
+            interrupted: None,
+        }
+    }
+
+    /// A client has connected from `peer` (an address, for people). Over `max_connections` it is
+    /// told so and closed.
+    pub fn accept(&mut self, role: Role, peer: Box<str>, now: Instant) -> Token {
+        self.stats.connections += 1;
+        self.epoch += 1;
+        let full = self.connections.len() - self.refused >= self.rules.max_connections;
+        let connection = Connection::new(role, peer, self.epoch, now);
+        let token = Token::new(self.connections.insert(connection));
+        if full {
+            self.refused += 1;
+            self.connections[token.index()].refused = true;
+            if self.refused > MAX_REFUSALS {
+                self.abandon(token, CloseReason::TooManyConnections);
+            } else {
+                self.close(token, CloseReason::TooManyConnections, now);
+            }
+        }
+        self.arm(token);
+        token
+    }
+
+    /// Connections that are not reaped yet.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What happened since the start.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Bytes that in- and outboxes occupy.
+    pub fn memory_held(&self) -> usize {
+        self.pool.held()
+    }
+
+    /// Subscriptions of all connections, filters that somebody holds, and topics whose route is
+    /// cached.
+    pub fn index_sizes(&self) -> (usize, usize, usize) {
+        (
+            self.index.len(),
+            self.index.filters(),
+            self.index.cached_topics(),
+        )
+    }
+
+    /// Whether to stop accepting: the broker is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// What waits to be written to a connection.
+    pub fn outbox(&self, token: Token) -> &Outbox {
+        &self.connections[token.index()].outbox
+    }
+
+    /// The connections to flush, each once.
+    pub fn take_dirty(&mut self, into: &mut Vec<Token>) {
+        into.append(&mut self.dirty);
+        for token in into {
+            self.connections[token.index()].dirty = false;
+        }
+    }
+
+    /// Whether [`take_dirty`](Broker::take_dirty) has something to give.
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Connections that may be read, or carried on with, again.
+    pub fn take_resumed(&mut self) -> Vec<Token> {
+        std::mem::take(&mut self.resumed)
+    }
+
+    /// Connections whose sending side is to be shut down now.
+    pub fn take_shutdowns(&mut self) -> Vec<Token> {
+        std::mem::take(&mut self.shutdowns)
+    }
+
+    /// Reaps connections: their sockets are to be closed, their tokens may be given out again.
+    pub fn take_gone(&mut self) -> Vec<Token> {
+        let gone = std::mem::take(&mut self.gone);
+        for token in &gone {
+            let connection = self.connections.remove(token.index());
+            self.refused -= usize::from(connection.refused);
+            let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
+            self.stats.count_closed(reason);
+            let Connection { traffic, .. } = connection;
+            self.stats.undelivered += traffic.undelivered;
+            info!(
+                "disconnected: {connection}: {reason}; {} messages, {} bytes, {} dropped, \
+                 {} undelivered",
+                traffic.messages, traffic.bytes, traffic.dropped, traffic.undelivered
+            );
+        }
+        self.dirty
+            .retain(|token| self.connections.contains(token.index()));
+        gone
+    }
+
+    /// What to do about a connection that may have something to read; `readable` tells whether
+    /// its socket may have.
+    pub fn next_input(&mut self, token: Token, readable: bool) -> Input {
+        let Some(connection) = self.connections.get(token.index()) else {
+            return Input::Wait;
+        };
+        match connection.state {
+            State::Closing | State::Discarding if readable => Input::Discard,
+            State::Handshake | State::Open if !connection.is_unread() => {
+                if connection.inbox.has_backlog() {
+                    Input::CarryOn
+                } else if readable {
+                    self.fill(token)
+                } else {
+                    Input::Wait
+                }
+            }
+            _ => Input::Wait,
+        }
+    }
+
+    /// The client has closed its sending side; what it sent before has all been given to
+    /// [`received`](Broker::received).
+    pub fn end_of_input(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        connection.input_ended = true;
+        match connection.state {
+            State::Handshake | State::Open => {
+                connection.state = State::Finishing;
+                connection.reason = Some(CloseReason::ClientClosed);
+                connection.inbox = inbox::Inbox::Empty;
+                self.index.forget(token);
+                self.after_progress(token);
+            }
+            State::Discarding => self.vanish(token),
+            State::Finishing | State::Closing | State::Gone => {}
+        }
+    }
+
+    /// The socket of a connection has failed.
+    pub fn connection_failed(&mut self, token: Token) {
+        self.abandon(token, CloseReason::ConnectionLost);
+    }
+
+    /// The socket took `count` bytes of the outbox.
+    pub fn sent(&mut self, token: Token, count: usize, now: Instant) {
+        self.stats.bytes_out += count as u64;
+        let connection = &mut self.connections[token.index()];
+        if connection.outbox.consume(count) {
+            connection.showed_life(now);
+        }
+        if let Some(holding_up) = &mut connection.holding_up {
+            holding_up.taken += count as u64;
+        }
+        if connection.awaits_answers && connection.outbox.answers() <= MAX_ANSWER_BYTES {
+            connection.awaits_answers = false;
+            self.resumed.push(token);
+        }
+        let half = self.rules.outbox_bytes / 2;
+        if !self.connections[token.index()].waiters.is_empty()
+            && self.outbox(token).queued() <= half
+        {
+            self.release_waiters(token);
+        }
+        self.after_progress(token);
+    }
+
+    /// The socket takes no more for now.
+    pub fn blocked(&mut self, token: Token) {
+        self.connections[token.index()].writable = false;
+        self.note_backlog(token);
+    }
+
+    /// The socket may take more again.
+    pub fn writable(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        connection.writable = true;
+        if !connection.outbox.is_empty() {
+            self.mark_dirty(token);
+            self.note_backlog(token);
+        }
+    }
+
+    /// Shuts down: nothing more is read, everything accepted is delivered, GOODBYE behind it.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.draining = true;
+        let tokens: Vec<_> = self
+            .connections
+            .iter()
+            .map(|(index, _)| Token::new(index))
+            .collect();
+        let mut goodbye = Vec::new();
+        frame::encode(
+            Kind::Goodbye,
+            0,
+            b"",
+            b"the broker is shutting down",
+            &mut goodbye,
+        );
+        for token in tokens {
+            let connection = &mut self.connections[token.index()];
+            if connection.is_talking() {
+                connection.inbox = inbox::Inbox::Empty;
+                connection.state = State::Finishing;
+                connection.reason = Some(CloseReason::Shutdown);
+                connection.last_life = now;
+                self.tell_lost(token);
+                self.answer(token, &goodbye);
+            }
+        }
+    }
+
+    /// Ends what [`shut_down`](Broker::shut_down) began: whatever is left is closed at once.
+    /// Returns how many messages were not delivered.
+    pub fn give_up(&mut self) -> u64 {
+        let tokens: Vec<_> = self
+            .connections
+            .iter()
+            .map(|(index, _)| Token::new(index))
+            .collect();
+        let mut undelivered = 0;
+        for token in tokens {
+            let reason = match self.outbox(token).is_empty() {
+                true => CloseReason::Shutdown,
+                false => CloseReason::DrainTimeout,
+            };
+            self.abandon(token, reason);
+            undelivered += self.connections[token.index()].traffic.undelivered;
+        }
+        undelivered
+    }
+
+    /// Decides to close a connection, telling it why.
+    fn close(&mut self, token: Token, reason: CloseReason, now: Instant) {
+        let connection = &mut self.connections[token.index()];
+        if matches!(
+            connection.state,
+            State::Closing | State::Discarding | State::Gone
+        ) {
+            return;
+        }
+        debug!("closing {connection}: {reason}");
+        connection.state = State::Closing;
+        connection.reason = Some(reason);
+        connection.closes_at = Some(now + CLOSING_TIME);
+        connection.inbox = inbox::Inbox::Empty;
+        connection.waits_for = 0;
+        connection.group_wait = None;
+        connection.traffic.undelivered += connection.outbox.keep_half_written();
+        self.detach(token);
+        if let Some((code, text)) = reason.error() {
+            let mut bytes = Vec::new();
+            frame::encode_error(code, true, b"", text, &mut bytes);
+            self.answer(token, &bytes);
+        }
+        self.resumed.push(token);
+        self.arm(token);
+    }
+
+    /// Ends a connection at once, without a word.
+    fn abandon(&mut self, token: Token, reason: CloseReason) {
+        let connection = &mut self.connections[token.index()];
+        if connection.state == State::Gone {
+            return;
+        }
+        // A decision that was made before stays the reason.
+        connection.reason.get_or_insert(reason);
+        if reason == CloseReason::DrainTimeout {
+            connection.reason = Some(reason);
+        }
+        connection.traffic.undelivered += connection.outbox.messages();
+        self.detach(token);
+        self.vanish(token);
+    }
+
+    /// Nobody waits for it or sends to it any more.
+    fn detach(&mut self, token: Token) {
+        self.epoch += 1;
+        self.connections[token.index()].epoch = self.epoch;
+        self.index.forget(token);
+        self.release_waiters(token);
+    }
+
+    fn vanish(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        connection.state = State::Gone;
+        connection.inbox = inbox::Inbox::Empty;
+        connection.outbox = Outbox::default();
+        self.gone.push(token);
+    }
+
+    /// What becomes of a connection when its outbox is empty.
+    fn after_progress(&mut self, token: Token) {
+        if !self.outbox(token).is_empty() {
+            return;
+        }
+        let connection = &mut self.connections[token.index()];
+        match connection.state {
+            State::Open | State::Finishing if connection.lost > 0 => self.tell_lost(token),
+            State::Finishing | State::Closing if connection.input_ended => self.vanish(token),
+            State::Finishing | State::Closing => {
+                // Of a shutdown: from here on it is the client's turn to close.
+                let by = connection
+                    .closes_at
+                    .unwrap_or(connection.last_life + CLOSING_TIME);
+                connection.closes_at = Some(by);
+                connection.state = State::Discarding;
+                self.shutdowns.push(token);
+                self.resumed.push(token);
+                self.arm(token);
+            }
+            State::Handshake | State::Open | State::Discarding | State::Gone => {}
+        }
+    }
+
+    /// Queues a frame of the broker's own.
+    fn answer(&mut self, token: Token, bytes: &[u8]) {
+        self.connections[token.index()]
+            .outbox
+            .push_answer(&self.pool, bytes);
+        self.mark_dirty(token);
+    }
+
+    /// Refuses one frame and goes on; `about` is the topic or filter that it is about.
+    fn refuse_frame(&mut self, token: Token, code: ErrorCode, about: &[u8], text: &str) {
+        let about = &about[..about.len().min(MAX_TOPIC_BYTES)];
+        let mut bytes = Vec::new();
+        frame::encode_error(code, false, about, text, &mut bytes);
+        self.answer(token, &bytes);
+    }
+
+    fn mark_dirty(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        if connection.writable && !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(token);
+        }
+    }
+}

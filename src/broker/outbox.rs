@@ -1,0 +1,444 @@
+//! Slices that wait for one subscriber's socket.
+//!
+//! Owns their order, how far the socket has taken them, and what may be let go of when the
+//! connection ends. Must not decide who receives what, nor what happens when it is full.
+//!
+//! Invariant: `queued` is the sum of the lengths of all slices; each slice but the first starts
+//! at a frame's boundary, and the first one's boundary is remembered in `head_origin`.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use super::chunk::{Pool, Slice};
+use crate::wire::frame::{HEADER_BYTES, Header, Kind};
+
+/// An empty queue that once was longer than this gives its memory back.
+const KEPT_SLICES: usize = 64;
+/// What compaction gathers into one chunk at most, in bytes.
+const GATHERED_BYTES: usize = 256 << 10;
+
+/// What waits for one connection.
+#[derive(Default)]
+pub struct Outbox {
+    slices: VecDeque<Slice>,
+    queued: usize,
+    /// Bytes of WELCOME, PONG, ERROR and the like among them.
+    answers: usize,
+    /// Where the first slice began before the socket took a part of it.
+    head_origin: usize,
+    /// Bytes of a PING that are still queued, and bytes that stand in front of it.
+    ping: usize,
+    before_ping: usize,
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queued == 0
+    }
+
+    /// Puts the next bytes to write into `into`; returns how many entries, and their bytes.
+    pub fn gather<'a>(&'a self, into: &mut [IoSlice<'a>]) -> (usize, usize) {
+        let (mut entries, mut bytes) = (0, 0);
+        for (entry, slice) in into.iter_mut().zip(&self.slices) {
+            *entry = IoSlice::new(slice.bytes());
+            entries += 1;
+            bytes += slice.len();
+        }
+        (entries, bytes)
+    }
+
+    pub(crate) fn answers(&self) -> usize {
+        self.answers
+    }
+
+    pub(crate) fn has_ping(&self) -> bool {
+        self.ping > 0
+    }
+
+    /// Queues the part `start..end` of `source`: whole frames. Adjacent parts become one slice.
+    pub(crate) fn push(&mut self, source: &Slice, start: usize, end: usize) {
+        self.queued += end - start;
+        match self.slices.back_mut() {
+            Some(last) if last.continues_in(source, start) => last.extend(end - start),
+            _ => self.append(source.part(start, end)),
+        }
+    }
+
+    /// Queues frames that the broker itself made.
+    pub(crate) fn push_answer(&mut self, pool: &Pool, bytes: &[u8]) {
+        self.queued += bytes.len();
+        self.answers += bytes.len();
+        let appended = self
+            .slices
+            .back_mut()
+            .is_some_and(|last| last.append_answers(bytes));
+        if !appended {
+            self.append(Slice::answers(pool, bytes));
+        }
+    }
+
+    /// The same for a PING, whose delivery is no sign of life.
+    pub(crate) fn push_ping(&mut self, pool: &Pool, bytes: &[u8]) {
+        assert!(self.ping == 0, "one PING at a time waits in an outbox");
+        self.before_ping = self.queued;
+        self.ping = bytes.len();
+        self.push_answer(pool, bytes);
+    }
+
+    fn append(&mut self, slice: Slice) {
+        if self.slices.is_empty() {
+            self.head_origin = slice.start();
+        }
+        self.slices.push_back(slice);
+    }
+
+    /// The socket took `count` bytes. Returns whether any of them were not of a PING.
+    pub(crate) fn consume(&mut self, count: usize) -> bool {
+        assert!(
+            count <= self.queued,
+            "a socket takes no more than it was given"
+        );
+        self.queued -= count;
+        let mut left = count;
+        while let Some(head) = self.slices.front_mut() {
+            let taken = left.min(head.len());
+            left -= taken;
+            if head.is_answers() {
+                self.answers -= taken;
+            }
+            if taken < head.len() {
+                head.consume(taken);
+                break;
+            }
+            self.slices.pop_front();
+            self.head_origin = self.slices.front().map_or(0, Slice::start);
+        }
+        if self.slices.is_empty() && self.slices.capacity() > KEPT_SLICES {
+            self.slices = VecDeque::new();
+        }
+        count > self.consume_ping(count)
+    }
+
+    /// Returns how many of `count` taken bytes were of a PING.
+    fn consume_ping(&mut self, count: usize) -> usize {
+        let before = count.min(self.before_ping);
+        self.before_ping -= before;
+        let taken = (count - before).min(self.ping);
+        self.ping -= taken;
+        taken
+    }
+
+    /// Drops all but the rest of a frame that is half-written. Returns how many messages were
+    /// dropped.
+    pub(crate) fn keep_half_written(&mut self) -> u64 {
+        let half = self.half_written();
+        let dropped = self.messages() - u64::from(half.is_some_and(|half| half.is_message));
+        let rest = half.map(|half| (self.slices[0].part(0, half.rest), half.taken));
+        *self = Outbox::default();
+        if let Some((rest, taken)) = rest {
+            self.queued = rest.len();
+            self.answers = if rest.is_answers() { rest.len() } else { 0 };
+            self.head_origin = rest.start() - taken;
+            self.slices.push_back(rest);
+        }
+        dropped
+    }
+
+    /// Messages that wait, a half-written one included. Walks all frames: for the end of a
+    /// connection only.
+    pub(crate) fn messages(&self) -> u64 {
+        let tails = self.slices.iter().enumerate().map(|(position, slice)| {
+            let from = if position == 0 {
+                self.head_origin
+            } else {
+                slice.start()
+            };
+            let ends = slice.start() - from;
+            frames(slice.bytes_from(from))
+                .filter(|f| f.end > ends && f.is_message)
+                .count() as u64
+        });
+        tails.sum()
+    }
+
+    /// The frame at the front of which the socket has taken a part.
+    fn half_written(&self) -> Option<HalfWritten> {
+        let head = self.slices.front()?;
+        let taken = head.start() - self.head_origin;
+        let frame = frames(head.bytes_from(self.head_origin)).find(|frame| frame.end > taken)?;
+        (frame.start < taken).then(|| HalfWritten {
+            taken: taken - frame.start,
+            rest: frame.end - taken,
+            is_message: frame.is_message,
+        })
+    }
+
+    /// Copies slices out of chunks that hardly anybody else wants, adjacent ones into one.
+    pub(crate) fn compact(&mut self, pool: &Pool) {
+        if !self
+            .slices
+            .iter()
+            .any(|slice| slice.is_sparse() && !slice.is_answers())
+        {
+            return;
+        }
+        let taken = self.half_written().map_or(0, |half| half.taken);
+        let mut gathered = Vec::new();
+        let mut head_start = None;
+        for (position, slice) in std::mem::take(&mut self.slices).into_iter().enumerate() {
+            let copy = slice.is_sparse() && !slice.is_answers();
+            if !copy || gathered.len() + slice.len() > GATHERED_BYTES {
+                self.append_gathered(pool, &mut gathered, &mut head_start);
+            }
+            if copy && position == 0 {
+                // From the boundary of the half-written frame, so that it can be found again.
+                gathered.extend_from_slice(slice.bytes_from(slice.start() - taken));
+                head_start = Some(taken);
+            } else if copy {
+                gathered.extend_from_slice(slice.bytes());
+            } else if position == 0 {
+                self.slices.push_back(slice); // keeps its origin
+            } else {
+                self.append(slice);
+            }
+        }
+        self.append_gathered(pool, &mut gathered, &mut head_start);
+    }
+
+    fn append_gathered(&mut self, pool: &Pool, bytes: &mut Vec<u8>, head: &mut Option<usize>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut slice = Slice::private(pool, bytes);
+        bytes.clear();
+        let taken = head.take().unwrap_or(0);
+        let origin = slice.start();
+        slice.consume(taken);
+        self.append(slice);
+        if taken > 0 {
+            self.head_origin = origin;
+        }
+    }
+
+    /// Asserts the invariant; walks the queue.
+    #[cfg(test)]
+    pub(crate) fn check(&self) {
+        let sum = |answers: bool| -> usize {
+            let some = self
+                .slices
+                .iter()
+                .filter(|slice| !answers || slice.is_answers());
+            some.map(Slice::len).sum()
+        };
+        assert_eq!((self.queued, self.answers), (sum(false), sum(true)));
+        assert!(self.before_ping + self.ping <= self.queued || self.ping == 0);
+        for (position, slice) in self.slices.iter().enumerate() {
+            let from = if position == 0 {
+                self.head_origin
+            } else {
+                slice.start()
+            };
+            let bytes = slice.bytes_from(from);
+            assert!(!slice.bytes().is_empty(), "no slice is empty");
+            assert_eq!(
+                frames(bytes).last().map(|frame| frame.end),
+                Some(bytes.len())
+            );
+        }
+    }
+}
+
+/// A frame of which the socket has taken a part.
+#[derive(Clone, Copy)]
+struct HalfWritten {
+    taken: usize,
+    rest: usize,
+    is_message: bool,
+}
+
+/// Where a frame lies in a slice.
+struct FrameSpan {
+    start: usize,
+    end: usize,
+    is_message: bool,
+}
+
+/// The frames that fill `bytes`, all of them known to be whole.
+fn frames(bytes: &[u8]) -> impl Iterator<Item = FrameSpan> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let header = Header::parse(bytes[start..].first_chunk::<HEADER_BYTES>()?).ok()?;
+        let end = start + header.frame_len();
+        let is_message = header.kind == Kind::Publish as u8;
+        let span = FrameSpan {
+            start,
+            end,
+            is_message,
+        };
+        start = end;
+        (end <= bytes.len()).then_some(span)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::encode;
+
+    fn message(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(Kind::Publish, 0, b"t", payload, &mut bytes);
+        bytes
+    }
+
+    fn contents(outbox: &Outbox) -> Vec<u8> {
+        outbox
+            .slices
+            .iter()
+            .flat_map(|slice| slice.bytes().to_vec())
+            .collect()
+    }
+
+    /// A chunk of three messages of 12 bytes, and an outbox with the parts given.
+    fn filled(pool: &Pool, parts: &[(usize, usize)]) -> (Slice, Outbox) {
+        let bytes = [message(b"one"), message(b"two"), message(b"six")].concat();
+        let mut filling = pool.take(0);
+        filling.prepend(&bytes);
+        let source = filling.seal();
+        let mut outbox = Outbox::default();
+        for (start, end) in parts {
+            outbox.push(&source, *start, *end);
+        }
+        outbox.check();
+        (source, outbox)
+    }
+
+    #[test]
+    fn adjacent_parts_are_one_slice() {
+        let pool = Pool::new(64);
+        let (_source, outbox) = filled(&pool, &[(0, 12), (12, 24), (24, 36)]);
+        assert_eq!((outbox.slices.len(), outbox.queued()), (1, 36));
+        let (_source, outbox) = filled(&pool, &[(0, 12), (24, 36)]);
+        assert_eq!((outbox.slices.len(), outbox.queued()), (2, 24));
+    }
+
+    #[test]
+    fn half_written_frame_survives_at_every_interleaving() {
+        let pool = Pool::new(64);
+        let all = [message(b"one"), message(b"two"), message(b"six")].concat();
+        for parts in [
+            vec![(0, 36)],
+            vec![(0, 12), (24, 36)],
+            vec![(0, 24), (24, 36)],
+        ] {
+            for first in 0..24 {
+                for second in 0..24 - first {
+                    for compacted in [false, true] {
+                        let (source, mut outbox) = filled(&pool, &parts);
+                        let before = contents(&outbox);
+                        drop(source);
+                        outbox.consume(first);
+                        if compacted {
+                            outbox.compact(&pool);
+                        }
+                        outbox.consume(second);
+                        outbox.check();
+                        let taken = first + second;
+                        assert_eq!(contents(&outbox), &before[taken..]);
+                        let total = before.len() as u64 / 12;
+                        let whole = taken as u64 / 12;
+                        let half = u64::from(!taken.is_multiple_of(12));
+                        assert_eq!(outbox.messages(), total - whole);
+                        assert_eq!(outbox.keep_half_written(), total - whole - half);
+                        let end = taken.next_multiple_of(12);
+                        assert_eq!(contents(&outbox), &before[taken..end]);
+                        outbox.check();
+                    }
+                }
+            }
+        }
+        assert_eq!(all.len(), 36);
+        assert_eq!((pool.held(), pool.sparse()), (0, 0));
+    }
+
+    #[test]
+    fn compaction_lets_go_of_sparse_chunks_only() {
+        let pool = Pool::new(64);
+        let (source, mut outbox) = filled(&pool, &[(0, 36)]);
+        drop(source);
+        outbox.compact(&pool);
+        assert!(
+            outbox.slices[0].chunk_len() == 64,
+            "36 of 64 bytes are wanted: it stays"
+        );
+        outbox.consume(12);
+        outbox.compact(&pool);
+        assert_eq!(outbox.slices[0].chunk_len(), 24);
+        assert_eq!(
+            contents(&outbox),
+            [message(b"two"), message(b"six")].concat()
+        );
+        outbox.check();
+    }
+
+    #[test]
+    fn compaction_gathers_neighbours_into_one_slice() {
+        let pool = Pool::new(256);
+        let mut outbox = Outbox::default();
+        for number in 0..10u8 {
+            let mut filling = pool.take(0);
+            filling.prepend(&message(&[number]));
+            outbox.push(&filling.seal(), 0, 10);
+        }
+        let before = contents(&outbox);
+        assert_eq!(outbox.slices.len(), 10);
+        outbox.compact(&pool);
+        assert_eq!((outbox.slices.len(), contents(&outbox)), (1, before));
+        assert_eq!(pool.sparse(), 0);
+        outbox.check();
+    }
+
+    #[test]
+    fn only_bytes_beside_a_ping_are_a_sign_of_life() {
+        let pool = Pool::new(64);
+        let mut ping = Vec::new();
+        encode(Kind::Ping, 0, b"", b"", &mut ping);
+        let (_source, mut outbox) = filled(&pool, &[(0, 12)]);
+        outbox.push_ping(&pool, &ping);
+        outbox.push_answer(&pool, &message(b"after"));
+        outbox.check();
+        assert!(
+            outbox.consume(11) && outbox.consume(2),
+            "of the message, and its last byte"
+        );
+        assert!(!outbox.consume(3) && outbox.has_ping());
+        assert!(
+            outbox.consume(5),
+            "the last of the PING and the first byte behind it"
+        );
+        assert!(!outbox.has_ping() && outbox.consume(1));
+        outbox.check();
+    }
+
+    #[test]
+    fn answers_are_counted_apart() {
+        let pool = Pool::new(64);
+        let (source, mut outbox) = filled(&pool, &[(0, 12)]);
+        outbox.push_answer(&pool, &message(b"x"));
+        outbox.push_answer(&pool, &message(b"y"));
+        outbox.push(&source, 12, 24);
+        assert_eq!(
+            (outbox.answers(), outbox.queued(), outbox.slices.len()),
+            (20, 44, 3)
+        );
+        outbox.consume(15);
+        assert_eq!(outbox.answers(), 17);
+        outbox.check();
+    }
+}

@@ -1,0 +1,43 @@
+//! Plain counters of everything since the start.
+//!
+//! Owns numbers only; whoever shows them reads the fields. They never go down and nothing in the
+//! broker depends on them.
+
+use super::close_reason::CloseReason;
+
+/// What happened since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages that publishers sent and that were accepted.
+    pub messages_in: u64,
+    /// Their bytes, as frames.
+    pub bytes_in: u64,
+    /// Messages put into outboxes, once for each receiver.
+    pub deliveries: u64,
+    /// Bytes that sockets took.
+    pub bytes_out: u64,
+    /// Messages that the policy `drop` kept from a receiver, once for each.
+    pub dropped: u64,
+    /// Messages that were still in an outbox when its connection ended.
+    pub undelivered: u64,
+    /// Connections accepted, refused ones included.
+    pub connections: u64,
+    /// Publishers that had to wait for a full outbox.
+    pub pauses: u64,
+    /// Times that reading stopped because `memory_bytes` was reached.
+    pub memory_pauses: u64,
+    /// Times that slices were copied out of sparse chunks.
+    pub compactions: u64,
+    closed: [u64; CloseReason::ALL.len()],
+}
+
+impl Stats {
+    /// Connections that ended for `reason`.
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed[reason as usize]
+    }
+
+    pub(crate) fn count_closed(&mut self, reason: CloseReason) {
+        self.closed[reason as usize] += 1;
+    }
+}

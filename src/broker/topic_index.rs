@@ -1,0 +1,367 @@
+//! Topic to connection tokens: who receives a message.
+//!
+//! Owns subscriptions in both directions (who hears a filter, what a connection holds) and the
+//! routes made from them. Every change goes through `link` and `unlink`, which keep both
+//! directions and forget what is empty. Must not know what a connection is, nor deliver.
+//!
+//! Filters without a wildcard are found by name, those with one through a trie of tokens. The
+//! receivers of a topic are a [`Route`]; equal sets of receivers share one route, so that telling
+//! whether two messages go the same way is comparing pointers.
+//!
+//! Cost: subscribing and unsubscribing take O(tokens of the filter), whoever else is there. A
+//! route that is not cached takes one visit to each trie node that matches the topic's beginning,
+//! which is at most the number of wildcard filters times their tokens.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use slab::Slab;
+
+use super::Token;
+use super::route_cache::RouteCache;
+use super::trie::Trie;
+use crate::wire::topic::{self, TopicError};
+
+/// Routes that nobody uses are looked for when there are this many, and twice as many as the
+/// last time.
+const ROUTES_BEFORE_PURGE: usize = 1_024;
+
+/// The receivers of a topic.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Route {
+    /// Connections with a plain filter that matches, once each, in the order of their tokens.
+    pub(crate) plain: Box<[Token]>,
+    /// Queue groups that match; each gives the message to one of its members.
+    pub(crate) groups: Box<[GroupKey]>,
+}
+
+/// Names a queue group in a route.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) struct GroupKey(u32);
+
+/// Who hears one filter, plainly or in one queue group.
+struct Audience {
+    filter: u32,
+    group: Option<Box<[u8]>>,
+    members: Vec<u32>,
+    /// Position of the member whose turn it is, for a queue group.
+    turn: usize,
+}
+
+/// A filter that somebody holds.
+struct Filter {
+    name: Rc<[u8]>,
+    plain: Option<u32>,
+    groups: BTreeMap<Box<[u8]>, u32>,
+}
+
+/// One connection's membership in one audience, and its places in both lists that hold it.
+struct Subscription {
+    audience: u32,
+    token: Token,
+    in_audience: u32,
+    in_connection: u32,
+}
+
+/// All subscriptions.
+pub(crate) struct TopicIndex {
+    filters: Slab<Filter>,
+    by_name: HashMap<Rc<[u8]>, u32>,
+    wildcards: Trie,
+    audiences: Slab<Audience>,
+    subscriptions: Slab<Subscription>,
+    by_member: HashMap<(u32, Token), u32>,
+    /// By token: the subscriptions of each connection.
+    by_connection: Vec<Vec<u32>>,
+    cache: RouteCache<Route>,
+    /// Grows when a filter with a wildcard changes: any cached route may be stale then.
+    generation: u64,
+    routes: HashSet<Rc<Route>>,
+    purge_at: usize,
+}
+
+impl TopicIndex {
+    pub(crate) fn new() -> TopicIndex {
+        TopicIndex {
+            filters: Slab::new(),
+            by_name: HashMap::new(),
+            wildcards: Trie::new(),
+            audiences: Slab::new(),
+            subscriptions: Slab::new(),
+            by_member: HashMap::new(),
+            by_connection: Vec::new(),
+            cache: RouteCache::new(),
+            generation: 0,
+            routes: HashSet::new(),
+            purge_at: ROUTES_BEFORE_PURGE,
+        }
+    }
+
+    /// How many subscriptions a connection holds.
+    pub(crate) fn count(&self, token: Token) -> usize {
+        self.by_connection.get(token.index()).map_or(0, Vec::len)
+    }
+
+    /// How many there are in all.
+    pub(crate) fn len(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// How many filters somebody holds.
+    pub(crate) fn filters(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// How many topics the cache of routes knows.
+    pub(crate) fn cached_topics(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// Whether a connection holds a valid filter, in `group` if one is given.
+    pub(crate) fn holds(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> bool {
+        self.find(token, filter, group).is_some()
+    }
+
+    /// Adds a subscription to a valid filter; nothing changes if it is held already.
+    pub(crate) fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
+        if !self.holds(token, filter, group) {
+            let audience = self.audience(filter, group);
+            self.link(token, audience);
+            self.make_stale(filter);
+        }
+    }
+
+    /// Ends a subscription; nothing changes if it is not held.
+    pub(crate) fn unsubscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
+        if let Some(subscription) = self.find(token, filter, group) {
+            self.unlink(subscription);
+            self.make_stale(filter);
+        }
+    }
+
+    /// Ends all subscriptions of a connection.
+    pub(crate) fn forget(&mut self, token: Token) {
+        while let Some(&last) = self
+            .by_connection
+            .get(token.index())
+            .and_then(|held| held.last())
+        {
+            let audience = self.subscriptions[last as usize].audience;
+            let filter = self.audiences[audience as usize].filter;
+            let name = self.filters[filter as usize].name.clone();
+            self.unlink(last);
+            self.make_stale(&name);
+        }
+        if let Some(held) = self.by_connection.get_mut(token.index()) {
+            *held = Vec::new();
+        }
+    }
+
+    /// The receivers of a topic.
+    ///
+    /// # Errors
+    /// Why it is no valid topic.
+    pub(crate) fn route(&mut self, topic: &[u8]) -> Result<Rc<Route>, TopicError> {
+        let known = match self.cache.find(topic, self.generation) {
+            Ok(route) => return Ok(route),
+            Err(known) => known,
+        };
+        if !known {
+            topic::validate_topic(topic)?;
+        }
+        let route = self.shared(self.find_route(topic));
+        self.cache
+            .insert(topic.into(), route.clone(), self.generation);
+        Ok(route)
+    }
+
+    /// The members of a queue group, beginning with the one whose turn it is.
+    pub(crate) fn members(&self, group: GroupKey) -> impl Iterator<Item = Token> {
+        let audience = &self.audiences[group.0 as usize];
+        let (later, first) = audience.members.split_at(audience.turn);
+        first
+            .iter()
+            .chain(later)
+            .map(|&member| self.subscriptions[member as usize].token)
+    }
+
+    /// The turn passes to the member `skipped` places behind the one that just had it.
+    pub(crate) fn pass_turn(&mut self, group: GroupKey, skipped: usize) {
+        let audience = &mut self.audiences[group.0 as usize];
+        audience.turn = (audience.turn + skipped + 1) % audience.members.len().max(1);
+    }
+
+    fn find_route(&self, topic: &[u8]) -> Route {
+        let mut matching = Vec::new();
+        matching.extend(self.by_name.get(topic).copied());
+        self.wildcards.matching(topic, &mut matching);
+        let filters = || {
+            matching
+                .iter()
+                .map(|&filter| &self.filters[filter as usize])
+        };
+        let audiences = filters().filter_map(|filter| filter.plain);
+        let mut plain: Vec<_> = audiences
+            .flat_map(|audience| &self.audiences[audience as usize].members)
+            .map(|&member| self.subscriptions[member as usize].token)
+            .collect();
+        plain.sort_unstable();
+        plain.dedup();
+        let mut groups: Vec<_> = filters()
+            .flat_map(|filter| filter.groups.values().map(|&key| GroupKey(key)))
+            .collect();
+        groups.sort_unstable();
+        Route {
+            plain: plain.into(),
+            groups: groups.into(),
+        }
+    }
+
+    /// The one route with these receivers.
+    fn shared(&mut self, route: Route) -> Rc<Route> {
+        if let Some(shared) = self.routes.get(&route) {
+            return shared.clone();
+        }
+        if self.routes.len() >= self.purge_at {
+            self.routes.retain(|route| Rc::strong_count(route) > 1);
+            self.purge_at = ROUTES_BEFORE_PURGE.max(self.routes.len() * 2);
+        }
+        let route = Rc::new(route);
+        self.routes.insert(route.clone());
+        route
+    }
+
+    fn make_stale(&mut self, filter: &[u8]) {
+        if topic::has_wildcard(filter) {
+            self.generation += 1;
+        } else {
+            self.cache.remove(filter);
+        }
+    }
+
+    fn find(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> Option<u32> {
+        let filter = &self.filters[*self.by_name.get(filter)? as usize];
+        let audience = match group {
+            None => filter.plain?,
+            Some(name) => *filter.groups.get(name)?,
+        };
+        self.by_member.get(&(audience, token)).copied()
+    }
+
+    /// The audience of a filter, made if there is none.
+    fn audience(&mut self, filter: &[u8], group: Option<&[u8]>) -> u32 {
+        let filter = match self.by_name.get(filter) {
+            Some(&filter) => filter,
+            None => self.add_filter(filter),
+        };
+        let entry = &mut self.filters[filter as usize];
+        let found = match group {
+            None => entry.plain,
+            Some(name) => entry.groups.get(name).copied(),
+        };
+        found.unwrap_or_else(|| {
+            let group = group.map(Box::from);
+            let audience = Audience {
+                filter,
+                group: group.clone(),
+                members: Vec::new(),
+                turn: 0,
+            };
+            let audience = key(self.audiences.insert(audience));
+            match group {
+                None => entry.plain = Some(audience),
+                Some(name) => {
+                    entry.groups.insert(name, audience);
+                }
+            }
+            audience
+        })
+    }
+
+    fn add_filter(&mut self, name: &[u8]) -> u32 {
+        let name: Rc<[u8]> = name.into();
+        let filter = Filter {
+            name: name.clone(),
+            plain: None,
+            groups: BTreeMap::new(),
+        };
+        let filter = key(self.filters.insert(filter));
+        if topic::has_wildcard(&name) {
+            self.wildcards.insert(&name, filter);
+        }
+        self.by_name.insert(name, filter);
+        filter
+    }
+
+    /// Makes a connection a member of an audience: both directions and the look-up.
+    fn link(&mut self, token: Token, audience: u32) {
+        if self.by_connection.len() <= token.index() {
+            self.by_connection.resize_with(token.index() + 1, Vec::new);
+        }
+        let held = &mut self.by_connection[token.index()];
+        let members = &mut self.audiences[audience as usize].members;
+        let subscription = Subscription {
+            audience,
+            token,
+            in_audience: key(members.len()),
+            in_connection: key(held.len()),
+        };
+        let subscription = key(self.subscriptions.insert(subscription));
+        members.push(subscription);
+        held.push(subscription);
+        self.by_member.insert((audience, token), subscription);
+    }
+
+    /// Undoes `link`, and forgets an audience and a filter that nobody is left in.
+    fn unlink(&mut self, subscription: u32) {
+        let Subscription {
+            audience,
+            token,
+            in_audience,
+            in_connection,
+        } = self.subscriptions.remove(subscription as usize);
+        self.by_member.remove(&(audience, token));
+        let held = &mut self.by_connection[token.index()];
+        held.swap_remove(in_connection as usize);
+        if let Some(&moved) = held.get(in_connection as usize) {
+            self.subscriptions[moved as usize].in_connection = in_connection;
+        }
+        let left = &mut self.audiences[audience as usize];
+        left.members.swap_remove(in_audience as usize);
+        if let Some(&moved) = left.members.get(in_audience as usize) {
+            self.subscriptions[moved as usize].in_audience = in_audience;
+        }
+        if left.turn >= left.members.len() {
+            left.turn = 0;
+        }
+        if left.members.is_empty() {
+            self.remove_audience(audience);
+        }
+    }
+
+    fn remove_audience(&mut self, audience: u32) {
+        let Audience { filter, group, .. } = self.audiences.remove(audience as usize);
+        let entry = &mut self.filters[filter as usize];
+        match group {
+            None => entry.plain = None,
+            Some(name) => {
+                entry.groups.remove(&name);
+            }
+        }
+        if entry.plain.is_none() && entry.groups.is_empty() {
+            let Filter { name, .. } = self.filters.remove(filter as usize);
+            self.by_name.remove(&name);
+            if topic::has_wildcard(&name) {
+                self.wildcards.remove(&name);
+            }
+        }
+    }
+}
+
+/// A slab's key or a list's position in 4 bytes; 4 billion of anything here do not fit in memory.
+fn key(number: usize) -> u32 {
+    u32::try_from(number).expect("fewer than 2^32 subscriptions fit in memory")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The index against the plain definition: a list of subscriptions and a loop.
+
+use super::*;
+use crate::wire::topic::matches;
+
+type Held = (Token, Vec<u8>, Option<Vec<u8>>);
+
+fn route(index: &mut TopicIndex, topic: &str) -> Vec<usize> {
+    let route = index.route(topic.as_bytes()).unwrap();
+    route.plain.iter().map(|token| token.index()).collect()
+}
+
+fn subscribe(index: &mut TopicIndex, token: usize, filter: &str) {
+    index.subscribe(Token::new(token), filter.as_bytes(), None);
+}
+
+#[test]
+fn connection_is_in_a_route_once_however_many_filters_match() {
+    let mut index = TopicIndex::new();
+    for filter in ["a.b", "a.*", "*.b", ">"] {
+        subscribe(&mut index, 3, filter);
+    }
+    subscribe(&mut index, 1, "a.b");
+    assert_eq!(route(&mut index, "a.b"), [1, 3]);
+    assert_eq!(route(&mut index, "x.y.z"), [3]);
+}
+
+#[test]
+fn equal_receivers_share_one_route() {
+    let mut index = TopicIndex::new();
+    subscribe(&mut index, 1, ">");
+    let a = index.route(b"a").unwrap();
+    let b = index.route(b"b").unwrap();
+    assert!(Rc::ptr_eq(&a, &b));
+    subscribe(&mut index, 2, "a");
+    let a = index.route(b"a").unwrap();
+    assert!(!Rc::ptr_eq(&a, &b) && Rc::ptr_eq(&b, &index.route(b"b").unwrap()));
+}
+
+#[test]
+fn changes_show_in_routes_that_were_cached() {
+    let mut index = TopicIndex::new();
+    assert_eq!(route(&mut index, "a.b"), [0; 0]);
+    subscribe(&mut index, 1, "a.b");
+    assert_eq!(route(&mut index, "a.b"), [1]);
+    subscribe(&mut index, 2, "a.*");
+    assert_eq!(route(&mut index, "a.b"), [1, 2]);
+    index.unsubscribe(Token::new(1), b"a.b", None);
+    assert_eq!(route(&mut index, "a.b"), [2]);
+    index.forget(Token::new(2));
+    assert_eq!(route(&mut index, "a.b"), [0; 0]);
+    assert_eq!((index.len(), index.filters()), (0, 0));
+}
+
+#[test]
+fn members_of_a_group_take_turns() {
+    let mut index = TopicIndex::new();
+    for token in 0..3 {
+        index.subscribe(Token::new(token), b"t", Some(b"g"));
+    }
+    let route = index.route(b"t").unwrap();
+    assert!(route.plain.is_empty());
+    let group = route.groups[0];
+    let turn = |index: &mut TopicIndex| {
+        let first = index.members(group).next().unwrap().index();
+        index.pass_turn(group, 0);
+        first
+    };
+    let turns: Vec<_> = (0..6).map(|_| turn(&mut index)).collect();
+    assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
+    index.pass_turn(group, 0);
+    index.unsubscribe(Token::new(1), b"t", Some(b"g"));
+    let mut members: Vec<_> = index.members(group).map(Token::index).collect();
+    members.sort_unstable();
+    assert_eq!(members, [0, 2]);
+}
+
+#[test]
+fn bad_topics_have_no_route() {
+    let mut index = TopicIndex::new();
+    assert!(matches!(index.route(b"a..b"), Err(TopicError::EmptyToken)));
+    assert!(matches!(
+        index.route(b"*"),
+        Err(TopicError::WildcardInTopic)
+    ));
+    assert_eq!(index.cached_topics(), 0);
+}
+
+#[test]
+fn random_changes_agree_with_a_list_and_a_loop() {
+    let filters = [
+        "a", "b", "a.b", "a.*", "*.b", "a.>", ">", "*", "*.*.c", "a.b.c",
+    ];
+    let topics = ["a", "b", "c", "a.b", "b.b", "a.b.c", "c.c.c", "a.x.y.z"];
+    let groups: [Option<&[u8]>; 3] = [None, Some(b"g"), Some(b"h")];
+    let mut random = 0x1234_5678_u64;
+    let mut pick = |below: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) as usize % below
+    };
+    let mut index = TopicIndex::new();
+    let mut model: Vec<Held> = Vec::new();
+    for step in 0..20_000 {
+        let (token, filter) = (Token::new(pick(6)), filters[pick(10)].as_bytes());
+        let group = groups[pick(3)];
+        let held = (token, filter.to_vec(), group.map(<[u8]>::to_vec));
+        match pick(20) {
+            0 => {
+                index.forget(token);
+                model.retain(|entry| entry.0 != token);
+            }
+            1..=9 => {
+                index.unsubscribe(token, filter, group);
+                model.retain(|entry| *entry != held);
+            }
+            _ => {
+                index.subscribe(token, filter, group);
+                if !model.contains(&held) {
+                    model.push(held);
+                }
+            }
+        }
+        let topic = topics[pick(8)];
+        let matching = |entry: &&Held| matches(&entry.1, topic.as_bytes());
+        let mut plain: Vec<_> = model
+            .iter()
+            .filter(matching)
+            .filter(|e| e.2.is_none())
+            .map(|e| e.0)
+            .collect();
+        plain.sort_unstable();
+        plain.dedup();
+        let route = index.route(topic.as_bytes()).unwrap();
+        assert_eq!(route.plain[..], plain[..], "step {step}, topic {topic}");
+        let mut members: Vec<Vec<Token>> = route
+            .groups
+            .iter()
+            .map(|&group| index.members(group).collect())
+            .collect();
+        members.iter_mut().for_each(|tokens| tokens.sort_unstable());
+        members.sort();
+        let mut expected: BTreeMap<(&[u8], &[u8]), Vec<Token>> = BTreeMap::new();
+        for entry in model.iter().filter(matching) {
+            if let Some(group) = &entry.2 {
+                expected.entry((&entry.1, group)).or_default().push(entry.0);
+            }
+        }
+        let mut expected: Vec<_> = expected.into_values().collect();
+        expected
+            .iter_mut()
+            .for_each(|tokens| tokens.sort_unstable());
+        expected.sort();
+        assert_eq!(members, expected, "step {step}, topic {topic}");
+        assert_eq!(index.len(), model.len());
+        assert_eq!(
+            index.count(token),
+            model.iter().filter(|entry| entry.0 == token).count()
+        );
+    }
+    for token in 0..6 {
+        index.forget(Token::new(token));
+    }
+    assert_eq!(
+        (index.len(), index.filters(), index.audiences.len()),
+        (0, 0, 0)
+    );
+}

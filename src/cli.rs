@@ -1,0 +1,67 @@
+//! What the user typed.
+//!
+//! Owns the command line's grammar and nothing of its meaning beyond "this wins over the file".
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use log::LevelFilter;
+
+use crate::config::{Config, ConfigErrors};
+
+/// A publish/subscribe broker: publishers connect to one port, subscribers to another, and every
+/// subscriber of a topic receives each message that is published to it.
+#[derive(Parser, Debug)]
+#[command(name = "broker", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Port for subscribers; 0 takes a free one [default: 9090]
+    #[arg(short = 's', long, value_name = "PORT")]
+    pub subscriber_port: Option<u16>,
+
+    /// Port for publishers; 0 takes a free one [default: 9000]
+    #[arg(short = 'p', long, value_name = "PORT")]
+    pub publisher_port: Option<u16>,
+
+    /// Address or name to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR")]
+    pub host: Option<String>,
+
+    /// Configuration file [default: config.ini in the working directory, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Least important level to log: off, error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<LevelFilter>,
+
+    /// Check the configuration, say "ok" or what is wrong with it, and end
+    #[arg(short = 't', long)]
+    pub check_config: bool,
+}
+
+const AFTER_HELP: &str = "The command line wins over the configuration file, the file over the \
+defaults.\nSIGTERM or SIGINT: deliver what was accepted and end; a second one ends at once.\n\
+Exit status: 0 stopped and drained, 1 failed, 2 wrong usage or configuration.";
+
+impl Cli {
+    /// The configuration that file and command line make together.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn configuration(&self) -> Result<Config, ConfigErrors> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(port) = self.subscriber_port {
+            config.network.subscriber_port = port;
+        }
+        if let Some(port) = self.publisher_port {
+            config.network.publisher_port = port;
+        }
+        if let Some(host) = &self.host {
+            config.network.host.clone_from(host);
+        }
+        if let Some(level) = self.log_level {
+            config.log.level = level;
+        }
+        config.validated("the settings do not fit each other")
+    }
+}

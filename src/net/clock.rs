@@ -1,0 +1,76 @@
+//! The time that the broker goes by: monotonic, and without the time in which the process was
+//! stopped.
+//!
+//! A process that is suspended for a minute could not hear its clients for a minute. They must not
+//! all be found silent when it goes on, so that minute did not happen.
+
+use std::time::{Duration, Instant};
+
+/// Waking up this much later than asked, or a turn that took so long, means: we were stopped.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// A clock that stands still while the process does.
+pub(super) struct Clock {
+    /// What the broker was last told, and when that was.
+    now: Instant,
+    at: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        let now = Instant::now();
+        Clock { now, at: now }
+    }
+
+    /// The time of this turn.
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Time has passed since the last call, `expected` of it in sleep (`None`: as long as it took).
+    pub(super) fn advance(&mut self, expected: Option<Duration>) -> Instant {
+        let at = Instant::now();
+        self.now += counted(at.saturating_duration_since(self.at), expected);
+        self.at = at;
+        self.now
+    }
+}
+
+/// How much of the time that passed counts.
+fn counted(passed: Duration, expected: Option<Duration>) -> Duration {
+    match expected {
+        Some(expected) if passed > expected + STOPPED => expected,
+        _ => passed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_the_process_was_stopped_does_not_count() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert_eq!(counted(second, Some(second)), second);
+        assert_eq!(
+            counted(second * 2, Some(second)),
+            second * 2,
+            "a little late is late"
+        );
+        assert_eq!(counted(minute, Some(second)), second);
+        assert_eq!(counted(minute, Some(Duration::ZERO)), Duration::ZERO);
+        assert_eq!(
+            counted(minute, None),
+            minute,
+            "an idle sleep has no end to be late for"
+        );
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let mut clock = Clock::new();
+        let before = clock.now();
+        assert!(clock.advance(None) >= before);
+        assert!(clock.now() >= before);
+    }
+}

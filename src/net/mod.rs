@@ -1,0 +1,66 @@
+//! The operating system: sockets, signals, the clock.
+//!
+//! The only layer that names mio, sockets and `Instant::now`. It moves bytes between sockets and
+//! the broker and tells it the time; it must not look into the bytes nor decide about clients.
+
+use std::fmt;
+use std::io;
+
+use crate::config::Config;
+
+mod clock;
+mod listener;
+mod reactor;
+mod signals;
+mod transport;
+
+/// How a run of the broker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop, and drained.
+    Drained,
+    /// It was told to stop a second time, and stopped at once.
+    Interrupted,
+}
+
+/// Why the broker could not run.
+#[derive(Debug)]
+pub struct RunError {
+    what: String,
+    cause: io::Error,
+}
+
+impl RunError {
+    fn new(what: impl Into<String>, cause: io::Error) -> RunError {
+        RunError {
+            what: what.into(),
+            cause,
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hint = match self.cause.kind() {
+            io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
+            io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+            _ => "",
+        };
+        write!(f, "{}: {}{hint}", self.what, self.cause)
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Runs a broker in this thread until it is told to stop by SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot bind its ports, or the operating system refuses what it cannot do without.
+pub fn run(config: &Config) -> Result<Ended, RunError> {
+    reactor::Reactor::new(config)?.run()
+}

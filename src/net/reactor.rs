@@ -1,0 +1,435 @@
+//! The one loop.
+//!
+//! Owns the poll, the sockets, and the list of connections that are ready. A turn: wait, accept,
+//! read, do what is due, flush, reap. Must not decide about clients.
+//!
+//! Sockets are registered once, for both directions, edge-triggered. So whoever stops before the
+//! socket said that it would block has to remember it: readable connections stay in the ready
+//! list, writable ones in the broker's list of dirty outboxes, and then the next wait does not
+//! sleep.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token as PollToken};
+
+use super::clock::Clock;
+use super::listener::Listener;
+use super::signals::Signals;
+use super::transport::Transport;
+use super::{Ended, RunError};
+use crate::broker::connection::Role;
+use crate::broker::{Broker, Input, Progress, Token};
+use crate::config::{Config, SETTINGS};
+
+/// Events taken from the system at once.
+const EVENTS: usize = 1_024;
+/// Bytes that all connections together bring into one turn, so that what was read is still in
+/// the processor's cache when it is written, and nobody waits long for the flush.
+const TURN_BYTES: usize = 512 << 10;
+/// Bytes that one connection is written in one turn before the others have theirs.
+const WRITE_BYTES: usize = 1 << 20;
+/// Slices in one write.
+const SLICES: usize = 64;
+/// Connections accepted from one listener in one turn.
+const ACCEPTS: usize = 64;
+/// What is read and thrown away at once, behind the end of a conversation.
+const DISCARD_BYTES: usize = 16 << 10;
+
+const SIGNALS: PollToken = PollToken(usize::MAX);
+/// Listeners count downwards from here, connections upwards from 0.
+const FIRST_LISTENER: usize = usize::MAX - 1;
+
+/// The loop and all that it waits for.
+pub(super) struct Reactor {
+    poll: Poll,
+    clock: Clock,
+    signals: Signals,
+    listeners: Vec<Listener>,
+    broker: Broker,
+    /// By the broker's token.
+    peers: Vec<Option<Peer>>,
+    /// Connections to serve, each once, the one that waited longest first.
+    ready: VecDeque<Token>,
+    flushing: Vec<Token>,
+    discarded: Vec<u8>,
+    read_bytes: usize,
+    drain: Duration,
+    drained_by: Option<Instant>,
+}
+
+/// One connection, as the operating system sees it.
+struct Peer {
+    transport: Transport,
+    /// The socket may have something to read.
+    readable: bool,
+    /// The peer has ended its sending side: read on to the end.
+    ended: bool,
+    /// The socket has an error.
+    failed: bool,
+    /// It stands in the ready list.
+    ready: bool,
+}
+
+impl Reactor {
+    /// Binds both ports. The log says where.
+    pub(super) fn new(config: &Config) -> Result<Reactor, RunError> {
+        let poll = Poll::new().map_err(|error| RunError::new("cannot wait for events", error))?;
+        let signals = Signals::new(poll.registry(), SIGNALS)
+            .map_err(|error| RunError::new("cannot listen to signals", error))?;
+        let mut reactor = Reactor {
+            poll,
+            clock: Clock::new(),
+            signals,
+            listeners: Vec::new(),
+            broker: Broker::new(config, format!("broker-{}", std::process::id())),
+            peers: Vec::new(),
+            ready: VecDeque::new(),
+            flushing: Vec::new(),
+            discarded: vec![0; DISCARD_BYTES],
+            read_bytes: config.network.read_bytes,
+            drain: config.timeouts.drain,
+            drained_by: None,
+        };
+        let settings: Vec<_> = SETTINGS
+            .iter()
+            .map(|setting| {
+                format!(
+                    "{}.{}={}",
+                    setting.section,
+                    setting.key,
+                    setting.show(config)
+                )
+            })
+            .collect();
+        info!(
+            "broker {} starts: {}",
+            env!("CARGO_PKG_VERSION"),
+            settings.join(" ")
+        );
+        let network = &config.network;
+        reactor.listen(&network.host, network.publisher_port, Role::Publisher)?;
+        reactor.listen(&network.host, network.subscriber_port, Role::Subscriber)?;
+        Ok(reactor)
+    }
+
+    fn listen(&mut self, host: &str, port: u16, role: Role) -> Result<(), RunError> {
+        let mut listener = Listener::bind(host, port, role)?;
+        let token = PollToken(FIRST_LISTENER - self.listeners.len());
+        self.poll
+            .registry()
+            .register(&mut listener.socket, token, Interest::READABLE)
+            .and_then(|()| listener.address())
+            .map(|address| info!("listening for {role}s on {address}"))
+            .map_err(|error| RunError::new(format!("cannot listen for {role}s"), error))?;
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    /// Turns until the broker was told to stop and has drained.
+    pub(super) fn run(mut self) -> Result<Ended, RunError> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.wait(&mut events)?;
+            if let Some(ended) = self.heed_signals(&events) {
+                return Ok(ended);
+            }
+            self.note(&events);
+            self.accept();
+            self.serve();
+            self.broker.expire(self.clock.now());
+            self.flush();
+            self.end_turn();
+            if self.is_drained() {
+                return Ok(Ended::Drained);
+            }
+        }
+    }
+
+    /// Sleeps until something happens or is due; not at all if something is left to do.
+    fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
+        let timeout = if !self.ready.is_empty() || self.broker.has_dirty() {
+            Some(Duration::ZERO)
+        } else {
+            let retries = self.listeners.iter().filter_map(Listener::deadline);
+            let due = self
+                .broker
+                .next_deadline()
+                .into_iter()
+                .chain(retries)
+                .chain(self.drained_by);
+            due.min()
+                .map(|at| at.saturating_duration_since(self.clock.now()))
+        };
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(RunError::new("cannot wait for events", error)),
+        }
+        self.clock.advance(timeout);
+        Ok(())
+    }
+
+    fn heed_signals(&mut self, events: &Events) -> Option<Ended> {
+        if !events.iter().any(|event| event.token() == SIGNALS) {
+            return None;
+        }
+        let stops = self.signals.stops();
+        if stops > 1 || (stops > 0 && self.broker.is_draining()) {
+            let lost = self.broker.give_up();
+            warn!("told to stop a second time: stopped at once, {lost} messages undelivered");
+            return Some(Ended::Interrupted);
+        }
+        if stops > 0 {
+            info!(
+                "told to stop: delivering what was accepted, for {} s at most",
+                self.drain.as_secs_f64()
+            );
+            self.listeners.clear();
+            self.broker.shut_down(self.clock.now());
+            self.drained_by = Some(self.clock.now() + self.drain);
+        }
+        None
+    }
+
+    /// Remembers what the events say.
+    fn note(&mut self, events: &Events) {
+        for event in events {
+            let index = event.token().0;
+            if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER.wrapping_sub(index)) {
+                listener.ready = true;
+            } else if let Some(Some(peer)) = self.peers.get_mut(index) {
+                let token = Token::new(index);
+                peer.note(event);
+                if event.is_writable() {
+                    self.broker.writable(token);
+                }
+                self.make_ready(token);
+            }
+        }
+    }
+
+    fn make_ready(&mut self, token: Token) {
+        if let Some(Some(peer)) = self.peers.get_mut(token.index())
+            && !peer.ready
+        {
+            peer.ready = true;
+            self.ready.push_back(token);
+        }
+    }
+
+    fn accept(&mut self) {
+        let now = self.clock.now();
+        for position in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS {
+                let listener = &mut self.listeners[position];
+                let role = listener.role;
+                let Some((stream, address)) = listener.accept(now) else {
+                    break;
+                };
+                // An error here is the new connection's own: it is gone already.
+                let Ok(mut transport) = Transport::new(stream) else {
+                    continue;
+                };
+                let token = self.broker.accept(role, address.to_string().into(), now);
+                let failed = transport
+                    .register(self.poll.registry(), PollToken(token.index()))
+                    .is_err();
+                if self.peers.len() <= token.index() {
+                    self.peers.resize_with(token.index() + 1, || None);
+                }
+                let (readable, ended, ready) = (false, false, false);
+                self.peers[token.index()] = Some(Peer {
+                    transport,
+                    readable,
+                    ended,
+                    failed,
+                    ready,
+                });
+                if failed {
+                    self.broker.connection_failed(token);
+                }
+            }
+        }
+    }
+
+    /// Reads the connections that are ready, each once, within the budget of the turn.
+    fn serve(&mut self) {
+        let mut budget = TURN_BYTES;
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else {
+                break;
+            };
+            if let Some(Some(peer)) = self.peers.get_mut(token.index()) {
+                peer.ready = false;
+                budget = budget.saturating_sub(self.serve_one(token));
+            }
+            if budget == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Reads one connection once. Returns how many bytes it brought in.
+    fn serve_one(&mut self, token: Token) -> usize {
+        let now = self.clock.now();
+        let Some(Some(peer)) = self.peers.get_mut(token.index()) else {
+            return 0;
+        };
+        let (progress, count) = match self.broker.next_input(token, peer.readable) {
+            Input::Wait => {
+                if peer.failed {
+                    self.broker.connection_failed(token);
+                }
+                return 0;
+            }
+            Input::CarryOn => (self.broker.carry_on(token, now), 0),
+            Input::Discard => {
+                self.discard(token);
+                return DISCARD_BYTES;
+            }
+            Input::Read(mut filling) => {
+                let spare = filling.spare(self.read_bytes);
+                let wanted = spare.len();
+                let read = peer.transport.read(spare);
+                let count = read.as_ref().map_or(0, |count| *count);
+                peer.readable = count == wanted || (peer.ended && count > 0);
+                let idle = !peer.readable;
+                let progress = self.broker.received(token, filling, count, idle, now);
+                match read {
+                    Ok(0) => self.broker.end_of_input(token),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => self.broker.connection_failed(token),
+                }
+                (progress, count)
+            }
+        };
+        self.finish_carrying(token, progress);
+        count
+    }
+
+    /// Carries out to the end what was read, flushing when the broker asks for it.
+    fn finish_carrying(&mut self, token: Token, mut progress: Progress) {
+        while progress == Progress::FlushFirst {
+            self.flush();
+            progress = self.broker.carry_on(token, self.clock.now());
+        }
+        if self.peers[token.index()]
+            .as_ref()
+            .is_some_and(|peer| peer.readable)
+        {
+            self.make_ready(token);
+        }
+    }
+
+    /// Reads and throws away what comes behind the end of a conversation.
+    fn discard(&mut self, token: Token) {
+        let Some(Some(peer)) = self.peers.get_mut(token.index()) else {
+            return;
+        };
+        match peer.transport.read(&mut self.discarded) {
+            Ok(0) => {
+                peer.readable = false;
+                self.broker.end_of_input(token);
+            }
+            Ok(_) => self.make_ready(token),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.readable = false,
+            Err(_) => self.broker.connection_failed(token),
+        }
+    }
+
+    /// Writes every dirty outbox.
+    fn flush(&mut self) {
+        let mut flushing = std::mem::take(&mut self.flushing);
+        self.broker.take_dirty(&mut flushing);
+        for token in flushing.drain(..) {
+            self.flush_one(token);
+        }
+        self.flushing = flushing;
+    }
+
+    fn flush_one(&mut self, token: Token) {
+        let now = self.clock.now();
+        let Some(Some(peer)) = self.peers.get_mut(token.index()) else {
+            return;
+        };
+        let mut written = 0;
+        while !self.broker.outbox(token).is_empty() {
+            if written >= WRITE_BYTES {
+                return self.broker.writable(token);
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let (entries, bytes) = self.broker.outbox(token).gather(&mut slices);
+            match peer.transport.write_vectored(&slices[..entries]) {
+                Ok(count) => {
+                    written += count;
+                    if count < bytes {
+                        self.broker.blocked(token);
+                    }
+                    self.broker.sent(token, count, now);
+                    if count < bytes {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.broker.blocked(token);
+                }
+                Err(_) => return self.broker.connection_failed(token),
+            }
+        }
+    }
+
+    fn end_turn(&mut self) {
+        self.broker.end_turn(self.clock.now());
+        for token in self.broker.take_shutdowns() {
+            if let Some(Some(peer)) = self.peers.get(token.index()) {
+                peer.transport.shutdown_write();
+            }
+        }
+        let gone = self.broker.take_gone();
+        for token in &gone {
+            self.peers[token.index()] = None;
+        }
+        if !gone.is_empty() {
+            self.ready
+                .retain(|token| self.peers[token.index()].is_some());
+            self.listeners.iter_mut().for_each(Listener::retry_now);
+        }
+        for token in self.broker.take_resumed() {
+            self.make_ready(token);
+        }
+    }
+
+    fn is_drained(&mut self) -> bool {
+        let Some(by) = self.drained_by else {
+            return false;
+        };
+        if self.broker.connections() == 0 {
+            info!("drained: everything that was accepted has been delivered");
+            return true;
+        }
+        if by > self.clock.now() {
+            return false;
+        }
+        let lost = self.broker.give_up();
+        if lost > 0 {
+            warn!("the drain time-out has ended: {lost} messages were not delivered");
+        } else {
+            info!("drained");
+        }
+        self.end_turn();
+        true
+    }
+}
+
+impl Peer {
+    fn note(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.ended |= event.is_read_closed() || event.is_error();
+        self.failed |= event.is_error();
+    }
+}
