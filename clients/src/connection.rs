@@ -7,13 +7,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::wire::frame::Kind;
+use broker::wire::frame::{Kind, LENGTH_OVERHEAD};
 use broker::wire::handshake;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::{ClientError, Refusal};
 use crate::options::ConnectOptions;
 use crate::read_buffer::ReadBuffer;
+
+/// The largest payload that the length of a frame can hold beside the longest topic, in bytes. A
+/// broker may say that it takes more; it cannot.
+const MAX_PAYLOAD: usize = u32::MAX as usize - LENGTH_OVERHEAD - u16::MAX as usize;
 
 /// What the broker said of itself when it welcomed the client.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +49,8 @@ pub(crate) fn open(
 ) -> Result<Opened, ClientError> {
     let hello = options.hello()?;
     let stream = dial(address, options)?;
-    let deadline = Instant::now() + options.connect_timeout;
+    // A time-out beyond what the clock can tell is none.
+    let deadline = Instant::now().checked_add(options.connect_timeout);
     let mut buffer = ReadBuffer::new(buffer_bytes);
     // A write that fails may hide the reason that the broker gave, so the answer is read anyway.
     let written = (&stream).write_all(&hello);
@@ -111,7 +116,7 @@ fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStre
 fn await_welcome(
     stream: &TcpStream,
     buffer: &mut ReadBuffer,
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> Result<Welcome, ClientError> {
     loop {
         if let Some(place) = buffer.frame_at(0, 0)? {
@@ -131,7 +136,7 @@ fn await_welcome(
             return answer;
         }
         let timed_out = ClientError::TimedOut("the broker's welcome");
-        if read_before(stream, buffer, 0, Some(deadline))?.ok_or(timed_out)? == 0 {
+        if read_before(stream, buffer, 0, deadline)?.ok_or(timed_out)? == 0 {
             return Err(ClientError::Disconnected);
         }
     }
@@ -145,7 +150,7 @@ fn parse_welcome(topic: &[u8], body: &[u8]) -> Result<Welcome, ClientError> {
     Ok(Welcome {
         broker_id: welcome.id.to_owned(),
         server: welcome.server.to_owned(),
-        max_payload: welcome.max_payload,
+        max_payload: welcome.max_payload.min(MAX_PAYLOAD),
         heartbeat: (!heartbeat.is_zero()).then_some(heartbeat),
     })
 }

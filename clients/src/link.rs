@@ -20,6 +20,11 @@ use broker::wire::frame::{self, Kind};
 /// the latest ones only.
 const MAX_OWED_PONGS: usize = 64;
 
+/// The shortest time between two signs of life.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+/// The longest time between two signs of life.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The sending half.
 pub(crate) struct Link {
     stream: TcpStream,
@@ -48,7 +53,7 @@ impl Link {
         let keeper = Arc::clone(&link);
         thread::Builder::new()
             .name("keeper".to_owned())
-            .spawn(move || keeper.keep(heartbeat.map(|time| time / 2)))?;
+            .spawn(move || keeper.keep(heartbeat.map(sign_interval)))?;
         Ok(link)
     }
 
@@ -131,6 +136,11 @@ impl Link {
             };
         }
     }
+}
+
+/// How often a sign of life is sent: twice in a heartbeat, within reason whatever the broker says.
+fn sign_interval(heartbeat: Duration) -> Duration {
+    (heartbeat / 2).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
 }
 
 /// Locks; what our mutexes guard is in order even if a thread died while it held one.

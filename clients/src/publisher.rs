@@ -31,16 +31,33 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// [`send`](Publisher::send), and by [`flush`](Publisher::flush), which also waits until the broker
 /// has taken everything. Between calls the connection keeps itself alive.
 ///
-/// ```no_run
+/// ```
 /// use clients::{ConnectOptions, Publisher};
 ///
-/// # fn main() -> Result<(), clients::ClientError> {
+/// # use std::{io::{Read, Write}, net::TcpListener, thread};
+/// # use broker::wire::{frame::{Kind, encode}, handshake::Welcome};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # // The smallest broker there is: it says welcome, and confirms two flushes before it is asked.
+/// # let mut answers = Vec::new();
+/// # Welcome { id: "b", server: "x/1", max_payload: 99, heartbeat: 0.0 }.encode(&mut answers);
+/// # (1..=2u64).for_each(|n| encode(Kind::Pong, 0, b"", &n.to_be_bytes(), &mut answers));
+/// # let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let address = listener.local_addr()?;
+/// # let broker = thread::spawn(move || {
+/// #     let (mut peer, _) = listener.accept().unwrap();
+/// #     peer.write_all(&answers).unwrap();
+/// #     let mut received = Vec::new();
+/// #     peer.read_to_end(&mut received).unwrap();
+/// #     received
+/// # });
 /// let options = ConnectOptions::new().id("greeter");
-/// let mut publisher = Publisher::connect("127.0.0.1:9000", &options)?;
+/// let mut publisher = Publisher::connect(address, &options)?;
 /// publisher.publish("#hello", b"This is the first message")?;
 /// publisher.publish("#hello", b"This is the second message")?;
 /// publisher.flush()?; // both are in the outboxes of their subscribers now
 /// publisher.close()?;
+/// # let received = String::from_utf8_lossy(&broker.join().unwrap()).into_owned();
+/// # assert!(received.contains("first") && received.contains("second"));
 /// # Ok(())
 /// # }
 /// ```
@@ -163,7 +180,8 @@ impl Publisher {
     /// `TimedOut` after the options' read time-out; flush again to go on waiting. Otherwise the
     /// reason why the connection is over.
     pub fn flush(&mut self) -> Result<(), ClientError> {
-        let deadline = self.read_timeout.map(|timeout| Instant::now() + timeout);
+        // A time-out beyond what the clock can tell is none.
+        let deadline = (self.read_timeout).and_then(|time| Instant::now().checked_add(time));
         self.pings += 1;
         frame::encode(
             Kind::Ping,

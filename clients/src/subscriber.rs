@@ -30,19 +30,37 @@ const MIN_SILENCE: Duration = Duration::from_secs(5);
 ///
 /// The connection keeps itself alive, also while the application works on a message.
 ///
-/// ```no_run
+/// ```
 /// use clients::{ConnectOptions, Subscriber};
 ///
-/// # fn main() -> Result<(), clients::ClientError> {
+/// # use std::{io::{Read, Write}, net::TcpListener, thread};
+/// # use broker::wire::{frame::{Kind, encode}, handshake::Welcome};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # // The smallest broker there is: everything it ever says, it says at once.
+/// # let mut frames = Vec::new();
+/// # Welcome { id: "b", server: "x/1", max_payload: 99, heartbeat: 0.0 }.encode(&mut frames);
+/// # encode(Kind::Pong, 0, b"", &1u64.to_be_bytes(), &mut frames);
+/// # encode(Kind::Publish, 0, b"#hello", b"hi", &mut frames);
+/// # encode(Kind::Goodbye, 0, b"", b"", &mut frames);
+/// # let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let address = listener.local_addr()?;
+/// # thread::spawn(move || {
+/// #     let (mut peer, _) = listener.accept().unwrap();
+/// #     peer.write_all(&frames).unwrap();
+/// #     peer.read_to_end(&mut Vec::new())
+/// # });
 /// let options = ConnectOptions::new().id("listener");
-/// let mut subscriber = Subscriber::connect("127.0.0.1:9090", &options)?;
+/// let mut subscriber = Subscriber::connect(address, &options)?;
 /// subscriber.subscribe("#hello", None)?;
 /// subscriber.subscribe("orders.>", Some("workers"))?;
 /// subscriber.confirm()?; // from here on no message is missed
+/// # let mut received = 0;
 /// for message in subscriber.messages() {
 ///     let message = message?;
 ///     println!("{}: {} bytes", message.topic, message.payload.len());
+/// #   received += 1;
 /// }
+/// # assert_eq!(received, 1);
 /// # Ok(())
 /// # }
 /// ```

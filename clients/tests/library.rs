@@ -496,6 +496,25 @@ fn a_publisher_that_is_held_back_still_reads_what_the_broker_says() {
 }
 
 #[test]
+fn a_broker_that_boasts_is_not_believed() {
+    let broker = |fake: &FakeBroker| {
+        let mut peer = fake.accept();
+        peer.receive();
+        peer.send_welcome(usize::MAX, 1e15);
+        peer.send(Kind::Publish, b"t", b"x");
+        peer.close();
+    };
+    beside(broker, |address| {
+        let mut subscriber = Subscriber::connect(address, &options()).unwrap();
+        assert!(subscriber.welcome().max_payload < u32::MAX as usize);
+        assert!(matches!(
+            subscriber.next_event().unwrap(),
+            Event::Message(_)
+        ));
+    });
+}
+
+#[test]
 fn dropping_a_publisher_sends_what_was_published() {
     let broker = |mut peer: Peer| {
         let received = peer.receive();

@@ -17,6 +17,7 @@ use crate::error::ClientError;
 use crate::publisher::Publisher;
 
 use super::args::{PublisherArgs, Target};
+use super::escape::push_harmless;
 use super::input;
 use super::output::PROMPT;
 use super::pace::{Backoff, Pace};
@@ -284,22 +285,23 @@ impl Commands {
     }
 
     fn tell(&mut self, source: &str, line: usize, wrong: Option<String>) -> Result<(), Failure> {
-        let text = match wrong {
-            None => "OK\n".to_owned(),
+        let mut text = Vec::new();
+        match wrong {
+            None => text.extend_from_slice(b"OK"),
             Some(wrong) => {
                 self.failed = true;
-                let wrong: String = wrong.chars().filter(|c| !c.is_control()).collect();
-                format!("{source}:{line}: {wrong}\n")
+                push_harmless(&mut text, format!("{source}:{line}: {wrong}").as_bytes());
             }
-        };
+        }
+        text.push(b'\n');
         let mut stdout = io::stdout();
         if stdout.is_terminal() {
             stdout
-                .write_all(text.as_bytes())
+                .write_all(&text)
                 .map_err(|error| Failure::output(&error))
         } else {
             io::stderr()
-                .write_all(text.as_bytes())
+                .write_all(&text)
                 .map_err(|error| Failure::output(&error))
         }
     }
