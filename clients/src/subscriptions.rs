@@ -18,7 +18,7 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Asks for messages, as [`Subscriber::subscribe`] does. Whoever receives gets the refusal, if
+    /// Asks for messages, as [`Subscriber::subscribe`](crate::Subscriber::subscribe) does. Whoever receives gets the refusal, if
     /// there is one, as an event.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ impl Subscriptions {
         self.ask(Kind::Subscribe, filter, group)
     }
 
-    /// Ends a subscription, as [`Subscriber::unsubscribe`] does.
+    /// Ends a subscription, as [`Subscriber::unsubscribe`](crate::Subscriber::unsubscribe) does.
     ///
     /// # Errors
     /// As [`subscribe`](Subscriptions::subscribe).

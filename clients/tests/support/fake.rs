@@ -2,10 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 
 use broker::wire::error_code::ErrorCode;
 use broker::wire::frame::{self, HEADER_BYTES, Header, Kind};
 use broker::wire::handshake::Welcome;
+
+use clients::{ConnectOptions, Publisher, Subscriber};
 
 use super::PATIENCE;
 
@@ -23,6 +26,40 @@ pub struct Received {
     pub kind: Kind,
     pub topic: String,
     pub body: Vec<u8>,
+}
+
+/// What all tests connect with.
+pub fn options() -> ConnectOptions {
+    ConnectOptions::new().id("test")
+}
+
+/// Runs `broker` beside the test; it must come to its end too.
+pub fn beside<T: Send>(
+    broker: impl FnOnce(&FakeBroker) + Send,
+    client: impl FnOnce(SocketAddr) -> T,
+) -> T {
+    let fake = FakeBroker::start();
+    let address = fake.address();
+    thread::scope(|scope| {
+        scope.spawn(move || broker(&fake));
+        client(address)
+    })
+}
+
+/// A subscriber of the library beside a broker that has welcomed it.
+pub fn subscribe_to(broker: impl FnOnce(Peer) + Send, client: impl FnOnce(Subscriber) + Send) {
+    beside(
+        |fake| broker(fake.welcome()),
+        |address| client(Subscriber::connect(address, &options()).unwrap()),
+    );
+}
+
+/// A publisher of the library beside a broker that has welcomed it.
+pub fn publish_to(broker: impl FnOnce(Peer) + Send, client: impl FnOnce(Publisher) + Send) {
+    beside(
+        |fake| broker(fake.welcome()),
+        |address| client(Publisher::connect(address, &options()).unwrap()),
+    );
 }
 
 impl FakeBroker {

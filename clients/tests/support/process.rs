@@ -1,6 +1,7 @@
 //! The programs as child processes: started, fed, watched, and never left behind.
 
 use std::fmt;
+use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::eventually;
+use super::fake::{FakeBroker, Peer};
 
 /// A running program. Killed when dropped.
 pub struct Process {
@@ -53,6 +55,41 @@ pub fn program(path: impl AsRef<Path>, args: &str) -> Command {
     command
         .args(args.split_ascii_whitespace())
         .current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command
+}
+
+/// Arguments that aim a program at a broker of the test's own.
+pub fn aimed(fake: &FakeBroker, args: &str) -> String {
+    format!("-h 127.0.0.1 -p {} {args}", fake.address().port())
+}
+
+/// A subscriber program, connected and welcomed.
+pub fn subscriber_at(fake: &FakeBroker, args: &str) -> (Process, Peer) {
+    let process = start(subscriber(&aimed(fake, args)));
+    (process, fake.welcome())
+}
+
+/// A publisher program, connected and welcomed.
+pub fn publisher_at(fake: &FakeBroker, args: &str) -> (Process, Peer) {
+    let process = start(publisher(&aimed(fake, args)));
+    (process, fake.welcome())
+}
+
+/// A command file that lasts as long as the value.
+pub fn command_file(text: &[u8]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    file
+}
+
+/// Any program, on a terminal of its own: Python's standard library makes one, and passes on what
+/// is typed and printed.
+pub fn on_a_terminal(path: &str, args: &str) -> Command {
+    let code = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let mut command = Command::new("python3");
+    command
+        .args(["-c", code, path])
+        .args(args.split_ascii_whitespace());
     command
 }
 

@@ -68,8 +68,8 @@ impl Broker {
         process::subscriber(&format!("-h 127.0.0.1 -p {} {args}", self.subscriber_port))
     }
 
-    /// A subscriber that is known to be subscribed to all topics of its arguments, the last of which
-    /// must be `probe.>`: what the broker accepts from now on will reach it.
+    /// A subscriber that is known to be subscribed to all topics of its arguments, the last of
+    /// which must be `probe.>`: what the broker accepts from now on will reach it.
     pub fn ready_subscriber(&self, args: &str) -> Process {
         let process = process::start(self.subscriber(args));
         self.await_ready(&process);
