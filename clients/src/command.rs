@@ -1,6 +1,7 @@
 //! The language of command files and of the keyboard: bytes in, commands or errors out.
 //!
-//! Owns files and typed lines as wholes; `line` has the grammar of one line. It does no I/O, waits for nothing, and carries nothing out.
+//! Owns files and typed lines as wholes; `line` has the grammar of one line. It does no I/O,
+//! waits for nothing, and carries nothing out.
 //!
 //! A command file has one command a line. Empty lines are skipped; lines that start with `;` are
 //! comments:

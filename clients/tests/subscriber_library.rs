@@ -84,11 +84,11 @@ fn confirming_keeps_the_messages_that_arrive_meanwhile() {
 
 #[test]
 fn subscribing_many_times_reads_the_answers_meanwhile() {
-    const COUNT: usize = 2_000;
-    // Answers of 2,000 x 4 KiB fill every buffer between the two unless the client reads them, and
+    const COUNT: usize = 20_000;
+    // 20 MB each way fill every buffer between the two unless the client reads its answers, and
     // this broker reads nothing while it cannot write.
     let broker = |mut peer: Peer| {
-        let text = "x".repeat(4_000);
+        let text = "x".repeat(1_000);
         let mut seen = 0;
         while let Some(received) = peer.try_receive() {
             if received.kind == Kind::Subscribe {
@@ -102,13 +102,13 @@ fn subscribing_many_times_reads_the_answers_meanwhile() {
     };
     subscribe_to(broker, |mut subscriber| {
         for number in 0..COUNT {
-            subscriber.subscribe(&format!("t.{number}"), None).unwrap();
+            subscriber.subscribe(&format!("{number:01000}"), None).unwrap();
         }
         let Err(ClientError::Refused(refusals)) = subscriber.confirm() else {
             panic!("all were refused");
         };
         assert_eq!(refusals.len(), COUNT);
-        assert_eq!(refusals[COUNT - 1].about, format!("t.{}", COUNT - 1));
+        assert_eq!(refusals[COUNT - 1].about, format!("{:01000}", COUNT - 1));
     });
 }
 
