@@ -10,6 +10,8 @@ use std::time::Duration;
 use ini::{Ini, ParseOption};
 use log::LevelFilter;
 
+use crate::broker::rules::{OverflowPolicy, Rules};
+
 mod settings;
 mod value;
 
@@ -70,17 +72,6 @@ pub struct Overflow {
     pub stall_timeout: Duration,
     /// Bytes a second that a subscriber that holds up publishers must take; 0: none.
     pub min_rate_bytes: usize,
-}
-
-/// What happens when a message does not fit into a subscriber's outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OverflowPolicy {
-    /// The publisher waits: nothing is lost.
-    Block,
-    /// The newest message is not queued; it is counted and the subscriber is told.
-    Drop,
-    /// The subscriber is closed.
-    Disconnect,
 }
 
 /// How long things may take.
@@ -146,10 +137,7 @@ impl Config {
     /// # Errors
     /// All that is wrong with it: at least one error, each with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
-        let options = ParseOption {
-            enabled_escape: false,
-            ..ParseOption::default()
-        };
+        let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
         let ini = Ini::load_from_str_opt(text, options)
             .map_err(|error| ConfigErrors::one(path, error.line, &error.msg))?;
         let mut config = Config::default();
@@ -172,19 +160,12 @@ impl Config {
             }
         }
         if errors.is_empty() {
-            config
-                .validate()
-                .map_err(|message| ConfigErrors::one(path, 0, &message))?;
+            config.validate().map_err(|message| ConfigErrors::one(path, 0, &message))?;
             return Ok(config);
         }
         errors.sort();
         let name = path.display();
-        Err(ConfigErrors(
-            errors
-                .into_iter()
-                .map(|(line, text)| at(&name, line, &text))
-                .collect(),
-        ))
+        Err(ConfigErrors(errors.into_iter().map(|(line, text)| at(&name, line, &text)).collect()))
     }
 
     fn set(&mut self, section: &str, key: &str, value: &str, again: bool) -> Result<(), String> {
@@ -193,13 +174,27 @@ impl Config {
             .find(|setting| setting.section == section && setting.key == key)
             .ok_or_else(|| unknown_key(section, key))?;
         if again {
-            return Err(format!(
-                "[{section}] {key} is given twice; keep one of the lines"
-            ));
+            return Err(format!("[{section}] {key} is given twice; keep one of the lines"));
         }
         setting
             .apply(self, value)
             .map_err(|expected| format!("[{section}] {key} = {value}: expected {expected}"))
+    }
+
+    /// What of it the broker's core works by.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            max_connections: self.network.max_connections,
+            max_payload: self.limits.max_payload,
+            max_subscriptions: self.limits.max_subscriptions,
+            outbox_bytes: self.limits.outbox_bytes,
+            memory_bytes: self.limits.memory_bytes,
+            policy: self.overflow.policy,
+            stall_timeout: self.overflow.stall_timeout,
+            min_rate_bytes: self.overflow.min_rate_bytes,
+            hello: self.timeouts.hello,
+            heartbeat: self.timeouts.heartbeat,
+        }
     }
 
     /// The configuration, if its settings fit each other; `source` is for messages.
@@ -253,35 +248,22 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 fn at(file: &dyn fmt::Display, line: usize, text: &str) -> String {
-    if line == 0 {
-        format!("{file}: {text}")
-    } else {
-        format!("{file}:{line}: {text}")
-    }
+    if line == 0 { format!("{file}: {text}") } else { format!("{file}:{line}: {text}") }
 }
 
 fn unknown_section(section: &str) -> String {
     let mut known: Vec<_> = SETTINGS.iter().map(|setting| setting.section).collect();
     known.dedup();
-    format!(
-        "unknown section [{section}]; expected one of {}",
-        known.join(", ")
-    )
+    format!("unknown section [{section}]; expected one of {}", known.join(", "))
 }
 
 fn unknown_key(section: &str, key: &str) -> String {
     if section.is_empty() {
         return format!("{key} stands before any [section]");
     }
-    let known: Vec<_> = SETTINGS
-        .iter()
-        .filter(|s| s.section == section)
-        .map(|setting| setting.key)
-        .collect();
-    format!(
-        "unknown key {key} in [{section}]; expected one of {}",
-        known.join(", ")
-    )
+    let known: Vec<_> =
+        SETTINGS.iter().filter(|s| s.section == section).map(|setting| setting.key).collect();
+    format!("unknown key {key} in [{section}]; expected one of {}", known.join(", "))
 }
 
 /// The line, from 1, of the section's header, or of the key's occurrence number `nth` in it. The
@@ -290,10 +272,7 @@ fn line_of(text: &str, section: &str, key: Option<&str>, mut nth: usize) -> usiz
     let mut current = "";
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.split(']').next())
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
             current = name.trim();
             if key.is_none() && current == section {
                 return number;
@@ -324,10 +303,7 @@ mod tests {
     #[test]
     fn empty_file_is_the_defaults() {
         assert_eq!(parse(""), Ok(Config::default()));
-        assert_eq!(
-            parse("; only a comment\n\n[network]\n"),
-            Ok(Config::default())
-        );
+        assert_eq!(parse("; only a comment\n\n[network]\n"), Ok(Config::default()));
     }
 
     #[test]
@@ -353,44 +329,17 @@ mod tests {
     #[test]
     fn every_error_names_file_line_and_what_was_expected() {
         let rows = [
-            (
-                "[nonsense]\na=1\n",
-                "c.ini:1: unknown section [nonsense]; expected one of",
-            ),
-            (
-                "\n[network]\nhots = x\n",
-                "c.ini:3: unknown key hots in [network]; expected one of",
-            ),
+            ("[nonsense]\na=1\n", "c.ini:1: unknown section [nonsense]; expected one of"),
+            ("\n[network]\nhots = x\n", "c.ini:3: unknown key hots in [network]; expected one of"),
             ("a = 1\n", "c.ini:1: a stands before any [section]"),
-            (
-                "[log]\nlevel=info\nlevel=warn\n",
-                "c.ini:3: [log] level is given twice",
-            ),
-            (
-                "[log]\nlevel=info\n[limits]\n[log]\nlevel=info\n",
-                "c.ini:5: [log] level is given",
-            ),
-            (
-                "[network]\npublisher_port = 65536\n",
-                "c.ini:2: [network] publisher_port = 65536: ",
-            ),
-            (
-                "[limits]\nmax_payload = 1 MB\n",
-                "c.ini:2: [limits] max_payload = 1 MB: expected",
-            ),
-            (
-                "[timeouts]\nhello = -1\n",
-                "c.ini:2: [timeouts] hello = -1: expected",
-            ),
+            ("[log]\nlevel=info\nlevel=warn\n", "c.ini:3: [log] level is given twice"),
+            ("[log]\nlevel=info\n[limits]\n[log]\nlevel=info\n", "c.ini:5: [log] level is given"),
+            ("[network]\npublisher_port = 65536\n", "c.ini:2: [network] publisher_port = 65536: "),
+            ("[limits]\nmax_payload = 1 MB\n", "c.ini:2: [limits] max_payload = 1 MB: expected"),
+            ("[timeouts]\nhello = -1\n", "c.ini:2: [timeouts] hello = -1: expected"),
             ("[network]\nhost\n", "c.ini:"),
-            (
-                "[network]\npublisher_port = 7\nsubscriber_port = 7\n",
-                "c.ini: publishers and",
-            ),
-            (
-                "[limits]\nmemory_bytes = 1MiB\n",
-                "c.ini: [limits] memory_bytes is 1048576",
-            ),
+            ("[network]\npublisher_port = 7\nsubscriber_port = 7\n", "c.ini: publishers and"),
+            ("[limits]\nmemory_bytes = 1MiB\n", "c.ini: [limits] memory_bytes is 1048576"),
         ];
         for (text, expected) in rows {
             let error = parse(text).unwrap_err();
@@ -403,20 +352,14 @@ mod tests {
         let error = parse("[x]\n[network]\nfoo=1\npublisher_port=x\n").unwrap_err();
         let lines: Vec<_> = error.lines().collect();
         assert_eq!(lines.len(), 3, "{error}");
-        assert!(
-            lines[0].starts_with("c.ini:1:") && lines[2].starts_with("c.ini:4:"),
-            "{error}"
-        );
+        assert!(lines[0].starts_with("c.ini:1:") && lines[2].starts_with("c.ini:4:"), "{error}");
     }
 
     #[test]
     fn a_missing_file_is_an_error_only_when_it_was_named() {
         let missing = Path::new("/nonexistent/config.ini");
         let error = Config::load(Some(missing)).unwrap_err().to_string();
-        assert!(
-            error.starts_with("/nonexistent/config.ini: cannot be read"),
-            "{error}"
-        );
+        assert!(error.starts_with("/nonexistent/config.ini: cannot be read"), "{error}");
     }
 
     #[test]

@@ -30,10 +30,7 @@ pub fn start(log: &Log) -> io::Result<()> {
     };
     // Logging is set up once, at the start; a second set-up would be refused and change nothing.
     let _ = if journal {
-        let logger = JournalLogger {
-            level: log.level,
-            writer: Mutex::new(writer),
-        };
+        let logger = JournalLogger { level: log.level, writer: Mutex::new(writer) };
         log::set_boxed_logger(Box::new(logger)).map(|()| log::set_max_level(log.level))
     } else {
         let config = ConfigBuilder::new()
@@ -87,21 +84,9 @@ mod tests {
 
     #[test]
     fn journal_lines_have_a_priority_and_no_time() {
-        let logger = JournalLogger {
-            level: LevelFilter::Info,
-            writer: Mutex::new(Vec::new()),
-        };
-        for (level, text) in [
-            (Level::Error, "bad"),
-            (Level::Info, "good"),
-            (Level::Debug, "x"),
-        ] {
-            logger.log(
-                &Record::builder()
-                    .level(level)
-                    .args(format_args!("{text}"))
-                    .build(),
-            );
+        let logger = JournalLogger { level: LevelFilter::Info, writer: Mutex::new(Vec::new()) };
+        for (level, text) in [(Level::Error, "bad"), (Level::Info, "good"), (Level::Debug, "x")] {
+            logger.log(&Record::builder().level(level).args(format_args!("{text}")).build());
         }
         assert_eq!(*logger.writer.lock().unwrap(), b"<3>bad\n<6>good\n");
     }

@@ -29,15 +29,8 @@ fn main() -> ExitCode {
 
 fn run(config: &Config) -> ExitCode {
     if let Err(error) = logging::start(&config.log) {
-        let file = config
-            .log
-            .file
-            .as_deref()
-            .unwrap_or("standard error".as_ref());
-        eprintln!(
-            "broker: cannot write the log to {}: {error}",
-            file.display()
-        );
+        let file = config.log.file.as_deref().unwrap_or("standard error".as_ref());
+        eprintln!("broker: cannot write the log to {}: {error}", file.display());
         return ExitCode::from(FAILED);
     }
     limits::raise_descriptors(config.network.max_connections);

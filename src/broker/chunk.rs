@@ -19,7 +19,7 @@ const FREE_BYTES: usize = 8 << 20;
 /// What a chunk costs beside its bytes: its own fields and the allocator's.
 const CHUNK_OVERHEAD: usize = 128;
 /// What a slice costs in a queue that may be half empty (16 bytes, twice).
-const SLICE_OVERHEAD: usize = 32;
+pub(crate) const SLICE_OVERHEAD: usize = 32;
 /// A private chunk is appended to up to this many bytes.
 const PRIVATE_BYTES: usize = 64 << 10;
 
@@ -48,18 +48,12 @@ impl Pool {
     /// A chunk to read into, of the pool's size or of `at_least` bytes if that is more.
     pub(crate) fn take(&self, at_least: usize) -> Filling {
         let pool = &self.0;
-        let recycled = if at_least > pool.chunk_bytes {
-            None
-        } else {
-            pool.free.borrow_mut().pop()
-        };
-        let data = recycled.unwrap_or_else(|| vec![0; at_least.max(pool.chunk_bytes)]);
+        let end = at_least.max(pool.chunk_bytes);
+        let recycled =
+            if at_least > pool.chunk_bytes { None } else { pool.free.borrow_mut().pop() };
+        let data = recycled.unwrap_or_else(|| vec![0; end]);
         pool.hold(data.capacity());
-        Filling {
-            data,
-            filled: 0,
-            pool: pool.clone(),
-        }
+        Filling { data, filled: 0, end, pool: pool.clone() }
     }
 
     /// Bytes of one ordinary chunk.
@@ -84,8 +78,7 @@ impl PoolState {
     }
 
     fn release(&self, data: Vec<u8>) {
-        self.held
-            .set(self.held.get() - data.capacity() - CHUNK_OVERHEAD);
+        self.held.set(self.held.get() - data.capacity() - CHUNK_OVERHEAD);
         let mut free = self.free.borrow_mut();
         let room = (free.len() + 1) * self.chunk_bytes <= FREE_BYTES;
         if data.len() == self.chunk_bytes && room {
@@ -98,23 +91,21 @@ impl PoolState {
 pub struct Filling {
     data: Vec<u8>,
     filled: usize,
+    end: usize,
     pool: Rc<PoolState>,
 }
 
 impl Filling {
     /// The part to read into next, at most `limit` bytes.
     pub fn spare(&mut self, limit: usize) -> &mut [u8] {
-        let end = self.data.len().min(self.filled.saturating_add(limit));
+        let end = self.end.min(self.filled.saturating_add(limit));
         &mut self.data[self.filled..end]
     }
 
     /// `read` more bytes are there.
     pub fn advance(&mut self, read: usize) {
         self.filled += read;
-        assert!(
-            self.filled <= self.data.len(),
-            "a read stays within the spare part"
-        );
+        assert!(self.filled <= self.end, "a read stays within the spare part");
     }
 
     /// Copies bytes in front of what will be read.
@@ -128,8 +119,20 @@ impl Filling {
         self.data.len()
     }
 
+    /// What it costs.
+    #[cfg(test)]
+    pub(crate) fn cost(&self) -> usize {
+        self.data.capacity() + CHUNK_OVERHEAD
+    }
+
     pub(crate) fn is_full(&self) -> bool {
-        self.filled == self.data.len()
+        self.filled == self.end
+    }
+
+    /// Takes no more than `end` bytes in all, whatever its capacity.
+    pub(crate) fn restrict(&mut self, end: usize) {
+        assert!(self.filled <= end && end <= self.data.len(), "what is there stays");
+        self.end = end;
     }
 
     /// Ends the reading; the whole of what was read is one slice.
@@ -171,13 +174,7 @@ struct Chunk {
 impl Chunk {
     /// Its bytes are held already; nothing of it is wanted yet.
     fn new(data: Vec<u8>, purpose: Purpose, pool: Rc<PoolState>) -> Chunk {
-        let chunk = Chunk {
-            data,
-            live: Cell::new(0),
-            sparse: Cell::new(false),
-            purpose,
-            pool,
-        };
+        let chunk = Chunk { data, live: Cell::new(0), sparse: Cell::new(false), purpose, pool };
         chunk.set_live(0);
         chunk
     }
@@ -187,9 +184,7 @@ impl Chunk {
         let sparse = live * 2 < self.data.capacity();
         if sparse != self.sparse.replace(sparse) {
             let (sum, change) = (self.pool.sparse.get(), self.data.capacity());
-            self.pool
-                .sparse
-                .set(if sparse { sum + change } else { sum - change });
+            self.pool.sparse.set(if sparse { sum + change } else { sum - change });
         }
     }
 }
@@ -198,9 +193,7 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         assert!(self.live.get() == 0, "a chunk outlives its slices");
         if self.sparse.get() {
-            self.pool
-                .sparse
-                .set(self.pool.sparse.get() - self.data.capacity());
+            self.pool.sparse.set(self.pool.sparse.get() - self.data.capacity());
         }
         self.pool.release(std::mem::take(&mut self.data));
     }
@@ -215,18 +208,11 @@ pub(crate) struct Slice {
 
 impl Slice {
     fn new(chunk: &Rc<Chunk>, start: usize, end: usize) -> Slice {
-        assert!(
-            start <= end && end <= chunk.data.len(),
-            "a slice lies within its chunk"
-        );
+        assert!(start <= end && end <= chunk.data.len(), "a slice lies within its chunk");
         chunk.set_live(chunk.live.get() + (end - start));
         chunk.pool.held.set(chunk.pool.held.get() + SLICE_OVERHEAD);
         // Chunks are far below 4 GiB: the largest payload is 1 GiB.
-        Slice {
-            chunk: chunk.clone(),
-            start: start as u32,
-            end: end as u32,
-        }
+        Slice { chunk: chunk.clone(), start: start as u32, end: end as u32 }
     }
 
     /// A copy of `bytes` in a chunk of their own.
@@ -281,10 +267,7 @@ impl Slice {
     /// Takes `more` bytes of the chunk behind it as well.
     pub(crate) fn extend(&mut self, more: usize) {
         self.end += more as u32;
-        assert!(
-            self.end() <= self.chunk.data.len(),
-            "a slice lies within its chunk"
-        );
+        assert!(self.end() <= self.chunk.data.len(), "a slice lies within its chunk");
         self.chunk.set_live(self.chunk.live.get() + more);
     }
 
@@ -326,6 +309,13 @@ impl Slice {
         self.chunk.purpose == Purpose::Answers
     }
 
+    /// Which chunk it is of, and what that one costs beside its slices.
+    #[cfg(test)]
+    pub(crate) fn cost(&self) -> (usize, usize) {
+        let id = std::ptr::from_ref(self.chunk.as_ref()) as usize;
+        (id, self.chunk.data.capacity() + CHUNK_OVERHEAD)
+    }
+
     /// Bytes of its whole chunk.
     pub(crate) fn chunk_len(&self) -> usize {
         self.chunk.data.len()
@@ -364,11 +354,7 @@ mod tests {
         assert_eq!((pool.held(), pool.sparse()), (0, 0));
         assert_eq!(pool.0.free.borrow().len(), 1);
         drop(pool.take(0));
-        assert_eq!(
-            pool.0.free.borrow().len(),
-            1,
-            "the same chunk was used again"
-        );
+        assert_eq!(pool.0.free.borrow().len(), 1, "the same chunk was used again");
     }
 
     #[test]
@@ -410,10 +396,7 @@ mod tests {
         }
         assert_eq!(slice.len(), 303);
         let shared = slice.part(0, 1);
-        assert!(
-            !slice.append_answers(b"three"),
-            "a shared chunk is never written"
-        );
+        assert!(!slice.append_answers(b"three"), "a shared chunk is never written");
         drop((slice, shared));
         assert_eq!((pool.held(), pool.sparse()), (0, 0));
         assert!(!Slice::private(&pool, b"x").append_answers(b"y"));

@@ -1,4 +1,4 @@
-//! Why a connection ended: one named reason each, counted by [`Stats`](super::stats::Stats).
+//! Why a connection ended: one named reason each, counted by the broker's statistics.
 //!
 //! Owns the names. Must not know how a connection is ended.
 
@@ -79,26 +79,21 @@ impl CloseReason {
         Some(match self {
             CloseReason::Malformed => (ErrorCode::Malformed, "this is no valid frame"),
             CloseReason::Version => (ErrorCode::Version, "HELLO must say version=1"),
-            CloseReason::TooLarge => (
-                ErrorCode::TooLarge,
-                "the frame is larger than its kind may be",
-            ),
-            CloseReason::NotAllowed => (
-                ErrorCode::NotAllowed,
-                "this kind of frame cannot be sent on this port",
-            ),
-            CloseReason::HelloExpected => (
-                ErrorCode::HelloExpected,
-                "the first frame, and only the first, must be HELLO",
-            ),
-            CloseReason::TooManyConnections => (
-                ErrorCode::TooMany,
-                "the broker has as many connections as it may",
-            ),
-            CloseReason::SlowConsumer => (
-                ErrorCode::SlowConsumer,
-                "messages came faster than they were read",
-            ),
+            CloseReason::TooLarge => {
+                (ErrorCode::TooLarge, "the frame is larger than its kind may be")
+            }
+            CloseReason::NotAllowed => {
+                (ErrorCode::NotAllowed, "this kind of frame cannot be sent on this port")
+            }
+            CloseReason::HelloExpected => {
+                (ErrorCode::HelloExpected, "the first frame, and only the first, must be HELLO")
+            }
+            CloseReason::TooManyConnections => {
+                (ErrorCode::TooMany, "the broker has as many connections as it may")
+            }
+            CloseReason::SlowConsumer => {
+                (ErrorCode::SlowConsumer, "messages came faster than they were read")
+            }
             CloseReason::HelloTimeout => (ErrorCode::Timeout, "no whole HELLO in time"),
             CloseReason::HeartbeatTimeout => {
                 (ErrorCode::Timeout, "no sign of life for two heartbeats")
@@ -134,10 +129,7 @@ mod tests {
 
     #[test]
     fn reasons_are_numbered_without_gaps_and_named_once() {
-        let mut names: Vec<_> = CloseReason::ALL
-            .iter()
-            .map(|reason| reason.name())
-            .collect();
+        let mut names: Vec<_> = CloseReason::ALL.iter().map(|reason| reason.name()).collect();
         for (position, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, position);
         }

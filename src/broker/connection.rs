@@ -68,6 +68,8 @@ pub(crate) struct HoldingUp {
 /// What went over a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
+    /// Frames of any kind that it sent and that were carried out, refused ones included.
+    pub frames: u64,
     /// Messages that a publisher sent, or that were queued for a subscriber.
     pub messages: u64,
     /// Bytes of those messages, as frames.

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use super::close_reason::CloseReason;
 use super::connection::{Connection, HoldingUp, State};
-use super::{Broker, Rules, Token};
+use super::rules::Rules;
+use super::{Broker, Token};
 use crate::wire::frame::{self, Kind};
 
 /// Entries by time, earliest first; those of connections that were re-armed since are stale.
@@ -20,9 +21,7 @@ pub(super) struct Deadlines(BinaryHeap<Reverse<(Instant, Token)>>);
 impl Connection {
     /// When to look at it next.
     fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
-        let stall = self
-            .holding_up
-            .map(|holding_up| holding_up.since + rules.stall_timeout);
+        let stall = self.holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
         let silence = match self.state {
             State::Handshake => Some(self.last_life + rules.hello),
             State::Open | State::Finishing if rules.heartbeat.is_zero() || draining => None,
@@ -97,10 +96,7 @@ impl Broker {
         if (holding_up.taken as f64) < wanted {
             self.close(token, CloseReason::SlowConsumer, now);
         } else {
-            let again = HoldingUp {
-                since: now,
-                taken: 0,
-            };
+            let again = HoldingUp { since: now, taken: 0 };
             self.connections[token.index()].holding_up = Some(again);
         }
     }

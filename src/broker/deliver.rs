@@ -14,9 +14,9 @@ use std::time::Instant;
 use super::chunk::Slice;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, HoldingUp, State, Waiter};
+use super::rules::OverflowPolicy;
 use super::topic_index::{GroupKey, Route};
 use super::{Broker, Token};
-use crate::config::OverflowPolicy;
 use crate::wire::frame::{self, HEADER_BYTES, Header, Kind};
 
 /// Bytes of a LOST frame.
@@ -62,14 +62,7 @@ impl Run {
     /// Without its first message.
     fn next(self, source: &Slice) -> (usize, Run) {
         let length = message_len(&source.bytes()[self.start..]);
-        (
-            length,
-            Run {
-                start: self.start + length,
-                messages: self.messages - 1,
-                ..self
-            },
-        )
+        (length, Run { start: self.start + length, messages: self.messages - 1, ..self })
     }
 }
 
@@ -87,6 +80,7 @@ impl Broker {
         self.stats.messages_in += run.messages;
         self.stats.bytes_in += run.len() as u64;
         let traffic = &mut self.connections[publisher.index()].traffic;
+        traffic.frames += run.messages;
         traffic.messages += run.messages;
         traffic.bytes += run.len() as u64;
         for position in 0..route.plain.len() {
@@ -104,14 +98,7 @@ impl Broker {
         let Some(interrupted) = self.interrupted.take() else {
             return true;
         };
-        let Interrupted {
-            publisher,
-            source,
-            route,
-            run,
-            receiver: first,
-            mut rest,
-        } = interrupted;
+        let Interrupted { publisher, source, route, run, receiver: first, mut rest } = interrupted;
         for position in first..route.plain.len() {
             if let Err(left) = self.offer(publisher, route.plain[position], &source, rest, now) {
                 self.interrupt(publisher, &source, &route, run, position, left);
@@ -132,14 +119,7 @@ impl Broker {
         rest: Run,
     ) {
         let (source, route) = (source.part(0, source.len()), route.clone());
-        self.interrupted = Some(Interrupted {
-            publisher,
-            source,
-            route,
-            run,
-            receiver,
-            rest,
-        });
+        self.interrupted = Some(Interrupted { publisher, source, route, run, receiver, rest });
     }
 
     /// Gives a run to one receiver. An error is the part that waits for a flush.
@@ -212,15 +192,7 @@ impl Broker {
                 continue;
             }
             self.tell_lost(receiver);
-            self.push(
-                receiver,
-                source,
-                Run {
-                    end: behind.start,
-                    messages: 1,
-                    ..rest
-                },
-            );
+            self.push(receiver, source, Run { end: behind.start, messages: 1, ..rest });
             rest = behind;
         }
         rest
@@ -243,11 +215,7 @@ impl Broker {
         if self.rules.policy == OverflowPolicy::Block || !self.memory_is_full() {
             return self.rules.outbox_bytes;
         }
-        if connection.writable {
-            self.rules.outbox_bytes.min(ROOM_WITHOUT_MEMORY)
-        } else {
-            0
-        }
+        if connection.writable { self.rules.outbox_bytes.min(ROOM_WITHOUT_MEMORY) } else { 0 }
     }
 
     fn push(&mut self, receiver: Token, source: &Slice, run: Run) {
@@ -299,6 +267,7 @@ impl Broker {
     /// Gives a message to one member of each queue group of a route that is ready.
     pub(super) fn deliver_to_groups(
         &mut self,
+        publisher: Token,
         source: &Slice,
         run: Run,
         route: &Route,
@@ -306,11 +275,7 @@ impl Broker {
     ) {
         for &group in &route.groups {
             let room = |&member: &Token| self.has_room(member, run.len());
-            let found = self
-                .index
-                .members(group)
-                .enumerate()
-                .find(|(_, member)| room(member));
+            let found = self.index.members(group).enumerate().find(|(_, member)| room(member));
             if let Some((skipped, member)) = found {
                 self.index.pass_turn(group, skipped);
                 self.tell_lost(member);
@@ -322,11 +287,17 @@ impl Broker {
             };
             self.index.pass_turn(group, 0);
             match self.rules.policy {
+                // There was room, until this message itself took it for another group.
+                _ if self.connections[member.index()].writable => {
+                    self.tell_lost(member);
+                    self.push(member, source, run);
+                }
+                OverflowPolicy::Block => {
+                    self.push(member, source, run);
+                    self.pause(publisher, member, now);
+                }
                 OverflowPolicy::Drop => self.drop_messages(member, run.messages),
                 OverflowPolicy::Disconnect => self.close(member, CloseReason::SlowConsumer, now),
-                OverflowPolicy::Block => {
-                    unreachable!("under block, a message waits until a member has room")
-                }
             }
         }
     }
@@ -334,11 +305,7 @@ impl Broker {
     /// A publisher waits until an outbox that was too full for its messages has drained to half.
     fn pause(&mut self, publisher: Token, receiver: Token, now: Instant) {
         let epoch = self.connections[publisher.index()].epoch;
-        let waiter = Waiter {
-            publisher,
-            epoch,
-            for_group: false,
-        };
+        let waiter = Waiter { publisher, epoch, for_group: false };
         if self.connections[receiver.index()].waiters.last() == Some(&waiter) {
             return;
         }
@@ -354,15 +321,7 @@ impl Broker {
         let epoch = self.epoch;
         let members: Vec<_> = self.index.members(group).collect();
         for member in members {
-            self.add_waiter(
-                member,
-                Waiter {
-                    publisher,
-                    epoch,
-                    for_group: true,
-                },
-                now,
-            );
+            self.add_waiter(member, Waiter { publisher, epoch, for_group: true }, now);
         }
         let connection = &mut self.connections[publisher.index()];
         self.stats.pauses += u64::from(!connection.is_paused());
@@ -372,10 +331,7 @@ impl Broker {
     fn add_waiter(&mut self, receiver: Token, waiter: Waiter, now: Instant) {
         let connection = &mut self.connections[receiver.index()];
         connection.waiters.push(waiter);
-        connection.holding_up.get_or_insert(HoldingUp {
-            since: now,
-            taken: 0,
-        });
+        connection.holding_up.get_or_insert(HoldingUp { since: now, taken: 0 });
         self.arm(receiver);
     }
 
@@ -408,10 +364,6 @@ impl Connection {
 
 /// Bytes of the message that begins here; it is known to be whole.
 fn message_len(bytes: &[u8]) -> usize {
-    let header = bytes
-        .first_chunk::<HEADER_BYTES>()
-        .and_then(|head| Header::parse(head).ok());
-    header
-        .expect("a run consists of whole messages")
-        .frame_len()
+    let header = bytes.first_chunk::<HEADER_BYTES>().and_then(|head| Header::parse(head).ok());
+    header.expect("a run consists of whole messages").frame_len()
 }

@@ -39,15 +39,28 @@ impl Inbox {
         }
     }
 
+    /// The same for no more than the frame that has begun.
+    pub(crate) fn fill_frame(&mut self, pool: &Pool) -> Filling {
+        let frame_len = match self {
+            Inbox::Rest(rest) => frame_len(rest.bytes()),
+            Inbox::Large(_) | Inbox::Empty | Inbox::Backlog(_) => 0,
+        };
+        let mut filling = self.fill(pool);
+        if frame_len > 0 {
+            filling.restrict(filling.capacity().min(frame_len));
+        }
+        filling
+    }
+
     /// Bytes that [`fill`](Inbox::fill) would newly reserve. A large frame gets room in steps, so
     /// that a header alone, whatever it declares, reserves no more than a common chunk.
     pub(crate) fn reservation(&self, pool: &Pool) -> usize {
         match self {
             Inbox::Empty | Inbox::Backlog(_) => pool.chunk_bytes(),
             Inbox::Large(_) => 0,
-            Inbox::Rest(rest) => frame_len(rest.bytes())
-                .min(rest.len() * GROWTH)
-                .max(pool.chunk_bytes()),
+            Inbox::Rest(rest) => {
+                frame_len(rest.bytes()).min(rest.len() * GROWTH).max(pool.chunk_bytes())
+            }
         }
     }
 
@@ -74,11 +87,7 @@ impl Inbox {
 
     /// Keeps frames that cannot be carried out now.
     pub(crate) fn put_back(&mut self, frames: Slice) {
-        *self = if frames.len() == 0 {
-            Inbox::Empty
-        } else {
-            Inbox::Backlog(frames)
-        };
+        *self = if frames.len() == 0 { Inbox::Empty } else { Inbox::Backlog(frames) };
     }
 
     /// Takes the frames that were put back, to carry them out.
@@ -114,9 +123,7 @@ impl Inbox {
 
 /// Bytes of the frame that begins here; what the header needs if even that is not whole.
 fn frame_len(bytes: &[u8]) -> usize {
-    let header = bytes
-        .first_chunk::<HEADER_BYTES>()
-        .and_then(|head| Header::parse(head).ok());
+    let header = bytes.first_chunk::<HEADER_BYTES>().and_then(|head| Header::parse(head).ok());
     header.map_or(HEADER_BYTES, |header| header.frame_len())
 }
 
@@ -171,11 +178,7 @@ mod tests {
             if slice.len() == frame.len() {
                 break slice;
             }
-            assert!(
-                pool.held() < 4 * GROWTH * at + 1_000,
-                "{} for {at} bytes",
-                pool.held()
-            );
+            assert!(pool.held() < 4 * GROWTH * at + 1_000, "{} for {at} bytes", pool.held());
             inbox.keep(slice, true, &pool);
         };
         assert_eq!(whole.bytes(), frame);

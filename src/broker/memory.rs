@@ -8,9 +8,9 @@ use std::time::Instant;
 use log::warn;
 
 use super::close_reason::CloseReason;
-use super::connection::HoldingUp;
+use super::connection::{HoldingUp, State};
+use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token};
-use crate::config::OverflowPolicy;
 
 /// Beyond `memory_bytes`, the policies that go on reading may use this much more for what they
 /// read, before it is delivered or dropped.
@@ -33,14 +33,18 @@ impl Broker {
         let resume_below = self.rules.memory_bytes / 8 * 7;
         if !self.starved.is_empty() && self.pool.held() + self.pool.chunk_bytes() <= resume_below {
             self.end_starvation();
+        } else if !self.starved.is_empty() {
+            self.rescue_one();
         }
     }
 
     /// A chunk to read into, if memory allows.
     pub(super) fn fill(&mut self, token: Token) -> Input {
-        let wanted = self.connections[token.index()]
-            .inbox
-            .reservation(&self.pool);
+        let connection = &mut self.connections[token.index()];
+        if self.rescued == Some((token, connection.epoch)) && !connection.inbox.is_empty() {
+            return Input::Read(connection.inbox.fill_frame(&self.pool));
+        }
+        let wanted = connection.inbox.reservation(&self.pool);
         let limit = match self.rules.policy {
             OverflowPolicy::Block => self.rules.memory_bytes,
             OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
@@ -114,16 +118,37 @@ impl Broker {
                 continue;
             };
             if !connection.outbox.is_empty() && connection.holding_up.is_none() {
-                connection.holding_up = Some(HoldingUp {
-                    since: now,
-                    taken: 0,
-                });
+                connection.holding_up = Some(HoldingUp { since: now, taken: 0 });
                 self.arm(token);
             }
         }
     }
 
+    /// If frames that have begun have used up all memory, none of them could ever be ended. So one
+    /// at a time is read on to its end, beyond the limit: that is at most one frame, and a client
+    /// that does not send the rest is silent, and closed for it.
+    fn rescue_one(&mut self) {
+        let begun = |token: Token, epoch: Option<u64>| {
+            let connection = self.connections.get(token.index());
+            connection.is_some_and(|connection| {
+                !connection.inbox.is_empty() && epoch.is_none_or(|epoch| connection.epoch == epoch)
+            })
+        };
+        if self.rescued.is_some_and(|(token, epoch)| begun(token, Some(epoch))) {
+            return;
+        }
+        self.rescued = None;
+        if let Some(position) = self.starved.iter().position(|&token| begun(token, None)) {
+            let token = self.starved.remove(position);
+            let connection = &mut self.connections[token.index()];
+            connection.starved = false;
+            self.rescued = Some((token, connection.epoch));
+            self.resumed.push(token);
+        }
+    }
+
     fn end_starvation(&mut self) {
+        self.rescued = None;
         for token in std::mem::take(&mut self.starved) {
             if let Some(connection) = self.connections.get_mut(token.index()) {
                 connection.starved = false;
@@ -143,14 +168,13 @@ impl Broker {
     /// until memory is within its limit.
     fn close_the_largest(&mut self, now: Instant) {
         while self.memory_is_full() {
-            let queued = |token: &&Token| {
-                self.connections
-                    .get(token.index())
-                    .map_or(0, |c| c.outbox.queued())
+            let queued = |token: &Token| {
+                let found = self.connections.get(token.index());
+                let open = found.filter(|found| found.state == State::Open);
+                open.map_or(0, |open| open.outbox.queued())
             };
-            let Some(&largest) = self.backlogged.iter().max_by_key(queued) else {
-                return;
-            };
+            let largest = self.backlogged.iter().copied().max_by_key(queued);
+            let Some(largest) = largest.filter(|token| queued(token) > 0) else { return };
             let before = self.pool.held();
             self.close(largest, CloseReason::SlowConsumer, now);
             if self.pool.held() >= before {

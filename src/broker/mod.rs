@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use slab::Slab;
 
-use crate::config::{Config, OverflowPolicy};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::frame::{self, Kind};
 use crate::wire::topic::MAX_TOPIC_BYTES;
@@ -36,6 +35,10 @@ mod memory;
 pub mod outbox;
 mod receive;
 mod route_cache;
+pub mod rules;
+mod runs;
+#[cfg(test)]
+mod simulation;
 pub mod stats;
 mod topic_index;
 mod trie;
@@ -46,6 +49,7 @@ use connection::{Connection, Role, State};
 use deadlines::Deadlines;
 use deliver::Interrupted;
 use outbox::Outbox;
+use rules::Rules;
 use stats::Stats;
 use topic_index::TopicIndex;
 
@@ -55,6 +59,8 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Refused connections that may be told why at the same time; more are closed without a word.
 const MAX_REFUSALS: usize = 256;
+
+const _: () = assert!(stats::REASONS == CloseReason::ALL.len(), "each reason is counted");
 
 /// Names a connection: the slab's key, used again after the connection is reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,20 +103,6 @@ pub enum Progress {
     FlushFirst,
 }
 
-/// The limits and times that the broker works by.
-struct Rules {
-    max_connections: usize,
-    max_payload: usize,
-    max_subscriptions: usize,
-    outbox_bytes: usize,
-    memory_bytes: usize,
-    policy: OverflowPolicy,
-    stall_timeout: Duration,
-    min_rate_bytes: usize,
-    hello: Duration,
-    heartbeat: Duration,
-}
-
 /// All connections and what they want of each other.
 pub struct Broker {
     id: String,
@@ -132,29 +124,21 @@ pub struct Broker {
     backlogged: Vec<Token>,
     /// Connections that are not read until there is memory.
     starved: Vec<Token>,
+    /// The one of them that may end its frame beyond the limit, and its epoch.
+    rescued: Option<(Token, u64)>,
     interrupted: Option<Interrupted>,
 }
 
 impl Broker {
-    /// A broker without connections, called `id` in WELCOME.
-    pub fn new(config: &Config, id: String) -> Broker {
+    /// A broker without connections, called `id` in WELCOME. It reads into chunks of
+    /// `read_bytes`.
+    pub fn new(rules: Rules, read_bytes: usize, id: String) -> Broker {
         Broker {
             id,
-            rules: Rules {
-                max_connections: config.network.max_connections,
-                max_payload: config.limits.max_payload,
-                max_subscriptions: config.limits.max_subscriptions,
-                outbox_bytes: config.limits.outbox_bytes,
-                memory_bytes: config.limits.memory_bytes,
-                policy: config.overflow.policy,
-                stall_timeout: config.overflow.stall_timeout,
-                min_rate_bytes: config.overflow.min_rate_bytes,
-                hello: config.timeouts.hello,
-                heartbeat: config.timeouts.heartbeat,
-            },
+            pool: Pool::new(read_bytes),
+            rules,
             connections: Slab::new(),
             index: TopicIndex::new(),
-            pool: Pool::new(config.network.read_bytes),
             deadlines: Deadlines::default(),
             stats: Stats::default(),
             epoch: 0,
@@ -166,6 +150,7 @@ impl Broker {
             gone: Vec::new(),
             backlogged: Vec::new(),
             starved: Vec::new(),
+            rescued: None,
             interrupted: None,
         }
     }
@@ -209,11 +194,7 @@ impl Broker {
     /// Subscriptions of all connections, filters that somebody holds, and topics whose route is
     /// cached.
     pub fn index_sizes(&self) -> (usize, usize, usize) {
-        (
-            self.index.len(),
-            self.index.filters(),
-            self.index.cached_topics(),
-        )
+        (self.index.len(), self.index.filters(), self.index.cached_topics())
     }
 
     /// Whether to stop accepting: the broker is shutting down.
@@ -256,7 +237,7 @@ impl Broker {
             let connection = self.connections.remove(token.index());
             self.refused -= usize::from(connection.refused);
             let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
-            self.stats.count_closed(reason);
+            self.stats.closed[reason as usize] += 1;
             let Connection { traffic, .. } = connection;
             self.stats.undelivered += traffic.undelivered;
             info!(
@@ -265,8 +246,7 @@ impl Broker {
                 traffic.messages, traffic.bytes, traffic.dropped, traffic.undelivered
             );
         }
-        self.dirty
-            .retain(|token| self.connections.contains(token.index()));
+        self.dirty.retain(|token| self.connections.contains(token.index()));
         gone
     }
 
@@ -356,19 +336,9 @@ impl Broker {
     /// Shuts down: nothing more is read, everything accepted is delivered, GOODBYE behind it.
     pub fn shut_down(&mut self, now: Instant) {
         self.draining = true;
-        let tokens: Vec<_> = self
-            .connections
-            .iter()
-            .map(|(index, _)| Token::new(index))
-            .collect();
+        let tokens: Vec<_> = self.connections.iter().map(|(index, _)| Token::new(index)).collect();
         let mut goodbye = Vec::new();
-        frame::encode(
-            Kind::Goodbye,
-            0,
-            b"",
-            b"the broker is shutting down",
-            &mut goodbye,
-        );
+        frame::encode(Kind::Goodbye, 0, b"", b"the broker is shutting down", &mut goodbye);
         for token in tokens {
             let connection = &mut self.connections[token.index()];
             if connection.is_talking() {
@@ -376,6 +346,7 @@ impl Broker {
                 connection.state = State::Finishing;
                 connection.reason = Some(CloseReason::Shutdown);
                 connection.last_life = now;
+                self.index.forget(token);
                 self.tell_lost(token);
                 self.answer(token, &goodbye);
             }
@@ -385,11 +356,7 @@ impl Broker {
     /// Ends what [`shut_down`](Broker::shut_down) began: whatever is left is closed at once.
     /// Returns how many messages were not delivered.
     pub fn give_up(&mut self) -> u64 {
-        let tokens: Vec<_> = self
-            .connections
-            .iter()
-            .map(|(index, _)| Token::new(index))
-            .collect();
+        let tokens: Vec<_> = self.connections.iter().map(|(index, _)| Token::new(index)).collect();
         let mut undelivered = 0;
         for token in tokens {
             let reason = match self.outbox(token).is_empty() {
@@ -405,10 +372,7 @@ impl Broker {
     /// Decides to close a connection, telling it why.
     fn close(&mut self, token: Token, reason: CloseReason, now: Instant) {
         let connection = &mut self.connections[token.index()];
-        if matches!(
-            connection.state,
-            State::Closing | State::Discarding | State::Gone
-        ) {
+        if matches!(connection.state, State::Closing | State::Discarding | State::Gone) {
             return;
         }
         debug!("closing {connection}: {reason}");
@@ -472,9 +436,7 @@ impl Broker {
             State::Finishing | State::Closing if connection.input_ended => self.vanish(token),
             State::Finishing | State::Closing => {
                 // Of a shutdown: from here on it is the client's turn to close.
-                let by = connection
-                    .closes_at
-                    .unwrap_or(connection.last_life + CLOSING_TIME);
+                let by = connection.closes_at.unwrap_or(connection.last_life + CLOSING_TIME);
                 connection.closes_at = Some(by);
                 connection.state = State::Discarding;
                 self.shutdowns.push(token);
@@ -487,9 +449,7 @@ impl Broker {
 
     /// Queues a frame of the broker's own.
     fn answer(&mut self, token: Token, bytes: &[u8]) {
-        self.connections[token.index()]
-            .outbox
-            .push_answer(&self.pool, bytes);
+        self.connections[token.index()].outbox.push_answer(&self.pool, bytes);
         self.mark_dirty(token);
     }
 

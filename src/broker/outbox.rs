@@ -74,10 +74,7 @@ impl Outbox {
     pub(crate) fn push_answer(&mut self, pool: &Pool, bytes: &[u8]) {
         self.queued += bytes.len();
         self.answers += bytes.len();
-        let appended = self
-            .slices
-            .back_mut()
-            .is_some_and(|last| last.append_answers(bytes));
+        let appended = self.slices.back_mut().is_some_and(|last| last.append_answers(bytes));
         if !appended {
             self.append(Slice::answers(pool, bytes));
         }
@@ -100,10 +97,7 @@ impl Outbox {
 
     /// The socket took `count` bytes. Returns whether any of them were not of a PING.
     pub(crate) fn consume(&mut self, count: usize) -> bool {
-        assert!(
-            count <= self.queued,
-            "a socket takes no more than it was given"
-        );
+        assert!(count <= self.queued, "a socket takes no more than it was given");
         self.queued -= count;
         let mut left = count;
         while let Some(head) = self.slices.front_mut() {
@@ -154,15 +148,9 @@ impl Outbox {
     /// connection only.
     pub(crate) fn messages(&self) -> u64 {
         let tails = self.slices.iter().enumerate().map(|(position, slice)| {
-            let from = if position == 0 {
-                self.head_origin
-            } else {
-                slice.start()
-            };
+            let from = if position == 0 { self.head_origin } else { slice.start() };
             let ends = slice.start() - from;
-            frames(slice.bytes_from(from))
-                .filter(|f| f.end > ends && f.is_message)
-                .count() as u64
+            frames(slice.bytes_from(from)).filter(|f| f.end > ends && f.is_message).count() as u64
         });
         tails.sum()
     }
@@ -181,11 +169,7 @@ impl Outbox {
 
     /// Copies slices out of chunks that hardly anybody else wants, adjacent ones into one.
     pub(crate) fn compact(&mut self, pool: &Pool) {
-        if !self
-            .slices
-            .iter()
-            .any(|slice| slice.is_sparse() && !slice.is_answers())
-        {
+        if !self.slices.iter().any(|slice| slice.is_sparse() && !slice.is_answers()) {
             return;
         }
         let taken = self.half_written().map_or(0, |half| half.taken);
@@ -226,30 +210,26 @@ impl Outbox {
         }
     }
 
+    /// The slices that wait, in order.
+    #[cfg(test)]
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &Slice> {
+        self.slices.iter()
+    }
+
     /// Asserts the invariant; walks the queue.
     #[cfg(test)]
     pub(crate) fn check(&self) {
         let sum = |answers: bool| -> usize {
-            let some = self
-                .slices
-                .iter()
-                .filter(|slice| !answers || slice.is_answers());
+            let some = self.slices.iter().filter(|slice| !answers || slice.is_answers());
             some.map(Slice::len).sum()
         };
         assert_eq!((self.queued, self.answers), (sum(false), sum(true)));
         assert!(self.before_ping + self.ping <= self.queued || self.ping == 0);
         for (position, slice) in self.slices.iter().enumerate() {
-            let from = if position == 0 {
-                self.head_origin
-            } else {
-                slice.start()
-            };
+            let from = if position == 0 { self.head_origin } else { slice.start() };
             let bytes = slice.bytes_from(from);
             assert!(!slice.bytes().is_empty(), "no slice is empty");
-            assert_eq!(
-                frames(bytes).last().map(|frame| frame.end),
-                Some(bytes.len())
-            );
+            assert_eq!(frames(bytes).last().map(|frame| frame.end), Some(bytes.len()));
         }
     }
 }
@@ -276,11 +256,7 @@ fn frames(bytes: &[u8]) -> impl Iterator<Item = FrameSpan> {
         let header = Header::parse(bytes[start..].first_chunk::<HEADER_BYTES>()?).ok()?;
         let end = start + header.frame_len();
         let is_message = header.kind == Kind::Publish as u8;
-        let span = FrameSpan {
-            start,
-            end,
-            is_message,
-        };
+        let span = FrameSpan { start, end, is_message };
         start = end;
         (end <= bytes.len()).then_some(span)
     })
@@ -298,11 +274,7 @@ mod tests {
     }
 
     fn contents(outbox: &Outbox) -> Vec<u8> {
-        outbox
-            .slices
-            .iter()
-            .flat_map(|slice| slice.bytes().to_vec())
-            .collect()
+        outbox.slices.iter().flat_map(|slice| slice.bytes().to_vec()).collect()
     }
 
     /// A chunk of three messages of 12 bytes, and an outbox with the parts given.
@@ -332,11 +304,7 @@ mod tests {
     fn half_written_frame_survives_at_every_interleaving() {
         let pool = Pool::new(64);
         let all = [message(b"one"), message(b"two"), message(b"six")].concat();
-        for parts in [
-            vec![(0, 36)],
-            vec![(0, 12), (24, 36)],
-            vec![(0, 24), (24, 36)],
-        ] {
+        for parts in [vec![(0, 36)], vec![(0, 12), (24, 36)], vec![(0, 24), (24, 36)]] {
             for first in 0..24 {
                 for second in 0..24 - first {
                     for compacted in [false, true] {
@@ -373,17 +341,11 @@ mod tests {
         let (source, mut outbox) = filled(&pool, &[(0, 36)]);
         drop(source);
         outbox.compact(&pool);
-        assert!(
-            outbox.slices[0].chunk_len() == 64,
-            "36 of 64 bytes are wanted: it stays"
-        );
+        assert!(outbox.slices[0].chunk_len() == 64, "36 of 64 bytes are wanted: it stays");
         outbox.consume(12);
         outbox.compact(&pool);
         assert_eq!(outbox.slices[0].chunk_len(), 24);
-        assert_eq!(
-            contents(&outbox),
-            [message(b"two"), message(b"six")].concat()
-        );
+        assert_eq!(contents(&outbox), [message(b"two"), message(b"six")].concat());
         outbox.check();
     }
 
@@ -413,15 +375,9 @@ mod tests {
         outbox.push_ping(&pool, &ping);
         outbox.push_answer(&pool, &message(b"after"));
         outbox.check();
-        assert!(
-            outbox.consume(11) && outbox.consume(2),
-            "of the message, and its last byte"
-        );
+        assert!(outbox.consume(11) && outbox.consume(2), "of the message, and its last byte");
         assert!(!outbox.consume(3) && outbox.has_ping());
-        assert!(
-            outbox.consume(5),
-            "the last of the PING and the first byte behind it"
-        );
+        assert!(outbox.consume(5), "the last of the PING and the first byte behind it");
         assert!(!outbox.has_ping() && outbox.consume(1));
         outbox.check();
     }
@@ -433,10 +389,7 @@ mod tests {
         outbox.push_answer(&pool, &message(b"x"));
         outbox.push_answer(&pool, &message(b"y"));
         outbox.push(&source, 12, 24);
-        assert_eq!(
-            (outbox.answers(), outbox.queued(), outbox.slices.len()),
-            (20, 44, 3)
-        );
+        assert_eq!((outbox.answers(), outbox.queued(), outbox.slices.len()), (20, 44, 3));
         outbox.consume(15);
         assert_eq!(outbox.answers(), 17);
         outbox.check();

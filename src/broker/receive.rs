@@ -1,18 +1,15 @@
 //! From bytes that were read to what they ask for.
 //!
-//! Owns the order in which frames are carried out and the answers to them. Where a message goes is
-//! decided by the topic index, how it gets there by `deliver`.
+//! Owns the order in which frames are carried out and the answers to them. Messages are cut into
+//! runs by `runs`; where they go is decided by the topic index, how they get there by `deliver`.
 
-use std::rc::Rc;
 use std::time::Instant;
 
-use log::{Level, debug, info, log_enabled, trace};
+use log::{debug, info, trace};
 
 use super::chunk::{Filling, Slice};
 use super::close_reason::CloseReason;
 use super::connection::{Role, State};
-use super::deliver::{GroupsReady, Run};
-use super::topic_index::Route;
 use super::{Broker, MAX_ANSWER_BYTES, Progress, Token};
 use crate::wire::error_code::ErrorCode;
 use crate::wire::frame::{self, Frame, HEADER_BYTES, Header, Kind};
@@ -24,7 +21,7 @@ const SERVER: &str = concat!("broker/", env!("CARGO_PKG_VERSION"));
 
 /// Why carrying out stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stop {
+pub(super) enum Stop {
     /// The next frame is not whole.
     Incomplete,
     /// The next frame waits for a flush.
@@ -83,11 +80,7 @@ impl Broker {
         if !connection.inbox.is_empty() {
             self.note_backlog(token);
         }
-        if stop == Stop::FlushFirst {
-            Progress::FlushFirst
-        } else {
-            Progress::Done
-        }
+        if stop == Stop::FlushFirst { Progress::FlushFirst } else { Progress::Done }
     }
 
     /// Carries out frames from `at` on, and leaves `at` at the first one that it did not.
@@ -113,6 +106,7 @@ impl Broker {
                 }
                 let frame = Frame::cut(&bytes[..header.frame_len()], &header, kind)?;
                 *at += header.frame_len();
+                self.connections[token.index()].traffic.frames += 1;
                 self.carry_frame(token, frame, now).map(|()| true)
             });
             match done {
@@ -129,164 +123,6 @@ impl Broker {
                 return Stop::Parked;
             }
         }
-    }
-
-    /// Carries out all messages from `at` up to a frame that is something else, not whole, or not
-    /// valid; `None` then. This is the path that every message takes.
-    fn carry_messages(
-        &mut self,
-        token: Token,
-        input: &Slice,
-        at: &mut usize,
-        now: Instant,
-    ) -> Option<Stop> {
-        let bytes = input.bytes();
-        let mut run = Run {
-            start: *at,
-            end: *at,
-            ..Run::default()
-        };
-        let mut route: Option<Rc<Route>> = None;
-        // The message before: a header of the same 8 bytes needs no check but that of the topic.
-        let (mut same_header, mut topic) = ([0; HEADER_BYTES], &bytes[..0]);
-        // Nothing is as long as this, so nothing is taken to be like the message before the first.
-        let mut frame_len = usize::MAX;
-        loop {
-            let rest = &bytes[run.end..];
-            let Some(&header) = rest.first_chunk::<HEADER_BYTES>() else {
-                break;
-            };
-            if header == same_header && rest.len() >= frame_len {
-                let next = &rest[HEADER_BYTES..HEADER_BYTES + topic.len()];
-                if next == topic {
-                    run.end += frame_len;
-                    run.messages += 1;
-                    continue;
-                }
-            }
-            let Some((next_len, next_topic)) = self.message_at(rest, &header) else {
-                break;
-            };
-            if next_topic != topic || route.is_none() {
-                let Ok(next) = self.index.route(next_topic) else {
-                    break;
-                };
-                let joins = route.as_ref().is_some_and(|route| Rc::ptr_eq(route, &next));
-                if !joins || !next.groups.is_empty() {
-                    *at = run.end;
-                    if !self.finish_run(token, input, &mut run, route.as_ref(), now) {
-                        return Some(Stop::FlushFirst);
-                    }
-                    route = Some(next);
-                }
-            }
-            (same_header, frame_len, topic) = (header, next_len, next_topic);
-            let grouped = route.as_ref().filter(|route| !route.groups.is_empty());
-            if let Some(route) = grouped.cloned() {
-                let message = Run {
-                    start: run.end,
-                    end: run.end + next_len,
-                    messages: 1,
-                    shortest: next_len,
-                };
-                if let Some(stop) = self.carry_grouped(token, input, message, &route, now) {
-                    if stop != Stop::Parked && self.interrupted.is_some() {
-                        *at = message.end;
-                    }
-                    return Some(stop);
-                }
-                run = Run {
-                    start: message.end,
-                    end: message.end,
-                    ..Run::default()
-                };
-                *at = message.end;
-                // Each message of a group is placed on its own.
-                frame_len = usize::MAX;
-                continue;
-            }
-            run.shortest = if run.messages == 0 {
-                next_len
-            } else {
-                run.shortest.min(next_len)
-            };
-            run.end += next_len;
-            run.messages += 1;
-        }
-        *at = run.end;
-        let finished = self.finish_run(token, input, &mut run, route.as_ref(), now);
-        (!finished).then_some(Stop::FlushFirst)
-    }
-
-    /// The length and topic of a whole, acceptable message.
-    fn message_at<'a>(
-        &self,
-        bytes: &'a [u8],
-        header: &[u8; HEADER_BYTES],
-    ) -> Option<(usize, &'a [u8])> {
-        let header = Header::parse(header).ok()?;
-        let kind = header
-            .check(frame::Reader::BrokerFromPublisher, self.rules.max_payload)
-            .ok()?;
-        if kind != Kind::Publish || bytes.len() < header.frame_len() {
-            return None;
-        }
-        Some((
-            header.frame_len(),
-            &bytes[HEADER_BYTES..HEADER_BYTES + header.topic_len()],
-        ))
-    }
-
-    /// Delivers a run, if there is anything in it, and begins the next one behind it. `false`:
-    /// the delivery was interrupted for a flush.
-    fn finish_run(
-        &mut self,
-        token: Token,
-        input: &Slice,
-        run: &mut Run,
-        route: Option<&Rc<Route>>,
-        now: Instant,
-    ) -> bool {
-        let done = std::mem::replace(
-            run,
-            Run {
-                start: run.end,
-                end: run.end,
-                ..Run::default()
-            },
-        );
-        let (Some(route), true) = (route, done.messages > 0) else {
-            return true;
-        };
-        if log_enabled!(Level::Trace) {
-            let receivers = route.plain.len();
-            trace!(
-                "{} messages from {} to {receivers} subscribers",
-                done.messages,
-                self.connections[token.index()]
-            );
-        }
-        self.deliver(token, input, done, route, now)
-    }
-
-    /// Carries out one message that goes to queue groups, and maybe to plain receivers too.
-    fn carry_grouped(
-        &mut self,
-        token: Token,
-        input: &Slice,
-        message: Run,
-        route: &Rc<Route>,
-        now: Instant,
-    ) -> Option<Stop> {
-        match self.groups_ready(route, message.end - message.start) {
-            GroupsReady::FlushFirst => return Some(Stop::FlushFirst),
-            GroupsReady::No(group) => {
-                self.wait_for_group(token, group, now);
-                return Some(Stop::Parked);
-            }
-            GroupsReady::Yes => self.deliver_to_groups(input, message, route, now),
-        }
-        (!self.deliver(token, input, message, route, now)).then_some(Stop::FlushFirst)
     }
 
     /// Carries out any frame but a valid message.
@@ -357,10 +193,7 @@ impl Broker {
 
     fn refuse_topic(&mut self, token: Token, topic: &[u8], error: TopicError) {
         let connection = &self.connections[token.index()];
-        debug!(
-            "bad topic {:?} from {connection}: {error}",
-            String::from_utf8_lossy(topic)
-        );
+        debug!("bad topic {:?} from {connection}: {error}", String::from_utf8_lossy(topic));
         self.refuse_frame(token, ErrorCode::BadTopic, topic, &error.to_string());
     }
 }

@@ -42,11 +42,7 @@ impl<R> RouteCache<R> {
     pub(crate) fn find(&mut self, topic: &[u8], generation: u64) -> Result<Rc<R>, bool> {
         if let Some(entry) = self.young.get(topic) {
             let fresh = entry.generation == generation;
-            return if fresh {
-                Ok(entry.route.clone())
-            } else {
-                Err(true)
-            };
+            return if fresh { Ok(entry.route.clone()) } else { Err(true) };
         }
         let Some((topic, entry)) = self.old.remove_entry(topic) else {
             return Err(false);
@@ -65,11 +61,7 @@ impl<R> RouteCache<R> {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
-        if self
-            .young
-            .insert(topic, Entry { route, generation })
-            .is_none()
-        {
+        if self.young.insert(topic, Entry { route, generation }).is_none() {
             self.young_bytes += weight;
         }
     }
@@ -98,11 +90,7 @@ mod tests {
         let topic = |number: u64| number.to_be_bytes();
         for number in 0..100 {
             cache.insert(topic(number).into(), Rc::new(number), 0);
-            assert_eq!(
-                cache.find(&topic(0), 0).as_deref(),
-                Ok(&0),
-                "after {number}"
-            );
+            assert_eq!(cache.find(&topic(0), 0).as_deref(), Ok(&0), "after {number}");
             assert!(cache.len() <= 20);
         }
         assert_eq!(cache.find(&topic(99), 0).as_deref(), Ok(&99));

@@ -141,11 +141,7 @@ impl TopicIndex {
 
     /// Ends all subscriptions of a connection.
     pub(crate) fn forget(&mut self, token: Token) {
-        while let Some(&last) = self
-            .by_connection
-            .get(token.index())
-            .and_then(|held| held.last())
-        {
+        while let Some(&last) = self.by_connection.get(token.index()).and_then(|held| held.last()) {
             let audience = self.subscriptions[last as usize].audience;
             let filter = self.audiences[audience as usize].filter;
             let name = self.filters[filter as usize].name.clone();
@@ -170,19 +166,17 @@ impl TopicIndex {
             topic::validate_topic(topic)?;
         }
         let route = self.shared(self.find_route(topic));
-        self.cache
-            .insert(topic.into(), route.clone(), self.generation);
+        self.cache.insert(topic.into(), route.clone(), self.generation);
         Ok(route)
     }
 
-    /// The members of a queue group, beginning with the one whose turn it is.
+    /// The members of a queue group, beginning with the one whose turn it is; none if the last
+    /// one has left since the route was made.
     pub(crate) fn members(&self, group: GroupKey) -> impl Iterator<Item = Token> {
-        let audience = &self.audiences[group.0 as usize];
-        let (later, first) = audience.members.split_at(audience.turn);
-        first
-            .iter()
-            .chain(later)
-            .map(|&member| self.subscriptions[member as usize].token)
+        let audience = self.audiences.get(group.0 as usize);
+        let (later, first) = audience
+            .map_or((&[][..], &[][..]), |audience| audience.members.split_at(audience.turn));
+        first.iter().chain(later).map(|&member| self.subscriptions[member as usize].token)
     }
 
     /// The turn passes to the member `skipped` places behind the one that just had it.
@@ -195,11 +189,7 @@ impl TopicIndex {
         let mut matching = Vec::new();
         matching.extend(self.by_name.get(topic).copied());
         self.wildcards.matching(topic, &mut matching);
-        let filters = || {
-            matching
-                .iter()
-                .map(|&filter| &self.filters[filter as usize])
-        };
+        let filters = || matching.iter().map(|&filter| &self.filters[filter as usize]);
         let audiences = filters().filter_map(|filter| filter.plain);
         let mut plain: Vec<_> = audiences
             .flat_map(|audience| &self.audiences[audience as usize].members)
@@ -207,14 +197,10 @@ impl TopicIndex {
             .collect();
         plain.sort_unstable();
         plain.dedup();
-        let mut groups: Vec<_> = filters()
-            .flat_map(|filter| filter.groups.values().map(|&key| GroupKey(key)))
-            .collect();
+        let mut groups: Vec<_> =
+            filters().flat_map(|filter| filter.groups.values().map(|&key| GroupKey(key))).collect();
         groups.sort_unstable();
-        Route {
-            plain: plain.into(),
-            groups: groups.into(),
-        }
+        Route { plain: plain.into(), groups: groups.into() }
     }
 
     /// The one route with these receivers.
@@ -261,12 +247,7 @@ impl TopicIndex {
         };
         found.unwrap_or_else(|| {
             let group = group.map(Box::from);
-            let audience = Audience {
-                filter,
-                group: group.clone(),
-                members: Vec::new(),
-                turn: 0,
-            };
+            let audience = Audience { filter, group: group.clone(), members: Vec::new(), turn: 0 };
             let audience = key(self.audiences.insert(audience));
             match group {
                 None => entry.plain = Some(audience),
@@ -280,11 +261,7 @@ impl TopicIndex {
 
     fn add_filter(&mut self, name: &[u8]) -> u32 {
         let name: Rc<[u8]> = name.into();
-        let filter = Filter {
-            name: name.clone(),
-            plain: None,
-            groups: BTreeMap::new(),
-        };
+        let filter = Filter { name: name.clone(), plain: None, groups: BTreeMap::new() };
         let filter = key(self.filters.insert(filter));
         if topic::has_wildcard(&name) {
             self.wildcards.insert(&name, filter);
@@ -314,12 +291,8 @@ impl TopicIndex {
 
     /// Undoes `link`, and forgets an audience and a filter that nobody is left in.
     fn unlink(&mut self, subscription: u32) {
-        let Subscription {
-            audience,
-            token,
-            in_audience,
-            in_connection,
-        } = self.subscriptions.remove(subscription as usize);
+        let Subscription { audience, token, in_audience, in_connection } =
+            self.subscriptions.remove(subscription as usize);
         self.by_member.remove(&(audience, token));
         let held = &mut self.by_connection[token.index()];
         held.swap_remove(in_connection as usize);

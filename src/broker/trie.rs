@@ -27,11 +27,7 @@ struct Node {
 
 impl Node {
     fn child(&self, token: &[u8]) -> Option<u32> {
-        if token == ANY_TOKEN {
-            self.any
-        } else {
-            self.by_token.get(token).copied()
-        }
+        if token == ANY_TOKEN { self.any } else { self.by_token.get(token).copied() }
     }
 
     fn is_unused(&self) -> bool {
@@ -75,11 +71,7 @@ impl Trie {
         }
         let end = &mut self.nodes[path[path.len() - 1].0 as usize];
         let has_tail = tokens(name).next_back() == Some(ANY_TAIL);
-        *(if has_tail {
-            &mut end.tail
-        } else {
-            &mut end.filter
-        }) = None;
+        *(if has_tail { &mut end.tail } else { &mut end.filter }) = None;
         while let Some((node, token)) = path.pop()
             && let Some(&(parent, _)) = path.last()
             && self.nodes[node as usize].is_unused()
@@ -115,12 +107,7 @@ impl Trie {
             };
             found.extend(node.tail);
             let children = [node.any, node.by_token.get(*token).copied()];
-            open.extend(
-                children
-                    .into_iter()
-                    .flatten()
-                    .map(|c| (&self.nodes[c as usize], rest)),
-            );
+            open.extend(children.into_iter().flatten().map(|c| (&self.nodes[c as usize], rest)));
         }
     }
 

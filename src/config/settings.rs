@@ -5,7 +5,8 @@
 use log::LevelFilter;
 
 use super::value::{choice, chosen, count, port, seconds, show_seconds, show_size, size};
-use super::{Config, Limits, Log, LogFormat, Network, Overflow, OverflowPolicy, Timeouts};
+use super::{Config, Limits, Log, LogFormat, Network, Overflow, Timeouts};
+use crate::broker::rules::OverflowPolicy;
 
 const POLICIES: &[(&str, OverflowPolicy)] = &[
     ("block", OverflowPolicy::Block),
@@ -20,11 +21,8 @@ const LEVELS: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::Debug),
     ("trace", LevelFilter::Trace),
 ];
-const FORMATS: &[(&str, LogFormat)] = &[
-    ("auto", LogFormat::Auto),
-    ("text", LogFormat::Text),
-    ("journal", LogFormat::Journal),
-];
+const FORMATS: &[(&str, LogFormat)] =
+    &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("journal", LogFormat::Journal)];
 
 /// A day: no time-out needs to be longer.
 const DAY: f64 = 86_400.0;
@@ -161,12 +159,7 @@ pub(super) fn defaults() -> Config {
             max_connections: 0,
             read_bytes: 0,
         },
-        limits: Limits {
-            max_payload: 0,
-            max_subscriptions: 0,
-            outbox_bytes: 0,
-            memory_bytes: 0,
-        },
+        limits: Limits { max_payload: 0, max_subscriptions: 0, outbox_bytes: 0, memory_bytes: 0 },
         overflow: Overflow {
             policy: OverflowPolicy::Block,
             stall_timeout: std::time::Duration::ZERO,
@@ -177,42 +170,25 @@ pub(super) fn defaults() -> Config {
             heartbeat: std::time::Duration::ZERO,
             drain: std::time::Duration::ZERO,
         },
-        log: Log {
-            level: LevelFilter::Off,
-            file: None,
-            format: LogFormat::Auto,
-        },
+        log: Log { level: LevelFilter::Off, file: None, format: LogFormat::Auto },
     };
     for setting in SETTINGS {
         let applied = setting.apply(&mut config, setting.default);
-        assert!(
-            applied.is_ok(),
-            "default of [{}] {} is valid",
-            setting.section,
-            setting.key
-        );
+        assert!(applied.is_ok(), "default of [{}] {} is valid", setting.section, setting.key);
     }
     config
 }
 
 fn host(text: &str) -> Result<String, String> {
     let bad = text.is_empty() || text.contains(char::is_whitespace);
-    if bad {
-        Err("an address or a host name".into())
-    } else {
-        Ok(text.into())
-    }
+    if bad { Err("an address or a host name".into()) } else { Ok(text.into()) }
 }
 
 fn heartbeat(text: &str) -> Result<std::time::Duration, String> {
     let duration = seconds(text, 0.0..=DAY)?;
     // Below that, a client could not answer in time however healthy it is.
     let too_short = !duration.is_zero() && duration < std::time::Duration::from_millis(10);
-    if too_short {
-        Err("0, or seconds from 0.01 to 86400".into())
-    } else {
-        Ok(duration)
-    }
+    if too_short { Err("0, or seconds from 0.01 to 86400".into()) } else { Ok(duration) }
 }
 
 #[cfg(test)]
@@ -233,10 +209,7 @@ mod tests {
         let mut names: Vec<_> = SETTINGS.iter().map(|s| (s.section, s.key)).collect();
         let mut sections: Vec<_> = SETTINGS.iter().map(|s| s.section).collect();
         sections.dedup();
-        assert_eq!(
-            sections,
-            ["network", "limits", "overflow", "timeouts", "log"]
-        );
+        assert_eq!(sections, ["network", "limits", "overflow", "timeouts", "log"]);
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SETTINGS.len());

@@ -33,8 +33,7 @@ pub(super) fn count(text: &str, range: RangeInclusive<u64>) -> Result<usize, Str
 
 /// A TCP port.
 pub(super) fn port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| "a port from 0 to 65535 (0 takes a free one)".to_string())
+    text.parse().map_err(|_| "a port from 0 to 65535 (0 takes a free one)".to_string())
 }
 
 /// Seconds within `range`, decimals allowed.
@@ -43,25 +42,15 @@ pub(super) fn seconds(text: &str, range: RangeInclusive<f64>) -> Result<Duration
         .ok()
         .filter(|seconds| range.contains(seconds))
         .map(Duration::from_secs_f64)
-        .ok_or_else(|| {
-            format!(
-                "seconds from {} to {}, like 10 or 0.5",
-                range.start(),
-                range.end()
-            )
-        })
+        .ok_or_else(|| format!("seconds from {} to {}, like 10 or 0.5", range.start(), range.end()))
 }
 
 /// One of the given words.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    choices
-        .iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, value)| *value)
-        .ok_or_else(|| {
-            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            format!("one of {}", names.join(", "))
-        })
+    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        format!("one of {}", names.join(", "))
+    })
 }
 
 /// The word for a value.
@@ -72,12 +61,8 @@ pub(super) fn chosen<T: PartialEq>(value: &T, choices: &[(&'static str, T)]) -> 
 
 /// A size in the largest unit that divides it.
 pub(super) fn show_size(bytes: u64) -> String {
-    let unit = UNITS
-        .iter()
-        .find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
-    unit.map_or(bytes.to_string(), |(name, unit)| {
-        format!("{}{name}", bytes / unit)
-    })
+    let unit = UNITS.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
+    unit.map_or(bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
 /// Seconds as short as they can be written.
@@ -87,11 +72,7 @@ pub(super) fn show_seconds(duration: Duration) -> String {
 
 fn whole(digits: &str) -> Option<u64> {
     let digits_only = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if digits_only {
-        digits.parse().ok()
-    } else {
-        None
-    }
+    if digits_only { digits.parse().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -104,24 +85,12 @@ mod tests {
             assert_eq!(size(text, 0..=u64::MAX), Ok(bytes));
             assert_eq!(show_size(bytes as u64), text);
         }
-        let wrong = [
-            "",
-            "KiB",
-            "-1",
-            "+1",
-            "1.5MiB",
-            "1 KiB",
-            "1kb",
-            "1K",
-            "99999999999999999999GiB",
-        ];
+        let wrong =
+            ["", "KiB", "-1", "+1", "1.5MiB", "1 KiB", "1kb", "1K", "99999999999999999999GiB"];
         for text in wrong {
             assert!(size(text, 0..=u64::MAX).is_err(), "{text}");
         }
-        assert!(
-            size("17179869184GiB", 0..=u64::MAX).is_err(),
-            "2^64 does not wrap around"
-        );
+        assert!(size("17179869184GiB", 0..=u64::MAX).is_err(), "2^64 does not wrap around");
         assert!(size("9", 10..=20).is_err() && size("21", 10..=20).is_err());
     }
 

@@ -52,18 +52,10 @@ mod tests {
     fn time_in_which_the_process_was_stopped_does_not_count() {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         assert_eq!(counted(second, Some(second)), second);
-        assert_eq!(
-            counted(second * 2, Some(second)),
-            second * 2,
-            "a little late is late"
-        );
+        assert_eq!(counted(second * 2, Some(second)), second * 2, "a little late is late");
         assert_eq!(counted(minute, Some(second)), second);
         assert_eq!(counted(minute, Some(Duration::ZERO)), Duration::ZERO);
-        assert_eq!(
-            counted(minute, None),
-            minute,
-            "an idle sleep has no end to be late for"
-        );
+        assert_eq!(counted(minute, None), minute, "an idle sleep has no end to be late for");
     }
 
     #[test]

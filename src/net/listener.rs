@@ -45,13 +45,7 @@ impl Listener {
             match bind(address) {
                 Ok(socket) => {
                     let (ready, retry_at, warned_at) = (false, None, None);
-                    return Ok(Listener {
-                        socket,
-                        role,
-                        ready,
-                        retry_at,
-                        warned_at,
-                    });
+                    return Ok(Listener { socket, role, ready, retry_at, warned_at });
                 }
                 Err(error) => failure = error,
             }
@@ -98,9 +92,14 @@ impl Listener {
         self.retry_at = None;
     }
 
+    /// Whether there may be somebody to accept now: no event will tell again.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.ready && self.retry_at.is_none()
+    }
+
     /// When to try again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.retry_at
+        self.retry_at.filter(|_| self.ready)
     }
 
     fn warn(&mut self, error: &io::Error, now: Instant) {
@@ -116,11 +115,7 @@ impl Listener {
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Restarting must not wait for connections of the one before to time out.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -130,11 +125,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn show(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// The process or the system has no descriptor or no memory left: accept(2), EMFILE, ENFILE,
@@ -144,10 +135,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;
-    matches!(
-        error.raw_os_error(),
-        Some(ENOMEM | ENFILE | EMFILE | ENOBUFS)
-    )
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
 }
 
 /// Errors that accept(2) passes on from the new connection, and interruptions.
@@ -180,32 +168,17 @@ mod tests {
         // ECONNABORTED, EINTR, EPROTO, ENETDOWN, EHOSTUNREACH, EPERM
         for code in [103, 4, 71, 100, 113, 1] {
             let error = io::Error::from_raw_os_error(code);
-            assert!(
-                is_of_the_connection(&error) && !is_exhaustion(&error),
-                "{code}"
-            );
+            assert!(is_of_the_connection(&error) && !is_exhaustion(&error), "{code}");
         }
-        assert!(
-            !is_of_the_connection(&io::Error::from_raw_os_error(22)),
-            "EINVAL"
-        );
+        assert!(!is_of_the_connection(&io::Error::from_raw_os_error(22)), "EINVAL");
     }
 
     #[test]
     fn binding_a_port_that_is_taken_says_so() {
         let first = Listener::bind("127.0.0.1", 0, Role::Publisher).unwrap();
         let port = first.address().unwrap().port();
-        let error = Listener::bind("127.0.0.1", port, Role::Subscriber)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains(&format!("for subscribers on 127.0.0.1:{port}: ")),
-            "{error}"
-        );
-        assert!(
-            error.contains("stop the program that has the port"),
-            "{error}"
-        );
+        let error = Listener::bind("127.0.0.1", port, Role::Subscriber).err().unwrap().to_string();
+        assert!(error.contains(&format!("for subscribers on 127.0.0.1:{port}: ")), "{error}");
+        assert!(error.contains("stop the program that has the port"), "{error}");
     }
 }

@@ -32,10 +32,7 @@ pub struct RunError {
 
 impl RunError {
     fn new(what: impl Into<String>, cause: io::Error) -> RunError {
-        RunError {
-            what: what.into(),
-            cause,
-        }
+        RunError { what: what.into(), cause }
     }
 }
 

@@ -85,7 +85,11 @@ impl Reactor {
             clock: Clock::new(),
             signals,
             listeners: Vec::new(),
-            broker: Broker::new(config, format!("broker-{}", std::process::id())),
+            broker: Broker::new(
+                config.rules(),
+                config.network.read_bytes,
+                format!("broker-{}", std::process::id()),
+            ),
             peers: Vec::new(),
             ready: VecDeque::new(),
             flushing: Vec::new(),
@@ -96,20 +100,9 @@ impl Reactor {
         };
         let settings: Vec<_> = SETTINGS
             .iter()
-            .map(|setting| {
-                format!(
-                    "{}.{}={}",
-                    setting.section,
-                    setting.key,
-                    setting.show(config)
-                )
-            })
+            .map(|setting| format!("{}.{}={}", setting.section, setting.key, setting.show(config)))
             .collect();
-        info!(
-            "broker {} starts: {}",
-            env!("CARGO_PKG_VERSION"),
-            settings.join(" ")
-        );
+        info!("broker {} starts: {}", env!("CARGO_PKG_VERSION"), settings.join(" "));
         let network = &config.network;
         reactor.listen(&network.host, network.publisher_port, Role::Publisher)?;
         reactor.listen(&network.host, network.subscriber_port, Role::Subscriber)?;
@@ -151,18 +144,13 @@ impl Reactor {
 
     /// Sleeps until something happens or is due; not at all if something is left to do.
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
-        let timeout = if !self.ready.is_empty() || self.broker.has_dirty() {
+        let waiting = self.listeners.iter().any(Listener::is_waiting);
+        let timeout = if waiting || !self.ready.is_empty() || self.broker.has_dirty() {
             Some(Duration::ZERO)
         } else {
             let retries = self.listeners.iter().filter_map(Listener::deadline);
-            let due = self
-                .broker
-                .next_deadline()
-                .into_iter()
-                .chain(retries)
-                .chain(self.drained_by);
-            due.min()
-                .map(|at| at.saturating_duration_since(self.clock.now()))
+            let due = self.broker.next_deadline().into_iter().chain(retries).chain(self.drained_by);
+            due.min().map(|at| at.saturating_duration_since(self.clock.now()))
         };
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
@@ -235,20 +223,14 @@ impl Reactor {
                     continue;
                 };
                 let token = self.broker.accept(role, address.to_string().into(), now);
-                let failed = transport
-                    .register(self.poll.registry(), PollToken(token.index()))
-                    .is_err();
+                let failed =
+                    transport.register(self.poll.registry(), PollToken(token.index())).is_err();
                 if self.peers.len() <= token.index() {
                     self.peers.resize_with(token.index() + 1, || None);
                 }
                 let (readable, ended, ready) = (false, false, false);
-                self.peers[token.index()] = Some(Peer {
-                    transport,
-                    readable,
-                    ended,
-                    failed,
-                    ready,
-                });
+                self.peers[token.index()] =
+                    Some(Peer { transport, readable, ended, failed, ready });
                 if failed {
                     self.broker.connection_failed(token);
                 }
@@ -318,10 +300,7 @@ impl Reactor {
             self.flush();
             progress = self.broker.carry_on(token, self.clock.now());
         }
-        if self.peers[token.index()]
-            .as_ref()
-            .is_some_and(|peer| peer.readable)
-        {
+        if self.peers[token.index()].as_ref().is_some_and(|peer| peer.readable) {
             self.make_ready(token);
         }
     }
@@ -395,8 +374,7 @@ impl Reactor {
             self.peers[token.index()] = None;
         }
         if !gone.is_empty() {
-            self.ready
-                .retain(|token| self.peers[token.index()].is_some());
+            self.ready.retain(|token| self.peers[token.index()].is_some());
             self.listeners.iter_mut().for_each(Listener::retry_now);
         }
         for token in self.broker.take_resumed() {

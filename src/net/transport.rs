@@ -24,11 +24,7 @@ impl Transport {
 
     /// Asks for events of both directions, once and for all; mio registers edge-triggered.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(
-            &mut self.stream,
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        )
+        registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Reads what is there. A read that does not fill `into` has emptied the socket.

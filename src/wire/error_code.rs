@@ -52,9 +52,7 @@ impl ErrorCode {
 
     /// The code with this number, if version 1 of the protocol has one.
     pub fn from_code(code: u16) -> Option<ErrorCode> {
-        ErrorCode::ALL
-            .into_iter()
-            .find(|error| error.code() == code)
+        ErrorCode::ALL.into_iter().find(|error| error.code() == code)
     }
 
     /// The name that people see in logs and messages.

@@ -102,12 +102,7 @@ impl Header {
         if length < LENGTH_OVERHEAD as u32 || u32::from(topic_len) > length - 4 {
             return Err(ErrorCode::Malformed);
         }
-        Ok(Header {
-            kind: bytes[4],
-            flags: bytes[5],
-            topic_len,
-            length,
-        })
+        Ok(Header { kind: bytes[4], flags: bytes[5], topic_len, length })
     }
 
     /// Bytes of the whole frame, header included.
@@ -164,10 +159,7 @@ impl Reader {
                 matches!(kind, Kind::Publish | Kind::Ping | Kind::Pong)
             }
             Reader::BrokerFromSubscriber => {
-                matches!(
-                    kind,
-                    Kind::Subscribe | Kind::Unsubscribe | Kind::Ping | Kind::Pong
-                )
+                matches!(kind, Kind::Subscribe | Kind::Unsubscribe | Kind::Ping | Kind::Pong)
             }
             Reader::Client => !matches!(kind, Kind::Hello | Kind::Subscribe | Kind::Unsubscribe),
         }
@@ -220,12 +212,7 @@ impl<'a> Frame<'a> {
         {
             return Err(ErrorCode::Malformed);
         }
-        Ok(Frame {
-            kind,
-            flags: header.flags,
-            topic,
-            body,
-        })
+        Ok(Frame { kind, flags: header.flags, topic, body })
     }
 
     /// Bytes of the frame on the wire.
@@ -258,13 +245,7 @@ pub fn encode(kind: Kind, flags: u8, topic: &[u8], body: &[u8], out: &mut Vec<u8
 pub fn encode_error(code: ErrorCode, fatal: bool, about: &[u8], text: &str, out: &mut Vec<u8>) {
     let mut body = code.code().to_be_bytes().to_vec();
     body.extend_from_slice(text.as_bytes());
-    encode(
-        Kind::Error,
-        if fatal { FLAG_FATAL } else { 0 },
-        about,
-        &body,
-        out,
-    );
+    encode(Kind::Error, if fatal { FLAG_FATAL } else { 0 }, about, &body, out);
 }
 
 /// The code and the text of an ERROR frame's body. `None`: the body is too short to hold a code.
@@ -314,32 +295,16 @@ mod tests {
                 Kind::Subscribe | Kind::Unsubscribe => Reader::BrokerFromSubscriber,
                 _ => Reader::Client,
             };
-            let topic: &[u8] = if matches!(kind, Kind::Ping | Kind::Pong) {
-                b""
-            } else {
-                b"a.b"
-            };
+            let topic: &[u8] = if matches!(kind, Kind::Ping | Kind::Pong) { b"" } else { b"a.b" };
             let mut bytes = Vec::new();
             encode(kind, 0, topic, b"body", &mut bytes);
             for split in 0..bytes.len() {
-                assert_eq!(
-                    Frame::decode(&bytes[..split], reader, 4),
-                    Ok(None),
-                    "{kind:?} {split}"
-                );
+                assert_eq!(Frame::decode(&bytes[..split], reader, 4), Ok(None), "{kind:?} {split}");
             }
             let whole = bytes.len();
             bytes.extend_from_slice(b"next");
             let frame = Frame::decode(&bytes, reader, 4).unwrap().unwrap();
-            assert_eq!(
-                frame,
-                Frame {
-                    kind,
-                    flags: 0,
-                    topic,
-                    body: b"body"
-                }
-            );
+            assert_eq!(frame, Frame { kind, flags: 0, topic, body: b"body" });
             assert_eq!(frame.encoded_len(), whole);
         }
     }
@@ -403,22 +368,10 @@ mod tests {
     #[test]
     fn error_frames_carry_code_and_text() {
         let mut bytes = Vec::new();
-        encode_error(
-            ErrorCode::BadTopic,
-            false,
-            b"a..b",
-            "empty token",
-            &mut bytes,
-        );
+        encode_error(ErrorCode::BadTopic, false, b"a..b", "empty token", &mut bytes);
         let frame = Frame::decode(&bytes, Reader::Client, 0).unwrap().unwrap();
-        assert_eq!(
-            (frame.kind, frame.flags, frame.topic),
-            (Kind::Error, 0, b"a..b".as_slice())
-        );
-        assert_eq!(
-            decode_error(frame.body),
-            Some((3, b"empty token".as_slice()))
-        );
+        assert_eq!((frame.kind, frame.flags, frame.topic), (Kind::Error, 0, b"a..b".as_slice()));
+        assert_eq!(decode_error(frame.body), Some((3, b"empty token".as_slice())));
         assert_eq!(decode_error(b"\x00"), None);
     }
 }

@@ -27,7 +27,8 @@ impl<'a> Hello<'a> {
     /// Reads the topic and body of a HELLO.
     ///
     /// # Errors
-    /// `MALFORMED` for a bad id or bad lines; then `VERSION` for a version that is missing or not 1.
+    /// `MALFORMED` for a bad id or bad lines; then `VERSION` for a version that is missing or
+    /// not 1.
     pub fn parse(id: &'a [u8], body: &'a [u8]) -> Result<Hello<'a>, ErrorCode> {
         if id.len() > MAX_ID_BYTES || body.len() > MAX_HELLO_BODY {
             return Err(ErrorCode::Malformed);
@@ -40,11 +41,7 @@ impl<'a> Hello<'a> {
         if lines.find("version") != Some(VERSION) {
             return Err(ErrorCode::Version);
         }
-        Ok(Hello {
-            id,
-            user: lines.find("user"),
-            secret: lines.find("secret"),
-        })
+        Ok(Hello { id, user: lines.find("user"), secret: lines.find("secret") })
     }
 
     /// Appends the HELLO frame to `out`.
@@ -114,9 +111,7 @@ impl<'a> Lines<'a> {
             return Some(Lines(Vec::new()));
         }
         let lines = body.strip_suffix('\n')?.split('\n');
-        let mut pairs = lines
-            .map(|line| line.split_once('='))
-            .collect::<Option<Vec<_>>>()?;
+        let mut pairs = lines.map(|line| line.split_once('=')).collect::<Option<Vec<_>>>()?;
         // Sorted, so that a body of thousands of short lines costs no quadratic search.
         pairs.sort_unstable();
         let twice = pairs.windows(2).any(|pair| pair[0].0 == pair[1].0);
@@ -124,10 +119,7 @@ impl<'a> Lines<'a> {
     }
 
     fn find(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .iter()
-            .find(|(k, _)| *k == key)
-            .map(|(_, value)| *value)
+        self.0.iter().find(|(k, _)| *k == key).map(|(_, value)| *value)
     }
 }
 
@@ -142,21 +134,12 @@ mod tests {
 
     #[test]
     fn hello_lines_are_taken_or_refused_as_the_protocol_says() {
-        let with = |user, secret| {
-            Ok(Hello {
-                id: "id",
-                user,
-                secret,
-            })
-        };
+        let with = |user, secret| Ok(Hello { id: "id", user, secret });
         let malformed = Err(ErrorCode::Malformed);
         let version = Err(ErrorCode::Version);
         let rows: [(&[u8], Result<Hello<'_>, ErrorCode>); 16] = [
             (b"version=1\n", with(None, None)),
-            (
-                b"user=u\nversion=1\nsecret=a=b\n",
-                with(Some("u"), Some("a=b")),
-            ),
+            (b"user=u\nversion=1\nsecret=a=b\n", with(Some("u"), Some("a=b"))),
             (b"version=1\nuser=\n", with(Some(""), None)),
             (b"version=1\nwhatever=x\n", with(None, None)),
             (b"version=1", malformed),
@@ -194,23 +177,13 @@ mod tests {
 
     #[test]
     fn welcome_survives_the_wire() {
-        let welcome = Welcome {
-            id: "b",
-            server: "broker/0.1.0",
-            max_payload: 1 << 20,
-            heartbeat: 0.5,
-        };
+        let welcome =
+            Welcome { id: "b", server: "broker/0.1.0", max_payload: 1 << 20, heartbeat: 0.5 };
         let mut bytes = Vec::new();
         welcome.encode(&mut bytes);
         let frame = Frame::decode(&bytes, Reader::Client, 0).unwrap().unwrap();
         assert_eq!(Welcome::parse(frame.topic, frame.body), Ok(welcome));
-        assert_eq!(
-            Welcome::parse(b"b", b"version=2\n"),
-            Err(ErrorCode::Version)
-        );
-        assert_eq!(
-            Welcome::parse(b"b", b"version=1\nserver=x\n"),
-            Err(ErrorCode::Malformed)
-        );
+        assert_eq!(Welcome::parse(b"b", b"version=2\n"), Err(ErrorCode::Version));
+        assert_eq!(Welcome::parse(b"b", b"version=1\nserver=x\n"), Err(ErrorCode::Malformed));
     }
 }

@@ -61,11 +61,7 @@ impl std::error::Error for TopicError {}
 pub fn validate_topic(topic: &[u8]) -> Result<(), TopicError> {
     validate_tokens(topic)?;
     let wildcard = tokens(topic).any(|token| token == ANY_TOKEN || token == ANY_TAIL);
-    if wildcard {
-        Err(TopicError::WildcardInTopic)
-    } else {
-        Ok(())
-    }
+    if wildcard { Err(TopicError::WildcardInTopic) } else { Ok(()) }
 }
 
 /// Checks a filter to subscribe to.
@@ -77,11 +73,7 @@ pub fn validate_filter(filter: &[u8]) -> Result<(), TopicError> {
     let mut rest = tokens(filter);
     // `any` stops behind the first `>`; whatever is left then came after it.
     let has_tail = rest.any(|token| token == ANY_TAIL);
-    if has_tail && rest.next().is_some() {
-        Err(TopicError::TailNotLast)
-    } else {
-        Ok(())
-    }
+    if has_tail && rest.next().is_some() { Err(TopicError::TailNotLast) } else { Ok(()) }
 }
 
 /// Checks the name of a queue group: a topic of at most [`MAX_GROUP_BYTES`].
@@ -112,11 +104,7 @@ fn validate_tokens(topic: &[u8]) -> Result<(), TopicError> {
     if tokens(topic).any(<[u8]>::is_empty) {
         return Err(TopicError::EmptyToken);
     }
-    if tokens(topic).count() > MAX_TOKENS {
-        Err(TopicError::TooManyTokens)
-    } else {
-        Ok(())
-    }
+    if tokens(topic).count() > MAX_TOKENS { Err(TopicError::TooManyTokens) } else { Ok(()) }
 }
 
 /// The tokens of a topic or filter, in order.
@@ -192,18 +180,8 @@ mod tests {
             (b">>", None, None),
         ];
         for (bytes, topic, filter) in rows {
-            assert_eq!(
-                validate_topic(bytes).err(),
-                topic,
-                "topic {}",
-                bytes.escape_ascii()
-            );
-            assert_eq!(
-                validate_filter(bytes).err(),
-                filter,
-                "filter {}",
-                bytes.escape_ascii()
-            );
+            assert_eq!(validate_topic(bytes).err(), topic, "topic {}", bytes.escape_ascii());
+            assert_eq!(validate_filter(bytes).err(), filter, "filter {}", bytes.escape_ascii());
         }
     }
 
@@ -270,11 +248,7 @@ mod tests {
             ("*.a", "$SYS.a", true),
         ];
         for (filter, topic, expected) in rows {
-            assert_eq!(
-                matches(filter.as_bytes(), topic.as_bytes()),
-                expected,
-                "{filter} {topic}"
-            );
+            assert_eq!(matches(filter.as_bytes(), topic.as_bytes()), expected, "{filter} {topic}");
         }
     }
 
