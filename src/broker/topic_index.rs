@@ -18,7 +18,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::Token;
-use super::route_cache::RouteCache;
+use super::route_cache::{Found, RouteCache};
 use super::trie::Trie;
 use crate::wire::topic::{self, TopicError};
 
@@ -98,7 +98,7 @@ impl TopicIndex {
             by_member: HashMap::new(),
             by_connection: Vec::new(),
             cache: RouteCache::new(),
-            generation: 0,
+            generation: 1,
             routes: HashSet::new(),
             purge_at: ROUTES_BEFORE_PURGE,
         }
@@ -165,15 +165,13 @@ impl TopicIndex {
     /// # Errors
     /// Why it is no valid topic.
     pub fn route(&mut self, topic: &[u8]) -> Result<Rc<Route>, TopicError> {
-        let known = match self.cache.find(topic, self.generation) {
-            Ok(route) => return Ok(route),
-            Err(known) => known,
-        };
-        if !known {
-            topic::validate_topic(topic)?;
+        match self.cache.find(topic, self.generation) {
+            Found::Fresh(route) => return Ok(route),
+            Found::Stale => {}
+            Found::Unknown => topic::validate_topic(topic)?,
         }
         let route = self.shared(self.find_route(topic));
-        self.cache.insert(topic.into(), route.clone(), self.generation);
+        self.cache.insert(topic, route.clone(), self.generation);
         Ok(route)
     }
 
@@ -228,7 +226,7 @@ impl TopicIndex {
         if topic::has_wildcard(filter) {
             self.generation += 1;
         } else {
-            self.cache.remove(filter);
+            self.cache.make_stale(filter);
         }
     }
 
