@@ -44,10 +44,7 @@ fn messages_come_out_of_any_partition_into_reads() {
 fn confirming_keeps_the_messages_that_arrive_meanwhile() {
     let broker = |mut peer: Peer| {
         let subscribe = peer.receive();
-        assert_eq!(
-            (subscribe.topic.as_str(), &*subscribe.body),
-            ("a.>", b"g".as_slice())
-        );
+        assert_eq!((subscribe.topic.as_str(), &*subscribe.body), ("a.>", b"g".as_slice()));
         let ping = peer.receive();
         peer.send(Kind::Publish, b"a.b", b"one");
         peer.send(Kind::Ping, b"", b"are you there");
@@ -56,10 +53,7 @@ fn confirming_keeps_the_messages_that_arrive_meanwhile() {
         peer.send(Kind::Pong, b"", &ping.body);
         peer.send(Kind::Publish, b"a.b", b"two");
         let pong = peer.receive();
-        assert_eq!(
-            (pong.kind, &*pong.body),
-            (Kind::Pong, b"are you there".as_slice())
-        );
+        assert_eq!((pong.kind, &*pong.body), (Kind::Pong, b"are you there".as_slice()));
         peer.close();
     };
     subscribe_to(broker, |mut subscriber| {
@@ -191,10 +185,7 @@ fn a_subscription_handle_works_from_another_thread() {
                 handle.unsubscribe("t", None).unwrap();
                 handle
             });
-            assert!(matches!(
-                subscriber.next_event().unwrap(),
-                Event::Message(_)
-            ));
+            assert!(matches!(subscriber.next_event().unwrap(), Event::Message(_)));
             subscribing.join().unwrap().close();
             assert!(subscriber.next_event().unwrap_err().is_final());
         });
