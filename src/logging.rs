@@ -9,9 +9,13 @@ use std::io::{self, LineWriter, Write};
 use std::sync::{Mutex, PoisonError};
 
 use log::{Level, LevelFilter, Metadata, Record};
-use simplelog::{ConfigBuilder, WriteLogger};
+use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
 use crate::config::{Log, LogFormat};
+
+/// RFC 3339 in UTC, always of the same length, so that lines sort by time.
+const TIME: &[FormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 /// Sets up logging.
 ///
@@ -34,7 +38,7 @@ pub fn start(log: &Log) -> io::Result<()> {
         log::set_boxed_logger(Box::new(logger)).map(|()| log::set_max_level(log.level))
     } else {
         let config = ConfigBuilder::new()
-            .set_time_format_rfc3339()
+            .set_time_format_custom(TIME)
             .set_thread_level(LevelFilter::Off)
             .set_target_level(LevelFilter::Off)
             .set_location_level(LevelFilter::Off)

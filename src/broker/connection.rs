@@ -4,6 +4,7 @@
 //! made by [`Broker`](super::Broker).
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use super::Token;
@@ -52,17 +53,18 @@ pub(crate) enum State {
 pub(crate) struct Waiter {
     pub(crate) publisher: Token,
     /// Tells this wait from those of former owners of the token and from waits that are over.
-    pub(crate) epoch: u64,
+    pub(crate) epoch: NonZeroU64,
     /// Whether the wait ends with the first member of a queue group that drains.
     pub(crate) for_group: bool,
 }
 
-/// A subscriber that publishers wait for.
-#[derive(Clone, Copy)]
+/// What there is to know of a subscriber that others wait for.
 pub(crate) struct HoldingUp {
     pub(crate) since: Instant,
     /// Bytes that its socket took since then.
     pub(crate) taken: u64,
+    /// The publishers that wait; none if it is memory that everybody waits for.
+    pub(crate) waiters: Vec<Waiter>,
 }
 
 /// What went over a connection.
@@ -105,26 +107,24 @@ pub struct Connection {
     /// Outboxes that this publisher waits for.
     pub(crate) waits_for: u32,
     /// The wait for any member of a queue group.
-    pub(crate) group_wait: Option<u64>,
-    pub(crate) epoch: u64,
-    pub(crate) waiters: Vec<Waiter>,
-    pub(crate) holding_up: Option<HoldingUp>,
+    pub(crate) group_wait: Option<NonZeroU64>,
+    pub(crate) epoch: NonZeroU64,
+    pub(crate) holding_up: Option<Box<HoldingUp>>,
     /// Messages not delivered to it that it was not told of yet.
     pub(crate) lost: u64,
-    /// When it last showed a sign of life; during the handshake, when it connected.
-    pub(crate) last_life: Instant,
-    /// When it was asked for one.
-    pub(crate) pinged: Option<Instant>,
+    /// When the state that its next deadline counts from began: it connected; it last showed a
+    /// sign of life, or was asked for one; its closing was decided.
+    pub(crate) since: Instant,
+    /// It was asked for a sign of life.
+    pub(crate) pinged: bool,
     /// The earliest entry for it among the deadlines.
     pub(crate) armed: Option<Instant>,
-    /// When it is closed whatever is left.
-    pub(crate) closes_at: Option<Instant>,
     pub(crate) reason: Option<CloseReason>,
     pub(crate) traffic: Traffic,
 }
 
 impl Connection {
-    pub(crate) fn new(role: Role, peer: Box<str>, epoch: u64, now: Instant) -> Connection {
+    pub(crate) fn new(role: Role, peer: Box<str>, epoch: NonZeroU64, now: Instant) -> Connection {
         Connection {
             role,
             state: State::Handshake,
@@ -142,13 +142,11 @@ impl Connection {
             waits_for: 0,
             group_wait: None,
             epoch,
-            waiters: Vec::new(),
             holding_up: None,
             lost: 0,
-            last_life: now,
-            pinged: None,
+            since: now,
+            pinged: false,
             armed: None,
-            closes_at: None,
             reason: None,
             traffic: Traffic::default(),
         }
@@ -179,8 +177,26 @@ impl Connection {
     }
 
     pub(crate) fn showed_life(&mut self, now: Instant) {
-        self.last_life = now;
-        self.pinged = None;
+        if self.is_alive() {
+            self.since = now;
+            self.pinged = false;
+        }
+    }
+
+    /// Whether signs of life are expected of it.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.state, State::Open | State::Finishing)
+    }
+
+    /// Whether publishers wait for its outbox.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.holding_up.as_ref().is_some_and(|holding_up| !holding_up.waiters.is_empty())
+    }
+
+    /// Others wait for it from now on, if they did not before.
+    pub(crate) fn holds_up(&mut self, now: Instant) -> &mut HoldingUp {
+        let new = || Box::new(HoldingUp { since: now, taken: 0, waiters: Vec::new() });
+        self.holding_up.get_or_insert_with(new)
     }
 }
 

@@ -5,48 +5,83 @@
 //! too early is put back at the time that is true by then.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use super::close_reason::CloseReason;
-use super::connection::{Connection, HoldingUp, State};
+use super::connection::{Connection, State};
 use super::rules::Rules;
-use super::{Broker, Token};
+use super::{Broker, CLOSING_TIME, Token};
 use crate::wire::frame::{self, Kind};
 
-/// Entries by time, earliest first; those of connections that were re-armed since are stale.
+/// Room for so many HELLOs that are due is kept when none is.
+const MANY_HELLOS: usize = 64;
+
+/// What is due when.
 #[derive(Default)]
-pub(super) struct Deadlines(BinaryHeap<Reverse<(Instant, Token)>>);
+pub(super) struct Deadlines {
+    /// Entries by time, earliest first; those of connections that were re-armed since are stale.
+    queue: BinaryHeap<Reverse<(Instant, Token)>>,
+    /// When each HELLO is due, with the connection's epoch. All have the same time, so the first
+    /// one that came is the first one due; and as most are kept, none of them wakes anybody up.
+    hellos: VecDeque<(Instant, Token, NonZeroU64)>,
+}
 
 impl Connection {
     /// When to look at it next.
     fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
-        let stall = self.holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
+        let holding_up = self.holding_up.as_ref();
+        let stall = holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
         let silence = match self.state {
-            State::Handshake => Some(self.last_life + rules.hello),
+            State::Handshake => None,
             State::Open | State::Finishing if rules.heartbeat.is_zero() || draining => None,
-            State::Open | State::Finishing => {
-                Some(self.pinged.unwrap_or(self.last_life) + rules.heartbeat)
-            }
-            State::Closing | State::Discarding => None,
+            State::Open | State::Finishing => Some(self.since + rules.heartbeat),
+            State::Closing | State::Discarding => Some(self.since + CLOSING_TIME),
             State::Gone => return None,
         };
-        [stall, silence, self.closes_at].into_iter().flatten().min()
+        [stall, silence].into_iter().flatten().min()
     }
 }
 
 impl Broker {
     /// When to call [`expire`](Broker::expire) next. May be earlier than there is something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.0.peek().map(|Reverse((at, _))| *at)
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        let queued = self.deadlines.queue.peek().map(|Reverse((at, _))| *at);
+        queued.into_iter().chain(self.next_hello().map(|(at, _)| at)).min()
+    }
+
+    /// The connection whose HELLO is due next, and when.
+    fn next_hello(&mut self) -> Option<(Instant, Token)> {
+        while let Some(&(at, token, epoch)) = self.deadlines.hellos.front() {
+            let connection = self.connections.get(token.index());
+            if connection.is_some_and(|c| c.epoch == epoch && c.state == State::Handshake) {
+                return Some((at, token));
+            }
+            self.deadlines.hellos.pop_front();
+        }
+        // A crowd that connected at once is not remembered for ever.
+        self.deadlines.hellos.shrink_to(MANY_HELLOS);
+        None
+    }
+
+    /// Expects HELLO of a new connection.
+    pub(super) fn expect_hello(&mut self, token: Token, now: Instant) {
+        let (due, epoch) = (now + self.rules.hello, self.connections[token.index()].epoch);
+        self.deadlines.hellos.push_back((due, token, epoch));
     }
 
     /// Does what is due.
     pub fn expire(&mut self, now: Instant) {
-        while let Some(&Reverse((at, token))) = self.deadlines.0.peek()
+        while let Some((at, token)) = self.next_hello()
             && at <= now
         {
-            self.deadlines.0.pop();
+            self.close(token, CloseReason::HelloTimeout, now);
+        }
+        while let Some(&Reverse((at, token))) = self.deadlines.queue.peek()
+            && at <= now
+        {
+            self.deadlines.queue.pop();
             let Some(connection) = self.connections.get_mut(token.index()) else {
                 continue;
             };
@@ -66,55 +101,52 @@ impl Broker {
         };
         if connection.armed.is_none_or(|armed| at < armed) {
             connection.armed = Some(at);
-            self.deadlines.0.push(Reverse((at, token)));
+            self.deadlines.queue.push(Reverse((at, token)));
         }
     }
 
     fn look_at(&mut self, token: Token, now: Instant) {
         let connection = &self.connections[token.index()];
-        if connection.closes_at.is_some_and(|at| at <= now) {
-            // Closing was decided before; its reason stands.
-            return self.abandon(token, CloseReason::ConnectionLost);
+        if matches!(connection.state, State::Closing | State::Discarding) {
+            if connection.since + CLOSING_TIME <= now {
+                // Closing was decided before; its reason stands.
+                self.abandon(token, CloseReason::ConnectionLost);
+            }
+            return;
         }
-        let state = connection.state;
-        if state == State::Handshake && connection.last_life + self.rules.hello <= now {
-            return self.close(token, CloseReason::HelloTimeout, now);
-        }
-        if let Some(holding_up) = connection.holding_up
-            && holding_up.since + self.rules.stall_timeout <= now
-        {
-            self.judge_stall(token, holding_up, now);
-        }
-        if matches!(state, State::Open | State::Finishing) {
-            self.check_heartbeat(token, now);
-        }
+        self.judge_stall(token, now);
+        self.check_heartbeat(token, now);
     }
 
-    /// A subscriber has held up publishers for a whole `stall_timeout`.
-    fn judge_stall(&mut self, token: Token, holding_up: HoldingUp, now: Instant) {
+    /// Closes a subscriber that has held up others for a whole `stall_timeout` and took too
+    /// little.
+    fn judge_stall(&mut self, token: Token, now: Instant) {
+        let Some(holding_up) = &mut self.connections[token.index()].holding_up else { return };
+        if holding_up.since + self.rules.stall_timeout > now {
+            return;
+        }
         let wanted = self.rules.stall_timeout.as_secs_f64() * self.rules.min_rate_bytes as f64;
         if (holding_up.taken as f64) < wanted {
             self.close(token, CloseReason::SlowConsumer, now);
         } else {
-            let again = HoldingUp { since: now, taken: 0 };
-            self.connections[token.index()].holding_up = Some(again);
+            (holding_up.since, holding_up.taken) = (now, 0);
         }
     }
 
     fn check_heartbeat(&mut self, token: Token, now: Instant) {
         let heartbeat = self.rules.heartbeat;
         let connection = &mut self.connections[token.index()];
-        if heartbeat.is_zero() || self.draining || !connection.is_talking_or_finishing() {
+        if heartbeat.is_zero() || self.draining || !connection.is_alive() {
             return;
         }
         if connection.is_unread() {
             connection.showed_life(now);
-        } else if let Some(pinged) = connection.pinged {
-            if pinged + heartbeat <= now {
-                self.close(token, CloseReason::HeartbeatTimeout, now);
-            }
-        } else if connection.last_life + heartbeat <= now {
-            connection.pinged = Some(now);
+        } else if connection.since + heartbeat > now {
+            // It showed life after this deadline was set.
+        } else if connection.pinged {
+            self.close(token, CloseReason::HeartbeatTimeout, now);
+        } else {
+            (connection.since, connection.pinged) = (now, true);
             if connection.state == State::Open && !connection.outbox.has_ping() {
                 let mut ping = Vec::new();
                 frame::encode(Kind::Ping, 0, b"", b"", &mut ping);
@@ -122,11 +154,5 @@ impl Broker {
                 self.mark_dirty(token);
             }
         }
-    }
-}
-
-impl Connection {
-    fn is_talking_or_finishing(&self) -> bool {
-        self.is_talking() || self.state == State::Finishing
     }
 }

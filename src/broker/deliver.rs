@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::chunk::Slice;
 use super::close_reason::CloseReason;
-use super::connection::{Connection, HoldingUp, State, Waiter};
+use super::connection::{Connection, State, Waiter};
 use super::rules::OverflowPolicy;
 use super::topic_index::{GroupKey, Route};
 use super::{Broker, Token};
@@ -306,7 +306,8 @@ impl Broker {
     fn pause(&mut self, publisher: Token, receiver: Token, now: Instant) {
         let epoch = self.connections[publisher.index()].epoch;
         let waiter = Waiter { publisher, epoch, for_group: false };
-        if self.connections[receiver.index()].waiters.last() == Some(&waiter) {
+        let holding_up = self.connections[receiver.index()].holding_up.as_ref();
+        if holding_up.is_some_and(|holding_up| holding_up.waiters.last() == Some(&waiter)) {
             return;
         }
         self.add_waiter(receiver, waiter, now);
@@ -317,8 +318,7 @@ impl Broker {
 
     /// A publisher waits until any member of a queue group has drained to half.
     pub(super) fn wait_for_group(&mut self, publisher: Token, group: GroupKey, now: Instant) {
-        self.epoch += 1;
-        let epoch = self.epoch;
+        let epoch = self.next_epoch();
         let members: Vec<_> = self.index.members(group).collect();
         for member in members {
             self.add_waiter(member, Waiter { publisher, epoch, for_group: true }, now);
@@ -330,16 +330,15 @@ impl Broker {
 
     fn add_waiter(&mut self, receiver: Token, waiter: Waiter, now: Instant) {
         let connection = &mut self.connections[receiver.index()];
-        connection.waiters.push(waiter);
-        connection.holding_up.get_or_insert(HoldingUp { since: now, taken: 0 });
+        connection.holds_up(now).waiters.push(waiter);
         self.arm(receiver);
     }
 
     /// Those who waited for this outbox need not any more.
     pub(super) fn release_waiters(&mut self, receiver: Token) {
         let connection = &mut self.connections[receiver.index()];
-        connection.holding_up = None;
-        for waiter in std::mem::take(&mut connection.waiters) {
+        let waiters = connection.holding_up.take().map(|holding_up| holding_up.waiters);
+        for waiter in waiters.unwrap_or_default() {
             let publisher = self.connections.get_mut(waiter.publisher.index());
             if publisher.is_some_and(|publisher| publisher.ends_wait(waiter)) {
                 self.resumed.push(waiter.publisher);

@@ -20,7 +20,7 @@ pub(crate) enum Inbox {
     /// Frames that could not be carried out yet; nothing is read before they are.
     Backlog(Slice),
     /// A frame larger than a common chunk, being read into one of its own.
-    Large(Filling),
+    Large(Box<Filling>),
 }
 
 impl Inbox {
@@ -30,7 +30,7 @@ impl Inbox {
         match std::mem::take(self) {
             Inbox::Empty => pool.take(0),
             Inbox::Backlog(_) => unreachable!("a backlog is carried out before the next read"),
-            Inbox::Large(filling) => filling,
+            Inbox::Large(filling) => *filling,
             Inbox::Rest(rest) => {
                 let mut filling = pool.take(capacity);
                 filling.prepend(rest.bytes());
@@ -67,7 +67,7 @@ impl Inbox {
     /// Takes what was read. `None`: a large frame is not whole yet, nothing is to be carried out.
     pub(crate) fn filled(&mut self, filling: Filling, pool: &Pool) -> Option<Slice> {
         if filling.capacity() > pool.chunk_bytes() && !filling.is_full() {
-            *self = Inbox::Large(filling);
+            *self = Inbox::Large(Box::new(filling));
             return None;
         }
         Some(filling.seal())

@@ -3,12 +3,13 @@
 //! Owns the decision to read or not, to copy slices out of sparse chunks, and whom to close when
 //! the policy says so. The counting itself is done by the chunks.
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use log::warn;
 
 use super::close_reason::CloseReason;
-use super::connection::{HoldingUp, State};
+use super::connection::State;
 use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token};
 
@@ -118,7 +119,7 @@ impl Broker {
                 continue;
             };
             if !connection.outbox.is_empty() && connection.holding_up.is_none() {
-                connection.holding_up = Some(HoldingUp { since: now, taken: 0 });
+                connection.holds_up(now);
                 self.arm(token);
             }
         }
@@ -128,7 +129,7 @@ impl Broker {
     /// at a time is read on to its end, beyond the limit: that is at most one frame, and a client
     /// that does not send the rest is silent, and closed for it.
     fn rescue_one(&mut self) {
-        let begun = |token: Token, epoch: Option<u64>| {
+        let begun = |token: Token, epoch: Option<NonZeroU64>| {
             let connection = self.connections.get(token.index());
             connection.is_some_and(|connection| {
                 !connection.inbox.is_empty() && epoch.is_none_or(|epoch| connection.epoch == epoch)
@@ -157,7 +158,7 @@ impl Broker {
         }
         for token in &self.backlogged {
             if let Some(connection) = self.connections.get_mut(token.index())
-                && connection.waiters.is_empty()
+                && !connection.has_waiters()
             {
                 connection.holding_up = None;
             }

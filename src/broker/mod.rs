@@ -16,6 +16,7 @@
 //! Nothing is freed inside a turn: whatever goes wrong with a connection sets its close reason,
 //! and it is reaped by [`Broker::take_gone`].
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -59,6 +60,9 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Refused connections that may be told why at the same time; more are closed without a word.
 const MAX_REFUSALS: usize = 256;
+/// Connections that addresses are set aside for at the start. It costs no memory before they come,
+/// and growing a table of them would leave its old places behind.
+const RESERVED: usize = 64 << 10;
 
 const _: () = assert!(stats::REASONS == CloseReason::ALL.len(), "each reason is counted");
 
@@ -113,7 +117,7 @@ pub struct Broker {
     deadlines: Deadlines,
     stats: Stats,
     /// Grows with each connection and each wait, so that no two are mistaken for each other.
-    epoch: u64,
+    epoch: NonZeroU64,
     refused: usize,
     draining: bool,
     dirty: Vec<Token>,
@@ -125,7 +129,7 @@ pub struct Broker {
     /// Connections that are not read until there is memory.
     starved: Vec<Token>,
     /// The one of them that may end its frame beyond the limit, and its epoch.
-    rescued: Option<(Token, u64)>,
+    rescued: Option<(Token, NonZeroU64)>,
     interrupted: Option<Interrupted>,
 }
 
@@ -136,12 +140,11 @@ impl Broker {
         Broker {
             id,
             pool: Pool::new(read_bytes),
-            rules,
-            connections: Slab::new(),
+            connections: Slab::with_capacity(rules.max_connections.min(RESERVED)),
             index: TopicIndex::new(),
             deadlines: Deadlines::default(),
             stats: Stats::default(),
-            epoch: 0,
+            epoch: NonZeroU64::MIN,
             refused: 0,
             draining: false,
             dirty: Vec::new(),
@@ -152,6 +155,7 @@ impl Broker {
             starved: Vec::new(),
             rescued: None,
             interrupted: None,
+            rules,
         }
     }
 
@@ -159,9 +163,9 @@ impl Broker {
     /// told so and closed.
     pub fn accept(&mut self, role: Role, peer: Box<str>, now: Instant) -> Token {
         self.stats.connections += 1;
-        self.epoch += 1;
+        let epoch = self.next_epoch();
         let full = self.connections.len() - self.refused >= self.rules.max_connections;
-        let connection = Connection::new(role, peer, self.epoch, now);
+        let connection = Connection::new(role, peer, epoch, now);
         let token = Token::new(self.connections.insert(connection));
         if full {
             self.refused += 1;
@@ -172,8 +176,13 @@ impl Broker {
                 self.close(token, CloseReason::TooManyConnections, now);
             }
         }
-        self.arm(token);
+        self.expect_hello(token, now);
         token
+    }
+
+    fn next_epoch(&mut self) -> NonZeroU64 {
+        self.epoch = self.epoch.saturating_add(1);
+        self.epoch
     }
 
     /// Connections that are not reaped yet.
@@ -309,9 +318,7 @@ impl Broker {
             self.resumed.push(token);
         }
         let half = self.rules.outbox_bytes / 2;
-        if !self.connections[token.index()].waiters.is_empty()
-            && self.outbox(token).queued() <= half
-        {
+        if self.connections[token.index()].has_waiters() && self.outbox(token).queued() <= half {
             self.release_waiters(token);
         }
         self.after_progress(token);
@@ -345,7 +352,7 @@ impl Broker {
                 connection.inbox = inbox::Inbox::Empty;
                 connection.state = State::Finishing;
                 connection.reason = Some(CloseReason::Shutdown);
-                connection.last_life = now;
+                connection.since = now;
                 self.index.forget(token);
                 self.tell_lost(token);
                 self.answer(token, &goodbye);
@@ -378,11 +385,11 @@ impl Broker {
         debug!("closing {connection}: {reason}");
         connection.state = State::Closing;
         connection.reason = Some(reason);
-        connection.closes_at = Some(now + CLOSING_TIME);
+        connection.since = now;
         connection.inbox = inbox::Inbox::Empty;
         connection.waits_for = 0;
         connection.group_wait = None;
-        connection.traffic.undelivered += connection.outbox.keep_half_written();
+        connection.traffic.undelivered += connection.outbox.drop_messages();
         self.detach(token);
         if let Some((code, text)) = reason.error() {
             let mut bytes = Vec::new();
@@ -411,8 +418,7 @@ impl Broker {
 
     /// Nobody waits for it or sends to it any more.
     fn detach(&mut self, token: Token) {
-        self.epoch += 1;
-        self.connections[token.index()].epoch = self.epoch;
+        self.connections[token.index()].epoch = self.next_epoch();
         self.index.forget(token);
         self.release_waiters(token);
     }
@@ -435,9 +441,7 @@ impl Broker {
             State::Open | State::Finishing if connection.lost > 0 => self.tell_lost(token),
             State::Finishing | State::Closing if connection.input_ended => self.vanish(token),
             State::Finishing | State::Closing => {
-                // Of a shutdown: from here on it is the client's turn to close.
-                let by = connection.closes_at.unwrap_or(connection.last_life + CLOSING_TIME);
-                connection.closes_at = Some(by);
+                // It is the client's turn to close now.
                 connection.state = State::Discarding;
                 self.shutdowns.push(token);
                 self.resumed.push(token);

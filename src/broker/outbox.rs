@@ -12,7 +12,8 @@ use std::io::IoSlice;
 use super::chunk::{Pool, Slice};
 use crate::wire::frame::{HEADER_BYTES, Header, Kind};
 
-/// An empty queue that once was longer than this gives its memory back.
+/// An empty queue of messages keeps room for so many slices for the next ones. Behind an answer
+/// it keeps none: most connections that have just been answered are idle then.
 const KEPT_SLICES: usize = 64;
 /// What compaction gathers into one chunk at most, in bytes.
 const GATHERED_BYTES: usize = 256 << 10;
@@ -99,13 +100,14 @@ impl Outbox {
     pub(crate) fn consume(&mut self, count: usize) -> bool {
         assert!(count <= self.queued, "a socket takes no more than it was given");
         self.queued -= count;
-        let mut left = count;
+        let (mut left, mut last_was_answers) = (count, false);
         while let Some(head) = self.slices.front_mut() {
             let taken = left.min(head.len());
             left -= taken;
             if head.is_answers() {
                 self.answers -= taken;
             }
+            last_was_answers = head.is_answers();
             if taken < head.len() {
                 head.consume(taken);
                 break;
@@ -113,7 +115,7 @@ impl Outbox {
             self.slices.pop_front();
             self.head_origin = self.slices.front().map_or(0, Slice::start);
         }
-        if self.slices.is_empty() && self.slices.capacity() > KEPT_SLICES {
+        if self.slices.is_empty() && (last_was_answers || self.slices.capacity() > KEPT_SLICES) {
             self.slices = VecDeque::new();
         }
         count > self.consume_ping(count)
@@ -128,18 +130,26 @@ impl Outbox {
         taken
     }
 
-    /// Drops all but the rest of a frame that is half-written. Returns how many messages were
-    /// dropped.
-    pub(crate) fn keep_half_written(&mut self) -> u64 {
+    /// Drops the messages that wait, but for the rest of one that is half-written; answers stay.
+    /// Returns how many messages were dropped.
+    pub(crate) fn drop_messages(&mut self) -> u64 {
         let half = self.half_written();
         let dropped = self.messages() - u64::from(half.is_some_and(|half| half.is_message));
-        let rest = half.map(|half| (self.slices[0].part(0, half.rest), half.taken));
-        *self = Outbox::default();
-        if let Some((rest, taken)) = rest {
-            self.queued = rest.len();
-            self.answers = if rest.is_answers() { rest.len() } else { 0 };
-            self.head_origin = rest.start() - taken;
-            self.slices.push_back(rest);
+        let slices = std::mem::take(&mut self.slices);
+        let origin = std::mem::take(self).head_origin;
+        for (position, slice) in slices.into_iter().enumerate() {
+            let first = position == 0;
+            let kept = match half {
+                _ if slice.is_answers() => slice,
+                Some(half) if first => slice.part(0, half.rest),
+                _ => continue,
+            };
+            self.queued += kept.len();
+            self.answers += if kept.is_answers() { kept.len() } else { 0 };
+            self.append(kept);
+            if first {
+                self.head_origin = origin;
+            }
         }
         dropped
     }
@@ -323,7 +333,7 @@ mod tests {
                         let whole = taken as u64 / 12;
                         let half = u64::from(!taken.is_multiple_of(12));
                         assert_eq!(outbox.messages(), total - whole);
-                        assert_eq!(outbox.keep_half_written(), total - whole - half);
+                        assert_eq!(outbox.drop_messages(), total - whole - half);
                         let end = taken.next_multiple_of(12);
                         assert_eq!(contents(&outbox), &before[taken..end]);
                         outbox.check();
@@ -379,6 +389,24 @@ mod tests {
         assert!(!outbox.consume(3) && outbox.has_ping());
         assert!(outbox.consume(5), "the last of the PING and the first byte behind it");
         assert!(!outbox.has_ping() && outbox.consume(1));
+        outbox.check();
+    }
+
+    #[test]
+    fn answers_stay_when_messages_are_dropped() {
+        let pool = Pool::new(64);
+        let (source, mut outbox) = filled(&pool, &[(0, 12)]);
+        outbox.push_answer(&pool, &message(b"pong"));
+        outbox.push(&source, 12, 24);
+        outbox.push_answer(&pool, &message(b"error"));
+        let answers = [message(b"pong"), message(b"error")].concat();
+        outbox.consume(5);
+        outbox.drop_messages();
+        assert_eq!(contents(&outbox), [&message(b"one")[5..], &answers].concat());
+        outbox.check();
+        outbox.consume(7 + 3);
+        outbox.drop_messages();
+        assert_eq!(contents(&outbox), &answers[3..], "a half-written answer stays too");
         outbox.check();
     }
 
