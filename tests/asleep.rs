@@ -25,20 +25,12 @@ fn sleeps(process: &Process) {
     thread::sleep(WATCHED);
     let after = process.effort();
     let (time, sleeps) = (after.0 - before.0, after.1 - before.1);
-    assert!(
-        time <= MOST_TIME,
-        "it used {time} hundredths of a second for nothing"
-    );
-    assert!(
-        sleeps <= MOST_SLEEPS,
-        "it woke up {sleeps} times for nothing"
-    );
+    assert!(time <= MOST_TIME, "it used {time} hundredths of a second for nothing");
+    assert!(sleeps <= MOST_SLEEPS, "it woke up {sleeps} times for nothing");
 }
 
 fn messages(count: usize) -> Vec<u8> {
-    (0..count)
-        .flat_map(|_| publish(b"t", &[7; 10_000]))
-        .collect()
+    (0..count).flat_map(|_| publish(b"t", &[7; 10_000])).collect()
 }
 
 #[test]
@@ -69,10 +61,7 @@ fn a_connection_with_half_a_frame_costs_nothing() {
 
 #[test]
 fn a_held_up_publisher_and_a_stalled_subscriber_cost_nothing() {
-    let settings = [
-        ("limits.outbox_bytes", "64KiB"),
-        ("overflow.stall_timeout", "600"),
-    ];
+    let settings = [("limits.outbox_bytes", "64KiB"), ("overflow.stall_timeout", "600")];
     let broker = Broker::with(&settings);
     let mut stalled = broker.small_subscriber_of(b"t");
     let publisher = broker.publisher();
@@ -88,10 +77,7 @@ fn a_held_up_publisher_and_a_stalled_subscriber_cost_nothing() {
 
 #[test]
 fn a_stalled_subscriber_that_loses_messages_costs_nothing() {
-    let settings = [
-        ("limits.outbox_bytes", "64KiB"),
-        ("overflow.policy", "drop"),
-    ];
+    let settings = [("limits.outbox_bytes", "64KiB"), ("overflow.policy", "drop")];
     let broker = Broker::with(&settings);
     let stalled = broker.small_subscriber_of(b"t");
     let mut publisher = broker.publisher();

@@ -22,10 +22,7 @@ fn says(dir: &TempDir, arguments: &[&str], code: i32, words: &[&str]) -> String 
     let said = format!("{stdout}\n{stderr}");
     assert_eq!(got, Some(code), "{arguments:?} said: {said}");
     for word in words {
-        assert!(
-            said.contains(word),
-            "{arguments:?} does not say {word}: {said}"
-        );
+        assert!(said.contains(word), "{arguments:?} does not say {word}: {said}");
     }
     assert!(!said.contains("panicked"), "{said}");
     said
@@ -36,9 +33,7 @@ fn max_payload(broker: &Broker) -> String {
     let mut peer = Peer::connect(broker.publishers);
     peer.send(&support::frame::hello(b"asking", b"version=1\n"));
     let body = String::from_utf8(peer.expect_welcome().body).expect("WELCOME is UTF-8");
-    let value = body
-        .lines()
-        .find_map(|line| line.strip_prefix("max_payload="));
+    let value = body.lines().find_map(|line| line.strip_prefix("max_payload="));
     value.expect("WELCOME has max_payload").to_owned()
 }
 
@@ -52,27 +47,14 @@ fn works(broker: &Broker) {
 #[test]
 fn help_names_every_flag_and_exits_with_0() {
     let dir = TempDir::new();
-    let flags = [
-        "-s",
-        "-p",
-        "--host",
-        "--config",
-        "--log-level",
-        "-t",
-        "--check-config",
-    ];
+    let flags = ["-s", "-p", "--host", "--config", "--log-level", "-t", "--check-config"];
     says(&dir, &["--help"], 0, &flags);
     says(&dir, &["--help"], 0, &["--version", "--help"]);
 }
 
 #[test]
 fn version_is_the_packages() {
-    says(
-        &TempDir::new(),
-        &["--version"],
-        0,
-        &["broker", env!("CARGO_PKG_VERSION")],
-    );
+    says(&TempDir::new(), &["--version"], 0, &["broker", env!("CARGO_PKG_VERSION")]);
 }
 
 #[test]
@@ -104,16 +86,9 @@ fn a_port_in_use_is_one_clear_line_and_exit_code_1() {
     for arguments in [["-s", "0", "-p", &port], ["-s", &port, "-p", "0"]] {
         let (code, _, stderr) = run(&dir, &arguments);
         assert_eq!(code, Some(1), "{stderr}");
-        let about: Vec<&str> = stderr
-            .lines()
-            .filter(|line| line.contains(&address))
-            .collect();
+        let about: Vec<&str> = stderr.lines().filter(|line| line.contains(&address)).collect();
         let in_use = |line: &&&str| line.contains("in use");
-        assert_eq!(
-            about.iter().filter(in_use).count(),
-            1,
-            "not one clear line: {stderr}"
-        );
+        assert_eq!(about.iter().filter(in_use).count(), 1, "not one clear line: {stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
     }
 }
@@ -125,11 +100,7 @@ fn an_address_that_is_not_here_is_one_clear_line_and_exit_code_1() {
         let (code, _, stderr) = run(&dir, &["-s", "0", "-p", "0", "--host", host]);
         assert_eq!(code, Some(1), "{stderr}");
         let is_error = |line: &&str| line.contains(host) && line.to_lowercase().contains("cannot");
-        assert_eq!(
-            stderr.lines().filter(is_error).count(),
-            1,
-            "not one clear line: {stderr}"
-        );
+        assert_eq!(stderr.lines().filter(is_error).count(), 1, "not one clear line: {stderr}");
     }
 }
 
@@ -138,10 +109,7 @@ fn hosts_may_be_addresses_of_both_kinds_and_names() {
     for host in ["127.0.0.1", "::1", "localhost", "0.0.0.0"] {
         println!("{host}");
         let mut broker = Broker::run(TempDir::new(), &["-s", "0", "-p", "0", "--host", host]);
-        assert_ne!(
-            (broker.publishers.port(), broker.subscribers.port()),
-            (0, 0)
-        );
+        assert_ne!((broker.publishers.port(), broker.subscribers.port()), (0, 0));
         match host {
             "::1" => assert!(broker.publishers.is_ipv6() && broker.subscribers.is_ipv6()),
             "localhost" => assert!(broker.publishers.ip().is_loopback()),
@@ -166,13 +134,8 @@ fn the_ports_that_are_asked_for_are_the_ports_that_are_bound() {
         });
         if line.contains("listening") {
             assert!(line.contains(&format!("127.0.0.1:{s}")), "{line}");
-            let publishers = started
-                .stderr
-                .wait_for_count("listening for publishers on", 1);
-            assert!(
-                publishers[0].contains(&format!("127.0.0.1:{p}")),
-                "{publishers:?}"
-            );
+            let publishers = started.stderr.wait_for_count("listening for publishers on", 1);
+            assert!(publishers[0].contains(&format!("127.0.0.1:{p}")), "{publishers:?}");
             return;
         }
     }
@@ -208,30 +171,15 @@ fn the_command_line_wins_over_the_file() {
         ("log.level", "off"),
     ];
     dir.write("config.ini", &ini(&settings));
-    let flags = [
-        "-s",
-        "0",
-        "-p",
-        "0",
-        "--host",
-        "127.0.0.1",
-        "--log-level",
-        "info",
-    ];
+    let flags = ["-s", "0", "-p", "0", "--host", "127.0.0.1", "--log-level", "info"];
     works(&Broker::run(dir, &flags));
 }
 
 #[test]
 fn the_file_says_where_to_listen() {
     let dir = TempDir::new();
-    let ports = [
-        ("network.publisher_port", "0"),
-        ("network.subscriber_port", "0"),
-    ];
-    dir.write(
-        "config.ini",
-        &ini(&[("network.host", "::1"), ports[0], ports[1]]),
-    );
+    let ports = [("network.publisher_port", "0"), ("network.subscriber_port", "0")];
+    dir.write("config.ini", &ini(&[("network.host", "::1"), ports[0], ports[1]]));
     let broker = Broker::run(dir, &[]);
     assert!(broker.publishers.is_ipv6());
     works(&broker);
@@ -243,42 +191,15 @@ const BAD: [(&str, &[&str]); 17] = [
     ("\n\n[network]\nhots = ::1\n", &["bad.ini:4", "hots"]),
     ("[limits]\nheartbeat = 1\n", &["bad.ini:2", "heartbeat"]),
     ("stray = 1\n", &["bad.ini:1", "stray"]),
-    (
-        "[log]\nlevel = info\nlevel = warn\n",
-        &["bad.ini:3", "level", "twice"],
-    ),
-    (
-        "[network]\npublisher_port = 65536\n",
-        &["bad.ini:2", "publisher_port", "65536"],
-    ),
-    (
-        "[network]\nsubscriber_port = x\n",
-        &["bad.ini:2", "subscriber_port"],
-    ),
-    (
-        "[network]\nmax_connections = 0\n",
-        &["bad.ini:2", "max_connections"],
-    ),
-    (
-        "[limits]\nmax_payload = 1 MB\n",
-        &["bad.ini:2", "max_payload", "MB"],
-    ),
-    (
-        "[limits]\nmax_payload = -1\n",
-        &["bad.ini:2", "max_payload"],
-    ),
-    (
-        "[limits]\noutbox_bytes = 1.5MiB\n",
-        &["bad.ini:2", "outbox_bytes"],
-    ),
-    (
-        "[limits]\nmemory_bytes = 99999999999999999999\n",
-        &["bad.ini:2", "memory_bytes"],
-    ),
-    (
-        "[overflow]\npolicy = panic\n",
-        &["bad.ini:2", "panic", "block", "drop", "disconnect"],
-    ),
+    ("[log]\nlevel = info\nlevel = warn\n", &["bad.ini:3", "level", "twice"]),
+    ("[network]\npublisher_port = 65536\n", &["bad.ini:2", "publisher_port", "65536"]),
+    ("[network]\nsubscriber_port = x\n", &["bad.ini:2", "subscriber_port"]),
+    ("[network]\nmax_connections = 0\n", &["bad.ini:2", "max_connections"]),
+    ("[limits]\nmax_payload = 1 MB\n", &["bad.ini:2", "max_payload", "MB"]),
+    ("[limits]\nmax_payload = -1\n", &["bad.ini:2", "max_payload"]),
+    ("[limits]\noutbox_bytes = 1.5MiB\n", &["bad.ini:2", "outbox_bytes"]),
+    ("[limits]\nmemory_bytes = 99999999999999999999\n", &["bad.ini:2", "memory_bytes"]),
+    ("[overflow]\npolicy = panic\n", &["bad.ini:2", "panic", "block", "drop", "disconnect"]),
     ("[timeouts]\nhello = -1\n", &["bad.ini:2", "hello"]),
     ("[timeouts]\ndrain = soon\n", &["bad.ini:2", "drain"]),
     ("[timeouts]\nheartbeat = nan\n", &["bad.ini:2", "heartbeat"]),
@@ -292,10 +213,7 @@ fn errors_in_the_config_file_exit_with_2_and_name_file_and_line() {
         dir.write("bad.ini", text);
         let arguments = ["-s", "0", "-p", "0", "--config", "bad.ini"];
         let said = says(&dir, &arguments, 2, words);
-        assert!(
-            !said.contains("listening"),
-            "it listened all the same: {said}"
-        );
+        assert!(!said.contains("listening"), "it listened all the same: {said}");
         says(&dir, &["-t", "--config", "bad.ini"], 2, words);
     }
 }
@@ -305,12 +223,7 @@ fn all_errors_of_the_file_are_told_at_once() {
     let dir = TempDir::new();
     let text = "[nonsense]\n[limits]\nmax_payload = x\n[log]\nlevel = loud\ncolour = 1\n";
     dir.write("config.ini", text);
-    let lines = [
-        "config.ini:1",
-        "config.ini:3",
-        "config.ini:5",
-        "config.ini:6",
-    ];
+    let lines = ["config.ini:1", "config.ini:3", "config.ini:5", "config.ini:6"];
     says(&dir, &["-t"], 2, &lines);
     says(&dir, &["--check-config"], 2, &lines);
     says(&dir, &[], 2, &lines);
@@ -320,12 +233,7 @@ fn all_errors_of_the_file_are_told_at_once() {
 fn a_config_file_that_is_missing_or_no_text_is_a_clear_error() {
     let dir = TempDir::new();
     says(&dir, &["--config", "missing.ini"], 2, &["missing.ini"]);
-    says(
-        &dir,
-        &["-t", "--config", "missing.ini"],
-        2,
-        &["missing.ini"],
-    );
+    says(&dir, &["-t", "--config", "missing.ini"], 2, &["missing.ini"]);
     fs::write(dir.path().join("binary.ini"), b"[log]\nfile = \xFF\n").expect("it can be written");
     says(&dir, &["-t", "--config", "binary.ini"], 2, &["binary.ini"]);
 }
@@ -344,11 +252,7 @@ fn checking_the_config_says_ok_and_does_nothing_else() {
     for flag in ["-t", "--check-config"] {
         let said = says(&dir, &[flag], 0, &["ok"]);
         assert!(!said.contains("listening"), "{said}");
-        assert_eq!(
-            dir.names(),
-            ["config.ini"],
-            "checking left something behind"
-        );
+        assert_eq!(dir.names(), ["config.ini"], "checking left something behind");
     }
     says(&TempDir::new(), &["-t"], 0, &["ok"]);
 }
@@ -379,30 +283,20 @@ fn the_log_goes_to_the_file_that_is_configured_behind_what_is_there() {
     process.signal("TERM");
     assert_eq!(process.wait().code(), Some(0));
     let stderr = process.stderr.all();
-    assert!(
-        !stderr.contains("listening"),
-        "it also went to standard error: {stderr}"
-    );
+    assert!(!stderr.contains("listening"), "it also went to standard error: {stderr}");
 }
 
 #[test]
 fn a_log_file_that_cannot_be_written_is_a_clear_error() {
     let dir = TempDir::new();
     dir.write("config.ini", "[log]\nfile = no/such/directory/broker.log\n");
-    says(
-        &dir,
-        &["-s", "0", "-p", "0"],
-        1,
-        &["no/such/directory/broker.log"],
-    );
+    says(&dir, &["-s", "0", "-p", "0"], 1, &["no/such/directory/broker.log"]);
 }
 
 #[test]
 fn the_log_begins_with_the_settings_in_force() {
     let broker = Broker::with(&[("limits.max_payload", "777")]);
-    let line = broker
-        .log()
-        .wait_for("max_payload", |line| line.contains("max_payload"));
+    let line = broker.log().wait_for("max_payload", |line| line.contains("max_payload"));
     assert!(line.contains("777"), "{line}");
 }
 
@@ -431,19 +325,13 @@ fn each_connection_has_a_line_at_its_beginning_and_one_at_its_end() {
             peer.half_close();
             peer.expect_close();
         });
-        assert!(
-            lines.iter().all(|line| line.contains("a-telling-id")),
-            "{lines:#?}"
-        );
+        assert!(lines.iter().all(|line| line.contains("a-telling-id")), "{lines:#?}");
     }
 }
 
 #[test]
 fn the_line_at_the_end_says_why() {
-    let settings = [
-        ("timeouts.heartbeat", "0.2"),
-        ("network.max_connections", "50"),
-    ];
+    let settings = [("timeouts.heartbeat", "0.2"), ("network.max_connections", "50")];
     let broker = Broker::with(&settings);
     let rows: [(&str, u16, &[u8]); 4] = [
         ("malformed", code::MALFORMED, &[0; 8]),
@@ -460,10 +348,7 @@ fn the_line_at_the_end_says_why() {
         drop(peer);
         let lines = broker.log().wait_for_count(&address, 2);
         let last = lines[1].to_lowercase().replace([' ', '-'], "_");
-        assert!(
-            last.contains(word) && last.contains("a_telling_id"),
-            "{lines:#?}"
-        );
+        assert!(last.contains(word) && last.contains("a_telling_id"), "{lines:#?}");
     }
 }
 
@@ -471,10 +356,7 @@ fn the_line_at_the_end_says_why() {
 fn an_id_cannot_forge_a_log_line() {
     let broker = Broker::start();
     let mut peer = Peer::connect(broker.publishers);
-    peer.send(&support::frame::hello(
-        "evil\u{2028}\u{9b}31m id".as_bytes(),
-        b"version=1\n",
-    ));
+    peer.send(&support::frame::hello("evil\u{2028}\u{9b}31m id".as_bytes(), b"version=1\n"));
     peer.expect_welcome();
     let address = peer.address().to_string();
     let lines = broker.log().wait_for_count(&address, 1);

@@ -45,14 +45,7 @@ fn check_1_lengths_that_do_not_fit_are_malformed_first_of_all() {
     let broker = broker();
     for (_, address) in broker.ports() {
         for welcomed in [false, true] {
-            for kind in [
-                kind::HELLO,
-                kind::PUBLISH,
-                kind::SUBSCRIBE,
-                kind::PING,
-                0,
-                0xEE,
-            ] {
+            for kind in [kind::HELLO, kind::PUBLISH, kind::SUBSCRIBE, kind::PING, 0, 0xEE] {
                 let rows = [
                     (0, kind, 0, 0),
                     (3, kind, 0, 0),
@@ -74,11 +67,7 @@ fn check_2_a_first_frame_of_another_kind_is_hello_expected() {
     for (_, address) in broker.ports() {
         for kind in NOT_HELLO {
             // Whatever else is wrong with it comes later in the table.
-            let rows = [
-                (4, kind, 0, 0),
-                (4, kind, 0xFF, 0),
-                (u32::MAX, kind, 0, 65_535),
-            ];
+            let rows = [(4, kind, 0, 0), (4, kind, 0xFF, 0), (u32::MAX, kind, 0, 65_535)];
             refused_by_header(address, false, &rows, code::HELLO_EXPECTED);
         }
     }
@@ -92,11 +81,7 @@ fn check_2_a_second_hello_is_hello_expected() {
         let flagged = (14, kind::HELLO, 1, 0);
         let huge = (u32::MAX, kind::HELLO, 0, 0);
         refused_by_header(address, true, &[again, flagged, huge], code::HELLO_EXPECTED);
-        refused(
-            address,
-            &[hello(b"checked", b"version=1\n")],
-            code::HELLO_EXPECTED,
-        );
+        refused(address, &[hello(b"checked", b"version=1\n")], code::HELLO_EXPECTED);
     }
 }
 
@@ -105,10 +90,7 @@ fn check_3_a_hello_with_a_flag_is_malformed() {
     let broker = broker();
     for (_, address) in broker.ports() {
         for flags in [0x01, 0x02, 0x80, 0xFF] {
-            let rows = [
-                (14, kind::HELLO, flags, 0),
-                (u32::MAX, kind::HELLO, flags, 0),
-            ];
+            let rows = [(14, kind::HELLO, flags, 0), (u32::MAX, kind::HELLO, flags, 0)];
             refused_by_header(address, false, &rows, code::MALFORMED);
         }
     }
@@ -167,13 +149,7 @@ fn check_5_a_publish_over_max_payload_is_too_large_by_its_header() {
 #[test]
 fn check_5_other_kinds_over_8192_are_too_large_by_their_header() {
     let broker = broker();
-    let rows = |kind| {
-        [
-            (8_193, kind, 0, 0),
-            (8_193, kind, 0, 8_000),
-            (u32::MAX, kind, 0, 0),
-        ]
-    };
+    let rows = |kind| [(8_193, kind, 0, 0), (8_193, kind, 0, 8_000), (u32::MAX, kind, 0, 0)];
     for (_, address) in broker.ports() {
         refused_by_header(address, false, &rows(kind::HELLO), code::TOO_LARGE);
         refused_by_header(address, true, &rows(kind::PING), code::TOO_LARGE);
@@ -333,17 +309,13 @@ fn check_7_topics_at_the_limits_are_good() {
 fn many_bad_frames_in_one_write_get_an_error_each_in_order() {
     let broker = broker();
     let mut publisher = broker.publisher();
-    let bytes: Vec<u8> = (0..50)
-        .flat_map(|i| publish(format!("no good {i}").as_bytes(), b""))
-        .collect();
+    let bytes: Vec<u8> =
+        (0..50).flat_map(|i| publish(format!("no good {i}").as_bytes(), b"")).collect();
     publisher.send(&bytes);
     for i in 0..50 {
         let error = publisher.expect_error(code::BAD_TOPIC, false);
         let about = format!("no good {i}").into_bytes();
-        assert!(
-            error.topic.is_empty() || error.topic == about,
-            "{i}: {error:?}"
-        );
+        assert!(error.topic.is_empty() || error.topic == about, "{i}: {error:?}");
     }
     publisher.confirm();
 }

@@ -21,10 +21,7 @@ fn what_a_half_closing_publisher_sent_is_delivered_and_answered() {
     publisher.half_close();
     publisher.expect_error(code::BAD_TOPIC, false);
     let pong = publisher.recv();
-    assert_eq!(
-        (pong.kind, pong.body.as_slice()),
-        (kind::PONG, b"last".as_slice())
-    );
+    assert_eq!((pong.kind, pong.body.as_slice()), (kind::PONG, b"last".as_slice()));
     publisher.expect_close();
     for _ in 0..30 {
         subscriber.expect_message(b"t", &payload);
@@ -57,9 +54,7 @@ fn a_half_closed_subscriber_is_given_its_whole_outbox() {
     subscriber.send(&ping(b"last"));
     subscriber.half_close();
     let frames = subscriber.frames_until_close();
-    let messages = frames
-        .iter()
-        .filter(|f| f.kind == kind::PUBLISH && f.body == payload);
+    let messages = frames.iter().filter(|f| f.kind == kind::PUBLISH && f.body == payload);
     assert_eq!(messages.count(), 70);
     assert_eq!(frames.iter().filter(|f| f.kind == kind::PONG).count(), 1);
     assert_eq!(frames.len(), 71);
@@ -108,14 +103,7 @@ fn nothing_behind_a_fatal_error_is_carried_out() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"t"]);
     let mut bad = broker.publisher();
-    bad.send(
-        &[
-            publish(b"t", b"before"),
-            subscribe(b"t", b""),
-            publish(b"t", b"behind"),
-        ]
-        .concat(),
-    );
+    bad.send(&[publish(b"t", b"before"), subscribe(b"t", b""), publish(b"t", b"behind")].concat());
     bad.expect_refusal(code::NOT_ALLOWED);
     broker.publisher().publish(b"t", b"another's");
     subscriber.expect_message(b"t", b"before");
@@ -173,12 +161,49 @@ fn a_half_written_message_is_finished_before_the_error_and_queued_ones_are_dropp
     let mut frames = subscriber.frames_until_close();
     let last = frames.pop().expect("at least the ERROR comes");
     support::peer::check_error(&last, code::NOT_ALLOWED, true);
-    assert!(
-        frames
-            .iter()
-            .all(|f| f.kind == kind::PUBLISH && f.body == payload)
-    );
+    assert!(frames.iter().all(|f| f.kind == kind::PUBLISH && f.body == payload));
     assert!(frames.len() < 60, "what was queued was not dropped");
+}
+
+#[test]
+fn what_a_held_up_publisher_sent_before_its_fin_is_delivered() {
+    let settings = [("limits.outbox_bytes", "64KiB"), ("overflow.stall_timeout", "600")];
+    let broker = Broker::with(&settings);
+    let mut stalled = broker.small_subscriber_of(b"t");
+    let mut publisher = broker.publisher();
+    // More than the outbox and the kernel take, and no more than waits on the publisher's side.
+    for i in 0..60 {
+        publisher.publish(b"t", &[i; 100_000]);
+    }
+    publisher.half_close();
+    for i in 0..60 {
+        stalled.expect_message(b"t", &[i; 100_000]);
+    }
+    publisher.expect_close();
+}
+
+#[test]
+fn a_refused_client_that_never_reads_gives_its_place_away_soon() {
+    let settings = [("network.max_connections", "2"), ("timeouts.heartbeat", "600")];
+    let broker = Broker::with(&settings);
+    let mut stalled = broker.small_subscriber_of(b"t");
+    let mut publisher = broker.publisher();
+    for _ in 0..70 {
+        publisher.publish(b"t", &[7; 100_000]);
+    }
+    publisher.confirm();
+    // There is no room for the ERROR, and there never will be.
+    stalled.send(&publish(b"not", b"allowed here"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut next = Peer::connect(broker.subscribers);
+        let _ = next.try_send(&hello(b"next", b"version=1\n"));
+        if matches!(next.next(PATIENCE), Event::Frame(frame) if frame.kind == kind::WELCOME) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "its place is not given away");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -9,10 +9,7 @@ use support::{Broker, Frame, Peer, code, kind};
 /// The `key=value` lines of a WELCOME, each of which must be whole.
 fn lines(welcome: &Frame) -> Vec<(String, String)> {
     let body = std::str::from_utf8(&welcome.body).expect("WELCOME is UTF-8");
-    assert!(
-        body.ends_with('\n'),
-        "the last line of WELCOME is not ended: {body:?}"
-    );
+    assert!(body.ends_with('\n'), "the last line of WELCOME is not ended: {body:?}");
     let pair = |line: &str| {
         let (key, value) = line.split_once('=').expect("a line of WELCOME has a =");
         (key.to_owned(), value.to_owned())
@@ -22,10 +19,7 @@ fn lines(welcome: &Frame) -> Vec<(String, String)> {
 
 /// The value of a key that must be there exactly once.
 fn value(welcome: &Frame, key: &str) -> String {
-    let found: Vec<_> = lines(welcome)
-        .into_iter()
-        .filter(|(k, _)| k == key)
-        .collect();
+    let found: Vec<_> = lines(welcome).into_iter().filter(|(k, _)| k == key).collect();
     assert_eq!(found.len(), 1, "{key} is not there once: {welcome:?}");
     found[0].1.clone()
 }
@@ -59,10 +53,7 @@ fn welcome_names_version_server_and_the_defaults() {
     assert_eq!(value(&welcome, "version"), "1");
     let server = value(&welcome, "server");
     let (name, version) = server.split_once('/').expect("server is name/version");
-    assert!(
-        !name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()),
-        "{server}"
-    );
+    assert!(!name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()), "{server}");
     assert_eq!(value(&welcome, "max_payload"), "1048576");
     assert!((number(&welcome, "heartbeat") - 30.0).abs() < 1e-9);
     assert!(!welcome.topic.is_empty(), "WELCOME has no broker's id");
@@ -70,10 +61,7 @@ fn welcome_names_version_server_and_the_defaults() {
 
 #[test]
 fn welcome_says_what_is_configured() {
-    let settings = [
-        ("limits.max_payload", "64KiB"),
-        ("timeouts.heartbeat", "2.5"),
-    ];
+    let settings = [("limits.max_payload", "64KiB"), ("timeouts.heartbeat", "2.5")];
     let welcome = welcome(&Broker::with(&settings));
     assert_eq!(value(&welcome, "max_payload"), "65536");
     assert!((number(&welcome, "heartbeat") - 2.5).abs() < 1e-9);

@@ -20,10 +20,7 @@ fn connect_when_there_is_room(address: std::net::SocketAddr) -> Peer {
             Event::Frame(frame) => support::peer::check_error(&frame, code::TOO_MANY, true),
             other => panic!("WELCOME or ERROR was due, not {other:?}"),
         }
-        assert!(
-            Instant::now() < deadline,
-            "the place that was left is not given away"
-        );
+        assert!(Instant::now() < deadline, "the place that was left is not given away");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -87,11 +84,7 @@ fn subscriptions_over_the_limit_are_ignored_and_the_connection_goes_on() {
     let broker = Broker::with(&[("limits.max_subscriptions", "3")]);
     let mut subscriber = broker.subscriber_of(&[b"a", b"b.*"]);
     subscriber.subscribe(b"c", b"group");
-    for (filter, group) in [
-        (b"d".as_slice(), b"".as_slice()),
-        (b">", b""),
-        (b"c", b"other"),
-    ] {
+    for (filter, group) in [(b"d".as_slice(), b"".as_slice()), (b">", b""), (b"c", b"other")] {
         subscriber.send(&subscribe(filter, group));
         let error = subscriber.expect_error(code::TOO_MANY, false);
         assert!(error.topic.is_empty() || error.topic == filter, "{error:?}");

@@ -18,10 +18,7 @@ const MANY: u32 = 2_400;
 const TRIES: usize = 5;
 
 fn broker(policy: &str, more: &[(&'static str, &'static str)]) -> Broker {
-    let mut settings = vec![
-        ("overflow.policy", policy),
-        ("limits.outbox_bytes", "64KiB"),
-    ];
+    let mut settings = vec![("overflow.policy", policy), ("limits.outbox_bytes", "64KiB")];
     settings.extend(more);
     Broker::with(&settings)
 }
@@ -34,54 +31,40 @@ fn payload(number: u32) -> Vec<u8> {
 }
 
 fn number(message: &Frame) -> u32 {
-    assert_eq!(
-        message.kind,
-        kind::PUBLISH,
-        "a message was due: {message:?}"
-    );
-    let number = message
-        .body
-        .first_chunk()
-        .expect("the test's payloads begin with a number");
+    assert_eq!(message.kind, kind::PUBLISH, "a message was due: {message:?}");
+    let number = message.body.first_chunk().expect("the test's payloads begin with a number");
     let number = u32::from_be_bytes(*number);
-    assert!(
-        message.body == payload(number),
-        "message {number} is damaged"
-    );
+    assert!(message.body == payload(number), "message {number} is damaged");
     number
 }
 
 /// The frames of these messages.
 fn messages(topic: &[u8], numbers: std::ops::Range<u32>) -> Vec<u8> {
-    numbers
-        .flat_map(|number| publish(topic, &payload(number)))
-        .collect()
+    numbers.flat_map(|number| publish(topic, &payload(number))).collect()
 }
 
-/// Reads until `count` messages have been delivered or told as lost, and checks that each LOST
-/// stands just where the messages that it counts are missing. Gives how many were lost.
+/// Reads until `count` messages have been delivered or told as lost.
 fn account(peer: &mut Peer, count: u32) -> u64 {
-    let (mut next, mut lost) = (0, 0);
-    while next < u64::from(count) {
+    account_from(peer, 0, count)
+}
+
+/// Reads until the messages from `first` to before `end` have been delivered or told as lost, and
+/// checks that each LOST stands just where the messages that it counts are missing. Gives how many
+/// were lost.
+fn account_from(peer: &mut Peer, first: u32, end: u32) -> u64 {
+    let (mut next, mut lost) = (u64::from(first), 0);
+    while next < u64::from(end) {
         let frame = peer.recv();
         if frame.kind == kind::LOST {
             assert!(frame.lost() >= 1, "a LOST of nothing");
             lost += frame.lost();
             next += frame.lost();
         } else {
-            assert_eq!(
-                u64::from(number(&frame)),
-                next,
-                "LOST is wrong or in the wrong place"
-            );
+            assert_eq!(u64::from(number(&frame)), next, "LOST is wrong or in the wrong place");
             next += 1;
         }
     }
-    assert_eq!(
-        next,
-        u64::from(count),
-        "more was told as lost than was published"
-    );
+    assert_eq!(next, u64::from(end), "more was told as lost than was published");
     lost
 }
 
@@ -106,10 +89,7 @@ fn ends_with_slow_consumer(peer: &mut Peer, count: u32) -> bool {
     };
     let last = frames.pop().expect("at least the ERROR comes");
     support::peer::check_error(&last, code::SLOW_CONSUMER, true);
-    assert!(
-        frames.iter().map(number).eq(0..frames.len() as u32),
-        "messages are missing"
-    );
+    assert!(frames.iter().map(number).eq(0..frames.len() as u32), "messages are missing");
     assert!(frames.len() < count as usize, "nothing was dropped");
     true
 }
@@ -144,10 +124,7 @@ fn block_holds_up_every_publisher_of_the_topic_and_loses_nothing_of_any() {
     let mut stalled = broker.small_subscriber_of(b"busy.*");
     let mut publishers: Vec<Peer> = (0..3).map(|_| broker.publisher()).collect();
     let start = |(i, peer): (usize, &Peer)| {
-        Flood::start(
-            peer.sender(),
-            messages(format!("busy.{i}").as_bytes(), 0..MANY),
-        )
+        Flood::start(peer.sender(), messages(format!("busy.{i}").as_bytes(), 0..MANY))
     };
     let floods: Vec<Flood> = publishers.iter().enumerate().map(start).collect();
     floods.iter().for_each(Flood::wait_until_blocked);
@@ -155,11 +132,7 @@ fn block_holds_up_every_publisher_of_the_topic_and_loses_nothing_of_any() {
     for _ in 0..3 * MANY {
         let message = stalled.recv();
         let publisher = usize::from(message.topic[5] - b'0');
-        assert_eq!(
-            number(&message),
-            next[publisher],
-            "of publisher {publisher}"
-        );
+        assert_eq!(number(&message), next[publisher], "of publisher {publisher}");
         next[publisher] += 1;
     }
     floods.into_iter().for_each(Flood::finish);
@@ -222,10 +195,8 @@ fn block_closes_a_subscriber_that_takes_nothing_for_stall_timeout() {
 
 /// For the tests of `min_rate`: an outbox so large that a slow reader cannot drain it to half,
 /// and so free its publisher, within `stall_timeout`.
-const LARGE_OUTBOX: [(&str, &str); 2] = [
-    ("limits.outbox_bytes", "16MiB"),
-    ("overflow.stall_timeout", "1"),
-];
+const LARGE_OUTBOX: [(&str, &str); 2] =
+    [("limits.outbox_bytes", "16MiB"), ("overflow.stall_timeout", "1")];
 
 /// Takes some bytes, at a few MiB a second.
 fn take_slowly(peer: &mut Peer) -> usize {
@@ -268,10 +239,7 @@ fn block_keeps_a_slow_subscriber_that_takes_min_rate() {
     while start.elapsed() < Duration::from_secs(3) {
         assert!(take_slowly(&mut slow) > 0, "it is closed");
     }
-    assert!(
-        !flood.is_done(),
-        "nobody was held up, so this shows nothing"
-    );
+    assert!(!flood.is_done(), "nobody was held up, so this shows nothing");
     for i in 0..3 * MANY {
         assert_eq!(number(&slow.recv()), i);
     }
@@ -301,7 +269,29 @@ fn drop_tells_exactly_how_many_were_lost_and_where() {
 }
 
 #[test]
-fn drop_tells_of_the_loss_before_the_next_message() {
+fn drop_tells_of_the_loss_before_a_message_that_finds_room_again() {
+    let settings = [("overflow.policy", "drop"), ("limits.outbox_bytes", "8MiB")];
+    let broker = Broker::with(&settings);
+    let mut slow = broker.small_subscriber_of(b"busy");
+    let mut publisher = broker.publisher();
+    publisher.send(&messages(b"busy", 0..MANY));
+    publisher.confirm();
+    // Room for some more, while most of the outbox still waits in front of it.
+    let before = MANY / 4;
+    for i in 0..before {
+        assert_eq!(number(&slow.recv()), i);
+    }
+    for i in MANY..MANY + 50 {
+        publisher.send(&messages(b"busy", i..i + 1));
+        publisher.confirm();
+    }
+    let lost = account_from(&mut slow, before, MANY + 50);
+    assert!(lost > 0, "nothing was lost, so this shows nothing");
+    slow.confirm();
+}
+
+#[test]
+fn drop_accounts_for_all_while_losses_and_deliveries_take_turns() {
     let broker = broker("drop", &[]);
     let mut stalled = broker.small_subscriber_of(b"busy");
     let mut publisher = broker.publisher();
@@ -310,7 +300,6 @@ fn drop_tells_of_the_loss_before_the_next_message() {
         stalled.confirm();
         lost
     });
-    // With a reader at work, losses and deliveries take turns.
     publisher.send(&messages(b"busy", 0..2 * MANY));
     publisher.confirm();
     reader.join().expect("the account is exact");
@@ -326,10 +315,7 @@ fn drop_counts_for_each_subscriber_by_itself() {
         publisher.publish(b"busy", &payload(i));
         assert_eq!(number(&healthy.recv()), i);
     }
-    assert!(
-        account(&mut stalled, MANY) > 0,
-        "nothing was lost, so this shows nothing"
-    );
+    assert!(account(&mut stalled, MANY) > 0, "nothing was lost, so this shows nothing");
     healthy.confirm();
 }
 
@@ -388,10 +374,7 @@ fn a_queue_group_passes_over_the_member_that_has_no_room() {
             publisher.publish(b"end", b"");
             got.extend(healthy.messages_until(b"end").iter().map(number));
         }
-        assert!(
-            got.len() > MANY as usize / 2,
-            "the stalled member was not passed over"
-        );
+        assert!(got.len() > MANY as usize / 2, "the stalled member was not passed over");
         while got.len() < MANY as usize {
             got.push(number(&stalled.recv()));
         }
@@ -409,18 +392,12 @@ fn a_client_that_does_not_read_its_pongs_is_not_read_and_gets_them_all_later() {
         println!("{port}");
         let mut peer = Peer::connect_small(address).hello(b"flooding");
         let body = |i: u32| [i.to_be_bytes().as_slice(), &[b'x'; 60]].concat();
-        let flood = Flood::start(
-            peer.sender(),
-            (0..PINGS).flat_map(|i| ping(&body(i))).collect(),
-        );
+        let flood = Flood::start(peer.sender(), (0..PINGS).flat_map(|i| ping(&body(i))).collect());
         flood.wait_until_blocked();
         broker.publisher().confirm();
         for i in 0..PINGS {
             let pong = peer.recv();
-            assert!(
-                pong.kind == kind::PONG && pong.body == body(i),
-                "PONG {i}: {pong:?}"
-            );
+            assert!(pong.kind == kind::PONG && pong.body == body(i), "PONG {i}: {pong:?}");
         }
         flood.finish();
         peer.confirm();
@@ -433,10 +410,8 @@ fn a_client_that_does_not_read_its_errors_is_not_read_and_gets_them_all_later() 
     let broker = Broker::start();
     let mut peer = Peer::connect_small(broker.publishers).hello(b"flooding");
     let topic = |i: u32| format!("no good {i} {}", "x".repeat(900)).into_bytes();
-    let flood = Flood::start(
-        peer.sender(),
-        (0..FRAMES).flat_map(|i| publish(&topic(i), b"")).collect(),
-    );
+    let flood =
+        Flood::start(peer.sender(), (0..FRAMES).flat_map(|i| publish(&topic(i), b"")).collect());
     for _ in 0..FRAMES {
         peer.expect_error(code::BAD_TOPIC, false);
     }

@@ -19,9 +19,7 @@ fn payloads_of_every_size_arrive_byte_for_byte() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"data"]);
     let mut publisher = broker.publisher();
-    let sizes = [
-        0, 1, 2, 255, 256, 4_095, 4_096, 65_535, 65_536, 262_144, 300_001, 1_048_576,
-    ];
+    let sizes = [0, 1, 2, 255, 256, 4_095, 4_096, 65_535, 65_536, 262_144, 300_001, 1_048_576];
     for (seed, size) in sizes.into_iter().enumerate() {
         let payload = payload(size, seed);
         publisher.publish(b"data", &payload);
@@ -59,9 +57,7 @@ fn frames_larger_than_one_read_arrive_whole() {
     let broker = Broker::with(&[("network.read_bytes", "4KiB")]);
     let mut subscriber = broker.subscriber_of(&[b">"]);
     let mut publisher = broker.publisher();
-    let sizes = [
-        4_070, 4_086, 4_087, 4_088, 4_089, 8_192, 100_000, 1_048_576, 10, 1_048_576,
-    ];
+    let sizes = [4_070, 4_086, 4_087, 4_088, 4_089, 8_192, 100_000, 1_048_576, 10, 1_048_576];
     for (seed, size) in sizes.into_iter().enumerate() {
         publisher.publish(b"t", &payload(size, seed));
     }
@@ -163,21 +159,13 @@ const MATCHES: [(&str, &str, bool); 62] = [
 fn distinct(
     column: impl Fn(&(&'static str, &'static str, bool)) -> &'static str,
 ) -> Vec<&'static str> {
-    MATCHES
-        .iter()
-        .map(column)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect()
+    MATCHES.iter().map(column).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The topics of the messages that a subscriber gets before the one on `last`.
 fn topics_until(peer: &mut Peer, last: &str) -> Vec<String> {
     let topic = |message: Frame| String::from_utf8(message.topic).expect("topics are UTF-8");
-    peer.messages_until(last.as_bytes())
-        .into_iter()
-        .map(topic)
-        .collect()
+    peer.messages_until(last.as_bytes()).into_iter().map(topic).collect()
 }
 
 #[test]
@@ -199,11 +187,7 @@ fn filters_match_the_topics_of_the_table() {
         .collect();
     for (filter, topic, matches) in MATCHES {
         let times = got[filter].iter().filter(|got| *got == topic).count();
-        assert_eq!(
-            times,
-            usize::from(matches),
-            "filter {filter}, topic {topic}"
-        );
+        assert_eq!(times, usize::from(matches), "filter {filter}, topic {topic}");
     }
 }
 
@@ -357,10 +341,7 @@ fn ten_thousand_frames_in_one_write_are_all_carried_out_in_order() {
         subscriber.expect_message(format!("n.{}", i % 7).as_bytes(), &i.to_be_bytes());
     }
     let pong = publisher.recv();
-    assert_eq!(
-        (pong.kind, pong.body.as_slice()),
-        (kind::PONG, b"done".as_slice())
-    );
+    assert_eq!((pong.kind, pong.body.as_slice()), (kind::PONG, b"done".as_slice()));
 }
 
 #[test]
@@ -417,26 +398,15 @@ fn all_subscribers_see_one_order_and_each_publishers_own() {
     let read = |peer: &mut Peer, count| -> Vec<Frame> { (0..count).map(|_| peer.recv()).collect() };
     let total = PUBLISHERS * MESSAGES;
     let orders: Vec<Vec<Frame>> = all.iter_mut().map(|peer| read(peer, total)).collect();
-    assert!(
-        orders.iter().all(|order| *order == orders[0]),
-        "the orders differ"
-    );
+    assert!(orders.iter().all(|order| *order == orders[0]), "the orders differ");
     for number in 0..PUBLISHERS {
-        let own = orders[0]
-            .iter()
-            .filter(|m| m.body[..4] == number.to_be_bytes());
+        let own = orders[0].iter().filter(|m| m.body[..4] == number.to_be_bytes());
         let expected = (0..MESSAGES).map(|m| numbered(number, m).to_vec());
-        assert!(
-            own.map(|m| m.body.clone()).eq(expected),
-            "publisher {number} is out of order"
-        );
+        assert!(own.map(|m| m.body.clone()).eq(expected), "publisher {number} is out of order");
     }
     let wanted = |m: &&Frame| m.topic == b"t.1" || m.topic == b"t.3";
     let expected: Vec<Frame> = orders[0].iter().filter(wanted).cloned().collect();
-    assert!(
-        read(&mut some, 2 * MESSAGES) == expected,
-        "the order of some differs from all"
-    );
+    assert!(read(&mut some, 2 * MESSAGES) == expected, "the order of some differs from all");
 }
 
 #[test]
@@ -475,9 +445,7 @@ fn pong_confirms_that_earlier_messages_and_subscriptions_are_in_force() {
 fn many_connections_and_topics_at_once_keep_apart() {
     let broker = Broker::start();
     let topic = |i: usize| format!("room.{i}").into_bytes();
-    let mut subscribers: Vec<Peer> = (0..60)
-        .map(|i| broker.subscriber_of(&[&topic(i)]))
-        .collect();
+    let mut subscribers: Vec<Peer> = (0..60).map(|i| broker.subscriber_of(&[&topic(i)])).collect();
     let mut publishers: Vec<Peer> = (0..20).map(|_| broker.publisher()).collect();
     for i in 0..60 {
         publishers[i % 20].publish(&topic(i), &payload(1_000, i));

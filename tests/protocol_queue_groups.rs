@@ -64,10 +64,7 @@ fn each_message_goes_to_exactly_one_member_and_members_take_turns() {
         let mut all: Vec<u32> = shares.concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..300), "not each message exactly once");
-        assert!(
-            shares.iter().all(|share| share.is_sorted()),
-            "a share is out of order"
-        );
+        assert!(shares.iter().all(|share| share.is_sorted()), "a share is out of order");
     }
 }
 
@@ -82,14 +79,8 @@ fn a_group_of_one_gets_everything() {
 #[test]
 fn each_group_gets_each_message_beside_plain_subscribers() {
     let broker = Broker::start();
-    let mut first = [
-        member(&broker, b"jobs", b"one"),
-        member(&broker, b"jobs", b"one"),
-    ];
-    let mut second = [
-        member(&broker, b"jobs", b"two"),
-        member(&broker, b"jobs", b"two"),
-    ];
+    let mut first = [member(&broker, b"jobs", b"one"), member(&broker, b"jobs", b"one")];
+    let mut second = [member(&broker, b"jobs", b"two"), member(&broker, b"jobs", b"two")];
     let mut plain = broker.subscriber_of(&[b"jobs", END]);
     publish_numbered(&mut broker.publisher(), b"jobs", 100);
     each_came(&times(&mut first), 100, 1);
@@ -152,10 +143,7 @@ fn joining_twice_is_one_membership() {
 
     twice.unsubscribe(b"jobs", b"g");
     publish_numbered(&mut broker.publisher(), b"jobs", 20);
-    assert_eq!(
-        (numbers(&mut twice).len(), numbers(&mut once).len()),
-        (0, 20)
-    );
+    assert_eq!((numbers(&mut twice).len(), numbers(&mut once).len()), (0, 20));
 }
 
 #[test]
@@ -180,11 +168,7 @@ fn who_leaves_a_group_leaves_that_group_alone() {
 fn unsubscribing_with_another_name_or_none_leaves_the_membership() {
     let broker = Broker::start();
     let mut peer = member(&broker, b"jobs", b"g");
-    for (filter, name) in [
-        (b"jobs".as_slice(), b"".as_slice()),
-        (b"jobs", b"G"),
-        (b"*", b"g"),
-    ] {
+    for (filter, name) in [(b"jobs".as_slice(), b"".as_slice()), (b"jobs", b"G"), (b"*", b"g")] {
         peer.unsubscribe(filter, name);
     }
     publish_numbered(&mut broker.publisher(), b"jobs", 10);
@@ -220,10 +204,7 @@ fn a_member_that_joins_takes_its_turns() {
     assert_eq!(numbers(&mut first).len(), 10);
     let mut second = member(&broker, b"jobs", b"g");
     publish_numbered(&mut publisher, b"jobs", 10);
-    assert_eq!(
-        (numbers(&mut first).len(), numbers(&mut second).len()),
-        (5, 5)
-    );
+    assert_eq!((numbers(&mut first).len(), numbers(&mut second).len()), (5, 5));
 }
 
 #[test]
@@ -233,10 +214,7 @@ fn group_names_may_be_like_topics_up_to_255_bytes() {
     let names: [&[u8]; 5] = [b"g", b"a.b.c", b"#1", "équipe".as_bytes(), &longest];
     for name in names {
         println!("{}", name.escape_ascii());
-        let mut members = [
-            member(&broker, b"jobs", name),
-            member(&broker, b"jobs", name),
-        ];
+        let mut members = [member(&broker, b"jobs", name), member(&broker, b"jobs", name)];
         publish_numbered(&mut broker.publisher(), b"jobs", 10);
         each_came(&times(&mut members), 10, 1);
     }

@@ -18,11 +18,7 @@ fn with_heartbeat(seconds: &str) -> Broker {
 /// Nothing may have come earlier than so long after `start`.
 fn not_before(start: Instant, seconds: f64) {
     let due = Duration::from_secs_f64(seconds) - SLACK;
-    assert!(
-        start.elapsed() >= due,
-        "it came after {:?}, too soon",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= due, "it came after {:?}, too soon", start.elapsed());
 }
 
 /// Waits until a connection that says nothing is closed: two heartbeats, on the broker's clock.
@@ -61,9 +57,7 @@ fn a_hello_that_trickles_in_is_timeout() {
         let start = Instant::now();
         let mut bytes = hello(b"slow", &body).into_iter();
         loop {
-            let byte = bytes
-                .next()
-                .expect("the time-out comes before the frame is whole");
+            let byte = bytes.next().expect("the time-out comes before the frame is whole");
             peer.send(&[byte]);
             match peer.next(Duration::from_millis(10)) {
                 Event::Quiet => {}
@@ -97,16 +91,26 @@ fn a_silent_client_is_pinged_after_one_heartbeat_and_closed_after_two() {
         let mut peer = Peer::connect(address).hello(b"silent");
         let ping = peer.recv();
         not_before(start, 0.4);
-        assert_eq!(
-            (ping.kind, ping.flags, ping.topic.len()),
-            (kind::PING, 0, 0),
-            "{ping:?}"
-        );
+        assert_eq!((ping.kind, ping.flags, ping.topic.len()), (kind::PING, 0, 0), "{ping:?}");
         assert!(ping.body.len() <= 64, "{ping:?}");
-        // That its socket takes the PING is no sign of life.
         peer.expect_refusal(code::TIMEOUT);
         not_before(start, 0.8);
     }
+}
+
+#[test]
+fn that_its_socket_takes_the_ping_is_no_sign_of_life_of_a_client() {
+    // Counted from the PING the end would come after three heartbeats, not two. That the machine
+    // is so slow as to make it look like that can happen, but not each time.
+    let in_time = (0..5).any(|_| {
+        let broker = with_heartbeat("0.6");
+        let mut peer = broker.subscriber();
+        let start = Instant::now();
+        assert_eq!(peer.recv().kind, kind::PING);
+        peer.expect_refusal(code::TIMEOUT);
+        start.elapsed() < Duration::from_millis(1_600)
+    });
+    assert!(in_time, "the end comes later than two heartbeats");
 }
 
 #[test]
@@ -138,9 +142,7 @@ fn any_whole_frame_is_a_sign_of_life() {
     }
     for peer in [&mut publisher, &mut pinging, &mut ponging] {
         let before = peer.frames_until_pong();
-        let others = before
-            .iter()
-            .filter(|f| f.kind != kind::PONG && f.kind != kind::PING);
+        let others = before.iter().filter(|f| f.kind != kind::PONG && f.kind != kind::PING);
         assert_eq!(others.count(), 0, "{before:?}");
     }
 }
@@ -178,10 +180,7 @@ fn a_subscriber_whose_socket_takes_messages_is_alive() {
     publisher.publish(b"t", b"end");
     loop {
         let frame = subscriber.recv();
-        assert!(
-            matches!(frame.kind, kind::PUBLISH | kind::PING),
-            "{frame:?}"
-        );
+        assert!(matches!(frame.kind, kind::PUBLISH | kind::PING), "{frame:?}");
         if frame.body == b"end" {
             break;
         }
@@ -214,9 +213,7 @@ fn a_publisher_that_is_held_up_is_not_silent() {
     let broker = Broker::with(&settings);
     let mut stalled = broker.small_subscriber_of(b"t");
     let mut publisher = broker.publisher();
-    let frames: Vec<u8> = (0..240)
-        .flat_map(|_| publish(b"t", &[7; 100_000]))
-        .collect();
+    let frames: Vec<u8> = (0..240).flat_map(|_| publish(b"t", &[7; 100_000])).collect();
     let flood = Flood::start(publisher.sender(), frames);
     let mut keep_alive = || stalled.send(&pong(b""));
     for _ in 0..3 {
@@ -225,18 +222,11 @@ fn a_publisher_that_is_held_up_is_not_silent() {
     flood.wait_until_blocked();
     for _ in 0..240 {
         let message = stalled.recv();
-        assert_eq!(
-            (message.kind, message.body.len()),
-            (kind::PUBLISH, 100_000),
-            "{message:?}"
-        );
+        assert_eq!((message.kind, message.body.len()), (kind::PUBLISH, 100_000), "{message:?}");
     }
     flood.finish();
     let before = publisher.frames_until_pong();
-    assert!(
-        before.iter().all(|frame| frame.kind == kind::PING),
-        "{before:?}"
-    );
+    assert!(before.iter().all(|frame| frame.kind == kind::PING), "{before:?}");
 }
 
 #[test]

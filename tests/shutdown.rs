@@ -28,37 +28,18 @@ fn until_goodbye(peer: &mut Peer) -> Vec<Frame> {
     let mut frames = peer.frames_until_close();
     let last = frames.pop().expect("GOODBYE was due before the end");
     let shape = (last.kind, last.flags, last.topic.len());
-    assert_eq!(
-        shape,
-        (kind::GOODBYE, 0, 0),
-        "GOODBYE was due last: {last:?}"
-    );
-    assert!(
-        std::str::from_utf8(&last.body).is_ok(),
-        "the reason is not UTF-8: {last:?}"
-    );
+    assert_eq!(shape, (kind::GOODBYE, 0, 0), "GOODBYE was due last: {last:?}");
+    assert!(std::str::from_utf8(&last.body).is_ok(), "the reason is not UTF-8: {last:?}");
     frames
 }
 
 /// Checks that these are the messages from 0 on, and how many.
 fn are_numbered(frames: &[Frame], count: u32) {
     let number = |frame: &Frame| {
-        assert_eq!(
-            (frame.kind, frame.body.len()),
-            (kind::PUBLISH, PAYLOAD),
-            "{frame:?}"
-        );
-        u32::from_be_bytes(
-            *frame
-                .body
-                .first_chunk()
-                .expect("the payload is long enough"),
-        )
+        assert_eq!((frame.kind, frame.body.len()), (kind::PUBLISH, PAYLOAD), "{frame:?}");
+        u32::from_be_bytes(*frame.body.first_chunk().expect("the payload is long enough"))
     };
-    assert!(
-        frames.iter().map(number).eq(0..count),
-        "not messages 0 to {count}"
-    );
+    assert!(frames.iter().map(number).eq(0..count), "not messages 0 to {count}");
 }
 
 /// A broker that is draining for the sake of one subscriber that does not read. Draining has
@@ -113,12 +94,23 @@ fn clients_that_do_not_close_after_goodbye_are_not_waited_for() {
 }
 
 #[test]
+fn clients_without_hello_and_with_half_a_frame_are_not_waited_for() {
+    let mut broker = Broker::with(&[("timeouts.drain", "600"), ("timeouts.hello", "600")]);
+    let mut early = Peer::connect(broker.publishers);
+    early.send(&[0, 0]);
+    let mut partial = broker.publisher();
+    partial.send(&publish(b"t", &[7; 1_000])[..500]);
+    broker.publisher().confirm();
+    broker.signal("TERM");
+    assert_eq!(until_goodbye(&mut partial), []);
+    assert_eq!(broker.wait().code(), Some(0));
+    drop(early);
+}
+
+#[test]
 fn losses_that_are_untold_are_told_before_goodbye() {
-    let settings = [
-        ("timeouts.drain", "600"),
-        ("overflow.policy", "drop"),
-        ("limits.outbox_bytes", "64KiB"),
-    ];
+    let settings =
+        [("timeouts.drain", "600"), ("overflow.policy", "drop"), ("limits.outbox_bytes", "64KiB")];
     let mut broker = Broker::with(&settings);
     let mut publisher = broker.publisher();
     let mut stalled = broker.small_subscriber_of(b"t");
@@ -161,18 +153,11 @@ fn the_drain_timeout_ends_the_wait_and_the_slow_get_no_goodbye() {
     let start = Instant::now();
     let (mut broker, mut stalled) = draining("0.5");
     let status = broker.wait();
-    assert!(
-        start.elapsed() >= Duration::from_millis(500),
-        "it did not wait for its subscriber"
-    );
+    assert!(start.elapsed() >= Duration::from_millis(500), "it did not wait for its subscriber");
     assert!(status.code().is_some(), "it was killed: {status}");
     let mut messages = 0;
     while let Event::Frame(frame) = stalled.next(PATIENCE) {
-        assert_eq!(
-            frame.kind,
-            kind::PUBLISH,
-            "only messages were due: {frame:?}"
-        );
+        assert_eq!(frame.kind, kind::PUBLISH, "only messages were due: {frame:?}");
         messages += 1;
     }
     assert!(messages < MANY, "everything came, so this shows nothing");
@@ -188,18 +173,12 @@ fn a_held_up_publisher_does_not_hold_up_the_end() {
     let mut broker = Broker::with(&settings);
     let mut stalled = broker.small_subscriber_of(b"t");
     let publisher = broker.publisher();
-    let bytes: Vec<u8> = (0..300)
-        .flat_map(|_| publish(b"t", &[7; PAYLOAD]))
-        .collect();
+    let bytes: Vec<u8> = (0..300).flat_map(|_| publish(b"t", &[7; PAYLOAD])).collect();
     let flood = support::Flood::start(publisher.sender(), bytes);
     flood.wait_until_blocked();
     broker.signal("TERM");
     let messages = until_goodbye(&mut stalled);
-    assert!(
-        messages
-            .iter()
-            .all(|f| f.kind == kind::PUBLISH && f.body == [7; PAYLOAD])
-    );
+    assert!(messages.iter().all(|f| f.kind == kind::PUBLISH && f.body == [7; PAYLOAD]));
     drop((stalled, publisher));
     assert_eq!(broker.wait().code(), Some(0));
 }

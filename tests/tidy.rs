@@ -23,14 +23,7 @@ fn root() -> &'static Path {
 
 /// All files below `dir`, leaving out what is built, fetched or generated.
 fn files(dir: &Path, found: &mut Vec<PathBuf>) {
-    let left_out = [
-        ".git",
-        "target",
-        "corpus",
-        "corpus-work",
-        "artifacts",
-        "Cargo.lock",
-    ];
+    let left_out = [".git", "target", "corpus", "corpus-work", "artifacts", "Cargo.lock"];
     for entry in fs::read_dir(dir).expect("the repository can be read") {
         let path = entry.expect("the repository can be read").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -61,16 +54,10 @@ fn texts() -> Vec<(String, String)> {
 /// Every Rust file of the repository.
 fn sources() -> Vec<Source> {
     let rust = |(path, _): &(String, String)| path.ends_with(".rs");
-    let sources: Vec<Source> = texts()
-        .into_iter()
-        .filter(rust)
-        .map(|(path, text)| Source::new(&path, &text))
-        .collect();
+    let sources: Vec<Source> =
+        texts().into_iter().filter(rust).map(|(path, text)| Source::new(&path, &text)).collect();
     let has = |path: &str| sources.iter().any(|source| source.path == path);
-    assert!(
-        has("src/lib.rs") && has("tests/tidy.rs"),
-        "the source was not found"
-    );
+    assert!(has("src/lib.rs") && has("tests/tidy.rs"), "the source was not found");
     sources
 }
 
@@ -89,10 +76,7 @@ fn imports_point_downwards_only() {
 fn the_lower_layers_use_the_crates_they_may() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("there is a manifest");
     let crates = layers::dependencies(&manifest);
-    assert!(
-        crates.contains(&"mio".to_owned()),
-        "the dependencies were not found: {crates:?}"
-    );
+    assert!(crates.contains(&"mio".to_owned()), "the dependencies were not found: {crates:?}");
     clean(|source| layers::crates(source, &crates));
 }
 
@@ -128,9 +112,7 @@ fn unwrap_outside_tests_has_its_reason_beside_it() {
 
 #[test]
 fn no_file_names_what_is_not_part_of_the_project() {
-    let found: Vec<String> = texts()
-        .iter()
-        .flat_map(|(path, text)| taste::foreign_names(path, text))
-        .collect();
+    let found: Vec<String> =
+        texts().iter().flat_map(|(path, text)| taste::foreign_names(path, text)).collect();
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }

@@ -41,12 +41,7 @@ impl Broker {
     pub(crate) fn started(dir: TempDir, process: Process) -> Broker {
         let publishers = listening(&process.stderr, "listening for publishers on ");
         let subscribers = listening(&process.stderr, "listening for subscribers on ");
-        Broker {
-            process,
-            publishers,
-            subscribers,
-            dir,
-        }
+        Broker { process, publishers, subscribers, dir }
     }
 
     /// A publisher that has been welcomed.
@@ -77,10 +72,7 @@ impl Broker {
 
     /// The addresses of both ports, each with its role's name.
     pub(crate) fn ports(&self) -> [(&'static str, SocketAddr); 2] {
-        [
-            ("publishers", self.publishers),
-            ("subscribers", self.subscribers),
-        ]
+        [("publishers", self.publishers), ("subscribers", self.subscribers)]
     }
 
     pub(crate) fn log(&self) -> &Lines {
@@ -116,12 +108,7 @@ pub(crate) fn command(dir: &Path) -> Command {
 /// The address behind `words` in the log.
 fn listening(log: &Lines, words: &str) -> SocketAddr {
     let line = log.wait_for(words, |line| line.contains(words));
-    let address = line
-        .split(words)
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next());
+    let address = line.split(words).nth(1).and_then(|rest| rest.split_whitespace().next());
     let address = address.unwrap_or_else(|| panic!("no address in: {line}"));
-    address
-        .parse()
-        .unwrap_or_else(|_| panic!("no address and port in: {line}"))
+    address.parse().unwrap_or_else(|_| panic!("no address and port in: {line}"))
 }

@@ -31,11 +31,7 @@ impl Flood {
             }
             Ok(())
         });
-        Flood {
-            thread,
-            written,
-            total,
-        }
+        Flood { thread, written, total }
     }
 
     /// Waits until the broker takes no more, which must be before all is sent.
@@ -44,11 +40,7 @@ impl Flood {
         let (mut last, mut since) = (0, Instant::now());
         while Instant::now() < deadline {
             let written = self.written.load(Ordering::SeqCst);
-            assert!(
-                written < self.total,
-                "all {} bytes were taken, none held up",
-                self.total
-            );
+            assert!(written < self.total, "all {} bytes were taken, none held up", self.total);
             if written != last {
                 (last, since) = (written, Instant::now());
             } else if since.elapsed() > BLOCKED_AFTER && written > 0 {
@@ -66,10 +58,7 @@ impl Flood {
 
     /// Waits until all is sent.
     pub(crate) fn finish(self) {
-        let sent = self
-            .thread
-            .join()
-            .expect("the sending thread does not panic");
+        let sent = self.thread.join().expect("the sending thread does not panic");
         sent.expect("the broker takes all that it is sent");
     }
 }

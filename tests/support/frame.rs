@@ -145,11 +145,7 @@ impl Inbox {
         let header = bytes.first_chunk::<8>()?;
         let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let topic_len = usize::from(u16::from_be_bytes([header[6], header[7]]));
-        assert!(
-            length >= 4 + topic_len,
-            "no frame from the broker: {}",
-            header.escape_ascii()
-        );
+        assert!(length >= 4 + topic_len, "no frame from the broker: {}", header.escape_ascii());
         let frame = bytes.get(..4 + length)?;
         let frame = Frame {
             kind: header[4],

@@ -39,28 +39,16 @@ impl Peer {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)
             .expect("the system has a socket for a test");
-        socket
-            .set_recv_buffer_size(65_536)
-            .expect("the buffer size can be set");
-        socket
-            .set_send_buffer_size(16_384)
-            .expect("the buffer size can be set");
+        socket.set_recv_buffer_size(65_536).expect("the buffer size can be set");
+        socket.set_send_buffer_size(16_384).expect("the buffer size can be set");
         socket.connect(&address.into()).expect("the broker accepts");
         Peer::on(socket.into())
     }
 
     fn on(stream: TcpStream) -> Peer {
-        stream
-            .set_nodelay(true)
-            .expect("a socket takes its options");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a socket takes its options");
-        Peer {
-            stream,
-            inbox: Inbox::default(),
-            pings: 0,
-        }
+        stream.set_nodelay(true).expect("a socket takes its options");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes its options");
+        Peer { stream, inbox: Inbox::default(), pings: 0 }
     }
 
     /// Sends HELLO and takes WELCOME.
@@ -72,9 +60,7 @@ impl Peer {
 
     /// This side's address, as the broker sees it.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.stream
-            .local_addr()
-            .expect("a connected socket has an address")
+        self.stream.local_addr().expect("a connected socket has an address")
     }
 
     /// A second handle to send through, for a thread.
@@ -83,8 +69,7 @@ impl Peer {
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.try_send(bytes)
-            .expect("the broker takes what it is sent");
+        self.try_send(bytes).expect("the broker takes what it is sent");
     }
 
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -109,9 +94,7 @@ impl Peer {
 
     /// Sends FIN: this side is done sending.
     pub(crate) fn half_close(&mut self) {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .expect("the connection is open");
+        self.stream.shutdown(Shutdown::Write).expect("the connection is open");
     }
 
     /// Waits for PONG, which must be the next frame: all that was sent is carried out.
@@ -155,8 +138,7 @@ impl Peer {
     /// One read from the socket: the number of bytes, 0 at the end.
     fn fill(&mut self, deadline: Instant) -> io::Result<usize> {
         let left = deadline.saturating_duration_since(Instant::now());
-        self.stream
-            .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         let mut buffer = [0; 65_536];
         let read = self.stream.read(&mut buffer)?;
         self.inbox.push(&buffer[..read]);
@@ -182,12 +164,8 @@ impl Peer {
 
     /// The next frame must be this message.
     pub(crate) fn expect_message(&mut self, topic: &[u8], payload: &[u8]) {
-        let expected = Frame {
-            kind: kind::PUBLISH,
-            flags: 0,
-            topic: topic.to_vec(),
-            body: payload.to_vec(),
-        };
+        let expected =
+            Frame { kind: kind::PUBLISH, flags: 0, topic: topic.to_vec(), body: payload.to_vec() };
         let frame = self.recv();
         assert!(frame == expected, "{expected:?} was due, not {frame:?}");
     }
@@ -197,11 +175,7 @@ impl Peer {
         let mut messages = Vec::new();
         loop {
             let frame = self.recv();
-            assert_eq!(
-                frame.kind,
-                kind::PUBLISH,
-                "only messages were due: {frame:?}"
-            );
+            assert_eq!(frame.kind, kind::PUBLISH, "only messages were due: {frame:?}");
             if frame.topic == last_topic {
                 return messages;
             }
@@ -211,11 +185,7 @@ impl Peer {
 
     pub(crate) fn expect_welcome(&mut self) -> Frame {
         let frame = self.recv();
-        assert_eq!(
-            (frame.kind, frame.flags),
-            (kind::WELCOME, 0),
-            "no WELCOME: {frame:?}"
-        );
+        assert_eq!((frame.kind, frame.flags), (kind::WELCOME, 0), "no WELCOME: {frame:?}");
         frame
     }
 
@@ -256,10 +226,7 @@ pub(crate) fn check_error(frame: &Frame, code: u16, fatal: bool) {
     assert_eq!(frame.error_code(), code, "another code was due: {frame:?}");
     let flags = if fatal { FATAL } else { 0 };
     assert_eq!(frame.flags, flags, "the FATAL flag is wrong: {frame:?}");
-    assert!(
-        std::str::from_utf8(&frame.body[2..]).is_ok(),
-        "text not UTF-8: {frame:?}"
-    );
+    assert!(std::str::from_utf8(&frame.body[2..]).is_ok(), "text not UTF-8: {frame:?}");
 }
 
 fn is_timeout(error: &io::Error) -> bool {

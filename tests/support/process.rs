@@ -59,21 +59,13 @@ pub(crate) fn ini(settings: &[(&str, &str)]) -> String {
     let mut sections: Vec<&str> = Vec::new();
     let mut lines: HashMap<&str, String> = HashMap::new();
     for (name, value) in settings {
-        let (section, key) = name
-            .split_once('.')
-            .expect("a setting is named section.key");
+        let (section, key) = name.split_once('.').expect("a setting is named section.key");
         if !sections.contains(&section) {
             sections.push(section);
         }
-        lines
-            .entry(section)
-            .or_default()
-            .push_str(&format!("{key} = {value}\n"));
+        lines.entry(section).or_default().push_str(&format!("{key} = {value}\n"));
     }
-    sections
-        .iter()
-        .map(|section| format!("[{section}]\n{}", lines[section]))
-        .collect()
+    sections.iter().map(|section| format!("[{section}]\n{}", lines[section])).collect()
 }
 
 /// The lines that a process has written to one of its outputs.
@@ -98,9 +90,7 @@ impl Lines {
         let into = lines.clone();
         thread::spawn(move || {
             for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-                into.lock()
-                    .lines
-                    .push(String::from_utf8_lossy(&line).into_owned());
+                into.lock().lines.push(String::from_utf8_lossy(&line).into_owned());
                 into.0.changed.notify_all();
             }
             into.lock().ended = true;
@@ -135,11 +125,7 @@ impl Lines {
     /// Waits for `count` lines that contain `text`, and gives all that do.
     pub(crate) fn wait_for_count(&self, text: &str, count: usize) -> Vec<String> {
         let matching = |lines: &[String]| -> Vec<String> {
-            lines
-                .iter()
-                .filter(|line| line.contains(text))
-                .cloned()
-                .collect()
+            lines.iter().filter(|line| line.contains(text)).cloned().collect()
         };
         let guard = self.wait_while(text, |lines, _| matching(lines).len() < count);
         matching(&guard.lines)
@@ -156,11 +142,7 @@ impl Lines {
         while missing(&guard.lines, guard.ended) {
             let left = deadline.saturating_duration_since(Instant::now());
             let over = left.is_zero() || guard.ended;
-            assert!(
-                !over,
-                "waited in vain for {what} in:\n{}",
-                guard.lines.join("\n")
-            );
+            assert!(!over, "waited in vain for {what} in:\n{}", guard.lines.join("\n"));
             let waited = self.0.changed.wait_timeout(guard, left);
             guard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -177,28 +159,18 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Process {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
         let stdout = Lines::collect(child.stdout.take().expect("it was asked for"));
         let stderr = Lines::collect(child.stderr.take().expect("it was asked for"));
-        Process {
-            child,
-            stdout,
-            stderr,
-        }
+        Process { child, stdout, stderr }
     }
 
     /// Sends a signal by its name, as the shell's `kill` does.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(
-            status.expect("there is a kill program").success(),
-            "no signal to {pid}"
-        );
+        assert!(status.expect("there is a kill program").success(), "no signal to {pid}");
     }
 
     /// Processor time used so far, in hundredths of a second, and how often it was put to sleep.
@@ -211,9 +183,7 @@ impl Process {
         let field = |n: usize| fields.split_whitespace().nth(n - 3);
         let time = [14, 15].map(|n| field(n).and_then(|t| t.parse::<u64>().ok()));
         let status = read("status");
-        let sleeps = status
-            .lines()
-            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         let sleeps = sleeps.and_then(|count| count.trim().parse().ok());
         let time = time[0].zip(time[1]).map(|(user, system)| user + system);
         time.zip(sleeps).expect("the system counts these")
@@ -229,10 +199,7 @@ impl Process {
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("a child can be asked")
-            .is_none()
+        self.child.try_wait().expect("a child can be asked").is_none()
     }
 
     /// Waits for its end.
@@ -243,11 +210,7 @@ impl Process {
                 return status;
             }
             let lines = || self.stderr.so_far().join("\n");
-            assert!(
-                Instant::now() < deadline,
-                "it does not end; it said:\n{}",
-                lines()
-            );
+            assert!(Instant::now() < deadline, "it does not end; it said:\n{}", lines());
             thread::sleep(Duration::from_millis(5));
         }
     }

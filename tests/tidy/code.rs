@@ -16,12 +16,7 @@ impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Source {
         let mut comments = Vec::new();
         let code = blank(text, &mut comments);
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            code,
-            comments,
-        }
+        Source { path: path.to_owned(), text: text.to_owned(), code, comments }
     }
 
     /// What is said about the line at this byte of the code.
@@ -33,9 +28,7 @@ impl Source {
     pub(crate) fn tests(&self) -> Vec<std::ops::Range<usize>> {
         let starts = ["#[cfg(test)]", "#[test]"].into_iter();
         let found = starts.flat_map(|mark| self.code.match_indices(mark));
-        found
-            .map(|(start, _)| start..item_end(&self.code, start))
-            .collect()
+        found.map(|(start, _)| start..item_end(&self.code, start)).collect()
     }
 }
 
@@ -119,10 +112,7 @@ fn blank(text: &str, comments: &mut Vec<usize>) -> String {
 
 /// As many bytes as `text` has, of which only the ends of lines are left.
 fn blank_out(text: &str, code: &mut String) {
-    code.extend(
-        text.bytes()
-            .map(|byte| if byte == b'\n' { '\n' } else { ' ' }),
-    );
+    code.extend(text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
 }
 
 /// Length of a block comment; they nest.
@@ -153,9 +143,7 @@ fn raw_string(rest: &str) -> Option<usize> {
 fn raw_string_len(rest: &str, hashes: usize) -> usize {
     let open = rest.find('"').map_or(rest.len(), |quote| quote + 1);
     let close = format!("\"{}", "#".repeat(hashes));
-    rest[open..]
-        .find(&close)
-        .map_or(rest.len(), |end| open + end + close.len())
+    rest[open..].find(&close).map_or(rest.len(), |end| open + end + close.len())
 }
 
 /// Length of what is quoted, up to and with the first quote that is not escaped.

@@ -5,14 +5,7 @@ use super::code::{Source, inside_word};
 use super::paths::{module, named};
 
 /// Parts of `broker/` that know nothing of each other, but for `chunk`, which all may know.
-const SIBLINGS: [&str; 6] = [
-    "chunk",
-    "inbox",
-    "outbox",
-    "topic_index",
-    "stats",
-    "close_reason",
-];
+const SIBLINGS: [&str; 6] = ["chunk", "inbox", "outbox", "topic_index", "stats", "close_reason"];
 /// The crates that `broker/` may use. `wire/` may, too.
 const ALLOWED_CRATES: [&str; 3] = ["slab", "byteorder", "log"];
 /// What names a socket or reads a clock.
@@ -46,10 +39,9 @@ pub(crate) fn downwards(source: &Source) -> Vec<String> {
     let Some((layer, allowed)) = module.first().and_then(|m| Some((m, may_name(m)?))) else {
         return Vec::new();
     };
-    let upwards = named(source, &module).into_iter().filter(|(_, path)| {
-        path.first()
-            .is_some_and(|first| !allowed.contains(&first.as_str()))
-    });
+    let upwards = named(source, &module)
+        .into_iter()
+        .filter(|(_, path)| path.first().is_some_and(|first| !allowed.contains(&first.as_str())));
     upwards
         .map(|(at, path)| source.complain(at, &format!("{layer} may not name {}", path.join("::"))))
         .collect()
@@ -65,11 +57,7 @@ pub(crate) fn dependencies(manifest: &str) -> Vec<String> {
         } else if let Some((name, _)) = line.split_once('=').filter(|_| inside) {
             let name = name.trim().replace('-', "_");
             // The one crate here whose package is called otherwise.
-            names.push(if name == "rust_ini" {
-                "ini".to_owned()
-            } else {
-                name
-            });
+            names.push(if name == "rust_ini" { "ini".to_owned() } else { name });
         }
     }
     names
@@ -81,21 +69,11 @@ pub(crate) fn crates(source: &Source, dependencies: &[String]) -> Vec<String> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    for name in dependencies
-        .iter()
-        .filter(|name| !ALLOWED_CRATES.contains(&name.as_str()))
-    {
+    for name in dependencies.iter().filter(|name| !ALLOWED_CRATES.contains(&name.as_str())) {
         for ending in ["::", " as ", ";"] {
-            let word = if ending == "::" {
-                format!("{name}::")
-            } else {
-                format!("use {name}{ending}")
-            };
-            found.extend(occurrences(
-                source,
-                &word,
-                &format!("this layer may not use {name}"),
-            ));
+            let word =
+                if ending == "::" { format!("{name}::") } else { format!("use {name}{ending}") };
+            found.extend(occurrences(source, &word, &format!("this layer may not use {name}")));
         }
     }
     found
@@ -131,9 +109,7 @@ pub(crate) fn sockets_and_clocks(source: &Source) -> Vec<String> {
     }
     let complaint = |word: &str| format!("{word} belongs into net/, main.rs or the clients");
     let found = SOCKETS_AND_CLOCKS.into_iter();
-    found
-        .flat_map(|word| occurrences(source, word, &complaint(word)))
-        .collect()
+    found.flat_map(|word| occurrences(source, word, &complaint(word))).collect()
 }
 
 /// A complaint for each place where the code has this text, not as the end of a longer word.
@@ -141,9 +117,7 @@ fn occurrences(source: &Source, text: &str, complaint: &str) -> Vec<String> {
     let found = source.code.match_indices(text);
     let begins = |at: usize| text.starts_with('.') || !inside_word(&source.code, at);
     let found = found.filter(|(at, _)| begins(*at));
-    found
-        .map(|(at, _)| source.complain(at, complaint))
-        .collect()
+    found.map(|(at, _)| source.complain(at, complaint)).collect()
 }
 
 /// How many complaints a rule has about a file with this text.
@@ -158,11 +132,7 @@ fn a_path_upwards_is_found_in_each_layer() {
         ("src/wire/frame.rs", "use crate::broker::Broker;", 1),
         ("src/wire/frame.rs", "use super::super::net::Reactor;", 1),
         ("src/wire/frame.rs", "use crate::{wire::topic, config};", 1),
-        (
-            "src/wire/frame.rs",
-            "use super::topic; use crate::wire::frame;",
-            0,
-        ),
+        ("src/wire/frame.rs", "use super::topic; use crate::wire::frame;", 0),
         ("src/broker/mod.rs", "use crate::net::listener;", 1),
         ("src/broker/mod.rs", "fn f(c: &crate::config::Config) {}", 1),
         (
@@ -170,25 +140,13 @@ fn a_path_upwards_is_found_in_each_layer() {
             "use crate::wire; use super::wire::topic; use self::inbox::Inbox;",
             0,
         ),
-        (
-            "src/broker/mod.rs",
-            "// use crate::net;\nconst A: &str = \"crate::net\";",
-            0,
-        ),
+        ("src/broker/mod.rs", "// use crate::net;\nconst A: &str = \"crate::net\";", 0),
         ("src/net/reactor.rs", "use crate::cli::Cli;", 1),
-        (
-            "src/net/reactor.rs",
-            "use crate::{broker, config, wire};",
-            0,
-        ),
+        ("src/net/reactor.rs", "use crate::{broker, config, wire};", 0),
         ("src/config.rs", "use crate::net;", 0),
     ];
     for (path, text, expected) in rows {
-        assert_eq!(
-            complaints(downwards, path, text),
-            expected,
-            "{path}: {text}"
-        );
+        assert_eq!(complaints(downwards, path, text), expected, "{path}: {text}");
     }
 }
 
@@ -217,37 +175,13 @@ fn a_crate_in_the_wrong_layer_is_found() {
 fn a_path_to_a_sibling_is_found() {
     let rows = [
         ("src/broker/inbox.rs", "use super::outbox::Outbox;", 1),
-        (
-            "src/broker/outbox.rs",
-            "use crate::broker::{chunk::Slice, stats::Stats};",
-            1,
-        ),
+        ("src/broker/outbox.rs", "use crate::broker::{chunk::Slice, stats::Stats};", 1),
         ("src/broker/stats.rs", "use super::*;", 1),
-        (
-            "src/broker/topic_index/trie.rs",
-            "use super::super::inbox;",
-            1,
-        ),
-        (
-            "src/broker/chunk.rs",
-            "mod tests { fn f() { super::super::inbox::f() } }",
-            1,
-        ),
-        (
-            "src/broker/inbox.rs",
-            "use super::chunk::Slice; mod tests { use super::*; }",
-            0,
-        ),
-        (
-            "src/broker/topic_index/trie.rs",
-            "use super::route; use super::super::chunk;",
-            0,
-        ),
-        (
-            "src/broker/mod.rs",
-            "use self::{inbox::Inbox, outbox::Outbox};",
-            0,
-        ),
+        ("src/broker/topic_index/trie.rs", "use super::super::inbox;", 1),
+        ("src/broker/chunk.rs", "mod tests { fn f() { super::super::inbox::f() } }", 1),
+        ("src/broker/inbox.rs", "use super::chunk::Slice; mod tests { use super::*; }", 0),
+        ("src/broker/topic_index/trie.rs", "use super::route; use super::super::chunk;", 0),
+        ("src/broker/mod.rs", "use self::{inbox::Inbox, outbox::Outbox};", 0),
         ("src/broker/connection.rs", "use super::inbox::Inbox;", 0),
     ];
     for (path, text, expected) in rows {
@@ -259,24 +193,12 @@ fn a_path_to_a_sibling_is_found() {
 fn sockets_and_clocks_are_found_where_there_are_none() {
     let rows = [
         ("src/broker/mod.rs", "let now = Instant::now();", 1),
-        (
-            "src/broker/mod.rs",
-            "let t = std::time::SystemTime::now();",
-            1,
-        ),
+        ("src/broker/mod.rs", "let t = std::time::SystemTime::now();", 1),
         ("src/broker/mod.rs", "let t = since.elapsed();", 1),
         ("src/config.rs", "use std::net::TcpStream;", 1),
-        (
-            "src/config.rs",
-            "use std::net::{TcpListener, UdpSocket};",
-            2,
-        ),
+        ("src/config.rs", "use std::net::{TcpListener, UdpSocket};", 2),
         ("src/lib.rs", "fn f(t: mio::Token) {}", 1),
-        (
-            "src/broker/mod.rs",
-            "// Instant::now\nlet a = \"TcpStream\"; fn f(now: Instant) {}",
-            0,
-        ),
+        ("src/broker/mod.rs", "// Instant::now\nlet a = \"TcpStream\"; fn f(now: Instant) {}", 0),
         ("src/broker/mod.rs", "fn f() { MyTcpStream::new() }", 0),
         ("src/net/reactor.rs", "let now = Instant::now();", 0),
         ("src/main.rs", "let now = Instant::now();", 0),
@@ -284,10 +206,6 @@ fn sockets_and_clocks_are_found_where_there_are_none() {
         ("tests/shutdown.rs", "use std::net::TcpStream;", 0),
     ];
     for (path, text, expected) in rows {
-        assert_eq!(
-            complaints(sockets_and_clocks, path, text),
-            expected,
-            "{path}: {text}"
-        );
+        assert_eq!(complaints(sockets_and_clocks, path, text), expected, "{path}: {text}");
     }
 }

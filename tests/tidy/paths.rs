@@ -31,11 +31,7 @@ pub(crate) fn named(source: &Source, module: &[String]) -> Vec<Named> {
                 inner.extend(inline_modules(&source.code, at));
                 let mut relative = Vec::new();
                 tree(&source.code, at, &mut Vec::new(), &mut relative);
-                found.extend(
-                    relative
-                        .into_iter()
-                        .map(|path| (at, resolve(&inner, &path))),
-                );
+                found.extend(relative.into_iter().map(|path| (at, resolve(&inner, &path))));
             }
         }
     }
@@ -164,10 +160,7 @@ fn paths_are_written_out_from_the_crates_root() {
             "fn f() -> crate::net::Error { super::outbox::f(); self.x() }",
             "net.Error broker.outbox.f",
         ),
-        (
-            "fn f() { \"crate::net\"; /* crate::net */ my_crate::net(); other::super::x(); }",
-            "",
-        ),
+        ("fn f() { \"crate::net\"; /* crate::net */ my_crate::net(); other::super::x(); }", ""),
         ("use crate :: net :: x;", "net.x"),
     ];
     for (text, expected) in rows {

@@ -21,10 +21,7 @@ pub(crate) fn width(source: &Source) -> Vec<String> {
 pub(crate) fn opening(source: &Source) -> Vec<String> {
     let is_ours = source.path.starts_with("src/") || source.path.starts_with("clients/");
     if is_ours && !source.text.starts_with("//!") {
-        return vec![format!(
-            "{}:1: a file opens with //! and what it owns",
-            source.path
-        )];
+        return vec![format!("{}:1: a file opens with //! and what it owns", source.path)];
     }
     Vec::new()
 }
@@ -80,9 +77,7 @@ pub(crate) fn foreign_names(path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         for name in names.iter().filter(|name| line.contains(name.as_str())) {
-            found.push(format!(
-                "{path}:{number}: {name} is not part of the project"
-            ));
+            found.push(format!("{path}:{number}: {name} is not part of the project"));
         }
     }
     found
@@ -96,26 +91,16 @@ fn complaints(rule: fn(&Source) -> Vec<String>, path: &str, text: &str) -> usize
 
 #[test]
 fn a_line_of_101_columns_is_found() {
-    let rows = [
-        ("x".repeat(100), 0),
-        ("x".repeat(101), 1),
-        ("é".repeat(100), 0),
-    ];
+    let rows = [("x".repeat(100), 0), ("x".repeat(101), 1), ("é".repeat(100), 0)];
     for (line, expected) in rows {
-        assert_eq!(
-            complaints(width, "tests/x.rs", &format!("\n{line}\n")),
-            expected
-        );
+        assert_eq!(complaints(width, "tests/x.rs", &format!("\n{line}\n")), expected);
     }
 }
 
 #[test]
 fn a_file_that_does_not_say_what_it_is_is_found() {
     assert_eq!(complaints(opening, "src/x.rs", "// x\n"), 1);
-    assert_eq!(
-        complaints(opening, "clients/src/bin/x.rs", "use std::fs;\n"),
-        1
-    );
+    assert_eq!(complaints(opening, "clients/src/bin/x.rs", "use std::fs;\n"), 1);
     assert_eq!(complaints(opening, "src/x.rs", "//! x\n"), 0);
     assert_eq!(complaints(opening, "fuzz/x.rs", "fn main() {}\n"), 0);
 }
@@ -126,32 +111,15 @@ fn a_function_of_71_lines_is_found() {
         let body = format!("{line}\n").repeat(lines - 2);
         format!("impl X {{\npub fn f<'a>(x: [u8; 3]) -> &'a str {{\n{body}}}\nfn g();\n}}\n")
     };
-    let lines = [
-        "x();",
-        "let a = '{';",
-        "let s = \"{ // \\\" {\";",
-        "// {",
-        "/* } */ {}",
-        "r#\"}\"#;",
-    ];
+    let lines =
+        ["x();", "let a = '{';", "let s = \"{ // \\\" {\";", "// {", "/* } */ {}", "r#\"}\"#;"];
     for line in lines {
-        assert_eq!(
-            complaints(function_length, "src/x.rs", &function(70, line)),
-            0,
-            "{line}"
-        );
-        assert_eq!(
-            complaints(function_length, "src/x.rs", &function(71, line)),
-            1,
-            "{line}"
-        );
+        assert_eq!(complaints(function_length, "src/x.rs", &function(70, line)), 0, "{line}");
+        assert_eq!(complaints(function_length, "src/x.rs", &function(71, line)), 1, "{line}");
     }
     let two = function(71, "x();").repeat(2);
     assert_eq!(complaints(function_length, "src/x.rs", &two), 2);
-    let pointer = format!(
-        "type F = fn (u8);\nfn f() {{}}\n{}",
-        "const A: u8 = 1;\n".repeat(80)
-    );
+    let pointer = format!("type F = fn (u8);\nfn f() {{}}\n{}", "const A: u8 = 1;\n".repeat(80));
     assert_eq!(complaints(function_length, "src/x.rs", &pointer), 0);
 }
 
@@ -159,28 +127,12 @@ fn a_function_of_71_lines_is_found() {
 fn an_unwrap_without_a_reason_is_found() {
     let rows = [
         ("src/x.rs", "fn f() { x.unwrap(); }", 1),
-        (
-            "clients/src/lib.rs",
-            "fn f() {\n let a = \"// no comment\"; x.unwrap();\n}",
-            1,
-        ),
+        ("clients/src/lib.rs", "fn f() {\n let a = \"// no comment\"; x.unwrap();\n}", 1),
         ("src/x.rs", "fn f() { x.unwrap(); } // two bytes fit\n", 0),
-        (
-            "src/x.rs",
-            "fn f() {\n // two bytes fit\n x.unwrap();\n}",
-            0,
-        ),
+        ("src/x.rs", "fn f() {\n // two bytes fit\n x.unwrap();\n}", 0),
         ("src/x.rs", "fn f() { x.unwrap_or(1); \".unwrap()\"; }", 0),
-        (
-            "src/x.rs",
-            "#[cfg(test)]\nmod tests {\n fn f() {\n x.unwrap();\n }\n}",
-            0,
-        ),
-        (
-            "src/x.rs",
-            "#[cfg(test)]\nmod tests {\n}\n\nfn f() {\n x.unwrap();\n}",
-            1,
-        ),
+        ("src/x.rs", "#[cfg(test)]\nmod tests {\n fn f() {\n x.unwrap();\n }\n}", 0),
+        ("src/x.rs", "#[cfg(test)]\nmod tests {\n}\n\nfn f() {\n x.unwrap();\n}", 1),
         ("tests/x.rs", "fn f() { x.unwrap(); }", 0),
         ("src/x/tests.rs", "fn f() { x.unwrap(); }", 0),
     ];
@@ -193,8 +145,5 @@ fn an_unwrap_without_a_reason_is_found() {
 fn a_foreign_name_is_found() {
     let text = ["see /work/sha", "red/x\nand the pro", "tocol\n"].concat();
     assert_eq!(foreign_names("README.md", &text).len(), 1);
-    assert_eq!(
-        foreign_names("README.md", "docs/protocol.md, shared: yes").len(),
-        0
-    );
+    assert_eq!(foreign_names("README.md", "docs/protocol.md, shared: yes").len(), 0);
 }
