@@ -92,9 +92,14 @@ impl Listener {
         self.retry_at = None;
     }
 
+    /// Whether there may be somebody to accept now: no event will tell again.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.ready && self.retry_at.is_none()
+    }
+
     /// When to try again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.retry_at
+        self.retry_at.filter(|_| self.ready)
     }
 
     fn warn(&mut self, error: &io::Error, now: Instant) {

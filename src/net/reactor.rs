@@ -144,7 +144,8 @@ impl Reactor {
 
     /// Sleeps until something happens or is due; not at all if something is left to do.
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
-        let timeout = if !self.ready.is_empty() || self.broker.has_dirty() {
+        let waiting = self.listeners.iter().any(Listener::is_waiting);
+        let timeout = if waiting || !self.ready.is_empty() || self.broker.has_dirty() {
             Some(Duration::ZERO)
         } else {
             let retries = self.listeners.iter().filter_map(Listener::deadline);

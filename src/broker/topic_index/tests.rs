@@ -115,28 +115,7 @@ fn random_changes_agree_with_a_list_and_a_loop() {
                 }
             }
         }
-        let topic = topics[pick(8)];
-        let matching = |entry: &&Held| matches(&entry.1, topic.as_bytes());
-        let mut plain: Vec<_> =
-            model.iter().filter(matching).filter(|e| e.2.is_none()).map(|e| e.0).collect();
-        plain.sort_unstable();
-        plain.dedup();
-        let route = index.route(topic.as_bytes()).unwrap();
-        assert_eq!(route.plain[..], plain[..], "step {step}, topic {topic}");
-        let mut members: Vec<Vec<Token>> =
-            route.groups.iter().map(|&group| index.members(group).collect()).collect();
-        members.iter_mut().for_each(|tokens| tokens.sort_unstable());
-        members.sort();
-        let mut expected: BTreeMap<(&[u8], &[u8]), Vec<Token>> = BTreeMap::new();
-        for entry in model.iter().filter(matching) {
-            if let Some(group) = &entry.2 {
-                expected.entry((&entry.1, group)).or_default().push(entry.0);
-            }
-        }
-        let mut expected: Vec<_> = expected.into_values().collect();
-        expected.iter_mut().for_each(|tokens| tokens.sort_unstable());
-        expected.sort();
-        assert_eq!(members, expected, "step {step}, topic {topic}");
+        agrees(&mut index, &model, topics[pick(8)], step);
         assert_eq!(index.len(), model.len());
         assert_eq!(index.count(token), model.iter().filter(|entry| entry.0 == token).count());
     }
@@ -144,4 +123,29 @@ fn random_changes_agree_with_a_list_and_a_loop() {
         index.forget(Token::new(token));
     }
     assert_eq!((index.len(), index.filters(), index.audiences.len()), (0, 0, 0));
+}
+
+/// The route of a topic is what the list and the loop say.
+fn agrees(index: &mut TopicIndex, model: &[Held], topic: &str, step: usize) {
+    let matching = |entry: &&Held| matches(&entry.1, topic.as_bytes());
+    let mut plain: Vec<_> =
+        model.iter().filter(matching).filter(|e| e.2.is_none()).map(|e| e.0).collect();
+    plain.sort_unstable();
+    plain.dedup();
+    let route = index.route(topic.as_bytes()).unwrap();
+    assert_eq!(route.plain[..], plain[..], "step {step}, topic {topic}");
+    let mut members: Vec<Vec<Token>> =
+        route.groups.iter().map(|&group| index.members(group).collect()).collect();
+    members.iter_mut().for_each(|tokens| tokens.sort_unstable());
+    members.sort();
+    let mut expected: BTreeMap<(&[u8], &[u8]), Vec<Token>> = BTreeMap::new();
+    for entry in model.iter().filter(matching) {
+        if let Some(group) = &entry.2 {
+            expected.entry((&entry.1, group)).or_default().push(entry.0);
+        }
+    }
+    let mut expected: Vec<_> = expected.into_values().collect();
+    expected.iter_mut().for_each(|tokens| tokens.sort_unstable());
+    expected.sort();
+    assert_eq!(members, expected, "step {step}, topic {topic}");
 }
