@@ -74,7 +74,7 @@ fn parse_subscription(rest: &[u8]) -> Result<Subscription, String> {
     let (group, rest) = split_word(rest);
     let group = match group {
         b"" => None,
-        group => Some(checked(group, "queue group", |group| validate_group(group))?),
+        group => Some(checked(group, "queue group", validate_group)?),
     };
     match trim(rest) {
         b"" => Ok(Subscription { filter, group }),
