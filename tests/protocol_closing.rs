@@ -166,6 +166,47 @@ fn a_half_written_message_is_finished_before_the_error_and_queued_ones_are_dropp
 }
 
 #[test]
+fn what_a_held_up_publisher_sent_before_its_fin_is_delivered() {
+    let settings = [("limits.outbox_bytes", "64KiB"), ("overflow.stall_timeout", "600")];
+    let broker = Broker::with(&settings);
+    let mut stalled = broker.small_subscriber_of(b"t");
+    let mut publisher = broker.publisher();
+    // More than the outbox and the kernel take, and no more than waits on the publisher's side.
+    for i in 0..60 {
+        publisher.publish(b"t", &[i; 100_000]);
+    }
+    publisher.half_close();
+    for i in 0..60 {
+        stalled.expect_message(b"t", &[i; 100_000]);
+    }
+    publisher.expect_close();
+}
+
+#[test]
+fn a_refused_client_that_never_reads_gives_its_place_away_soon() {
+    let settings = [("network.max_connections", "2"), ("timeouts.heartbeat", "600")];
+    let broker = Broker::with(&settings);
+    let mut stalled = broker.small_subscriber_of(b"t");
+    let mut publisher = broker.publisher();
+    for _ in 0..70 {
+        publisher.publish(b"t", &[7; 100_000]);
+    }
+    publisher.confirm();
+    // There is no room for the ERROR, and there never will be.
+    stalled.send(&publish(b"not", b"allowed here"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut next = Peer::connect(broker.subscribers);
+        let _ = next.try_send(&hello(b"next", b"version=1\n"));
+        if matches!(next.next(PATIENCE), Event::Frame(frame) if frame.kind == kind::WELCOME) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "its place is not given away");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_client_that_vanishes_is_noticed_and_harms_nobody() {
     let broker = Broker::start();
     let mut staying = broker.subscriber_of(&[b"t"]);

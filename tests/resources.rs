@@ -13,6 +13,8 @@ use support::{Broker, Event, Flood, PATIENCE, Peer, Process, TempDir, kind};
 /// A broker that may have so many files open.
 fn with_open_files(count: u32) -> Broker {
     let dir = TempDir::new();
+    // No other deadline may come to the help of who is waiting to be accepted.
+    dir.write("config.ini", "[timeouts]\nhello = 600\nheartbeat = 0\n");
     let program = support::broker::command(dir.path()).get_program().to_owned();
     let mut command = Command::new("sh");
     let script = format!("ulimit -n {count} && exec \"$0\" -s 0 -p 0");

@@ -94,6 +94,20 @@ fn clients_that_do_not_close_after_goodbye_are_not_waited_for() {
 }
 
 #[test]
+fn clients_without_hello_and_with_half_a_frame_are_not_waited_for() {
+    let mut broker = Broker::with(&[("timeouts.drain", "600"), ("timeouts.hello", "600")]);
+    let mut early = Peer::connect(broker.publishers);
+    early.send(&[0, 0]);
+    let mut partial = broker.publisher();
+    partial.send(&publish(b"t", &[7; 1_000])[..500]);
+    broker.publisher().confirm();
+    broker.signal("TERM");
+    assert_eq!(until_goodbye(&mut partial), []);
+    assert_eq!(broker.wait().code(), Some(0));
+    drop(early);
+}
+
+#[test]
 fn losses_that_are_untold_are_told_before_goodbye() {
     let settings =
         [("timeouts.drain", "600"), ("overflow.policy", "drop"), ("limits.outbox_bytes", "64KiB")];

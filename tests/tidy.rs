@@ -54,8 +54,16 @@ fn texts() -> Vec<(String, String)> {
 /// Every Rust file of the repository.
 fn sources() -> Vec<Source> {
     let rust = |(path, _): &(String, String)| path.ends_with(".rs");
-    let sources: Vec<Source> =
-        texts().into_iter().filter(rust).map(|(path, text)| Source::new(&path, &text)).collect();
+    let source = |(path, text): (String, String)| Source::new(&path, &text);
+    let mut sources: Vec<Source> = texts().into_iter().filter(rust).map(source).collect();
+    let for_tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
+    for source in &mut sources {
+        let below = |module: &String| {
+            let rest = source.path.strip_prefix(module.as_str());
+            rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        };
+        source.test_only = for_tests.iter().any(below);
+    }
     let has = |path: &str| sources.iter().any(|source| source.path == path);
     assert!(has("src/lib.rs") && has("tests/tidy.rs"), "the source was not found");
     sources

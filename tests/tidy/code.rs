@@ -10,18 +10,16 @@ pub(crate) struct Source {
     pub(crate) code: String,
     /// Where comments begin, in bytes.
     pub(crate) comments: Vec<usize>,
+    /// It is a module that another file declares for tests only.
+    pub(crate) test_only: bool,
 }
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Source {
         let mut comments = Vec::new();
         let code = blank(text, &mut comments);
-        Source { path: path.to_owned(), text: text.to_owned(), code, comments }
-    }
-
-    /// Whether the whole file is declared under `cfg(test)`.
-    pub(crate) fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/simulation/")
+        let (path, text) = (path.to_owned(), text.to_owned());
+        Source { path, text, code, comments, test_only: false }
     }
 
     /// What is said about the line at this byte of the code.
@@ -29,8 +27,25 @@ impl Source {
         format!("{}:{}: {what}", self.path, line_at(&self.code, at))
     }
 
+    /// Whether the code at this byte is only built for tests.
+    pub(crate) fn in_tests(&self, at: usize) -> bool {
+        self.test_only || self.tests().iter().any(|range| range.contains(&at))
+    }
+
+    /// The modules in files of their own that this one declares for tests only: the paths of
+    /// those files, without `.rs`.
+    pub(crate) fn test_modules(&self) -> Vec<String> {
+        let directory = self.path.trim_end_matches(".rs");
+        let directory = directory.strip_suffix("/mod").unwrap_or(directory);
+        let declared = |range: std::ops::Range<usize>| {
+            let name = self.code[range].strip_suffix(';')?.rsplit_once("mod ")?.1;
+            Some(format!("{directory}/{}", name.trim()))
+        };
+        self.tests().into_iter().filter_map(declared).collect()
+    }
+
     /// Byte ranges of the code that are only built for tests.
-    pub(crate) fn tests(&self) -> Vec<std::ops::Range<usize>> {
+    fn tests(&self) -> Vec<std::ops::Range<usize>> {
         let starts = ["#[cfg(test)]", "#[test]"].into_iter();
         let found = starts.flat_map(|mark| self.code.match_indices(mark));
         found.map(|(start, _)| start..item_end(&self.code, start)).collect()
@@ -206,9 +221,22 @@ fn test_code_is_found() {
     let source = Source::new("src/x.rs", text);
     let inside = |what: &str| {
         let at = text.find(what).unwrap();
-        source.tests().iter().any(|range| range.contains(&at))
+        source.in_tests(at)
     };
     assert!(!inside("fn a") && inside("fn b") && inside("fn c"));
     let alone = Source::new("src/x.rs", "#[cfg(test)]\nmod tests;\nfn a() {}\n");
     assert_eq!(alone.tests(), vec![0..23]);
+}
+
+#[test]
+fn test_modules_in_other_files_are_found() {
+    let text = "#[cfg(test)]\nmod simulation;\npub mod stats;\n#[cfg(test)]\nmod tests {}\n";
+    let parent = Source::new("src/broker/mod.rs", text);
+    assert_eq!(parent.test_modules(), ["src/broker/simulation"]);
+    let parent = Source::new("src/x.rs", "#[cfg(test)]\npub(crate) mod tests;\n");
+    assert_eq!(parent.test_modules(), ["src/x/tests"]);
+    let mut alone = Source::new("src/x/tests.rs", "fn f() {}\n");
+    assert!(!alone.in_tests(0));
+    alone.test_only = true;
+    assert!(alone.in_tests(0));
 }
