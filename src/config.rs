@@ -160,7 +160,6 @@ impl Config {
             }
         }
         if errors.is_empty() {
-            config.validate().map_err(|message| ConfigErrors::one(path, 0, &message))?;
             return Ok(config);
         }
         errors.sort();

@@ -129,6 +129,11 @@ impl Filling {
         self.filled == self.end
     }
 
+    /// Takes no more than `end` bytes in all, or what is there already and as much again.
+    pub(crate) fn restrict_to(&mut self, end: usize) {
+        self.restrict(end.max(self.filled * 2).min(self.data.len()));
+    }
+
     /// Takes no more than `end` bytes in all, whatever its capacity.
     pub(crate) fn restrict(&mut self, end: usize) {
         assert!(self.filled <= end && end <= self.data.len(), "what is there stays");
@@ -181,7 +186,8 @@ impl Chunk {
 
     fn set_live(&self, live: usize) {
         self.live.set(live);
-        let sparse = live * 2 < self.data.capacity();
+        // Answers are never copied: there are few of them, in chunks of their own.
+        let sparse = live * 2 < self.data.capacity() && self.purpose != Purpose::Answers;
         if sparse != self.sparse.replace(sparse) {
             let (sum, change) = (self.pool.sparse.get(), self.data.capacity());
             self.pool.sparse.set(if sparse { sum + change } else { sum - change });

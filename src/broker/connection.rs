@@ -11,6 +11,7 @@ use super::Token;
 use super::close_reason::CloseReason;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
+use super::topic_index::GroupKey;
 use crate::wire::frame::Reader;
 
 /// What a connection is for; its port decides.
@@ -56,6 +57,13 @@ pub(crate) struct Waiter {
     pub(crate) epoch: NonZeroU64,
     /// Whether the wait ends with the first member of a queue group that drains.
     pub(crate) for_group: bool,
+}
+
+/// A publisher's wait for a queue group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct GroupWait {
+    pub(crate) group: GroupKey,
+    pub(crate) epoch: NonZeroU64,
 }
 
 /// What there is to know of a subscriber that others wait for.
@@ -104,10 +112,12 @@ pub struct Connection {
     pub(crate) awaits_answers: bool,
     /// Not read until there is memory.
     pub(crate) starved: bool,
+    /// Memory is full, but it may end the frame that it has begun.
+    pub(crate) rescued: bool,
     /// Outboxes that this publisher waits for.
     pub(crate) waits_for: u32,
     /// The wait for any member of a queue group.
-    pub(crate) group_wait: Option<NonZeroU64>,
+    pub(crate) group_wait: Option<GroupWait>,
     pub(crate) epoch: NonZeroU64,
     pub(crate) holding_up: Option<Box<HoldingUp>>,
     /// Messages not delivered to it that it was not told of yet.
@@ -139,6 +149,7 @@ impl Connection {
             input_ended: false,
             awaits_answers: false,
             starved: false,
+            rescued: false,
             waits_for: 0,
             group_wait: None,
             epoch,
@@ -186,6 +197,15 @@ impl Connection {
     /// Whether signs of life are expected of it.
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state, State::Open | State::Finishing)
+    }
+
+    /// Whether this wait of the connection is not over.
+    pub(crate) fn waits(&self, waiter: &Waiter) -> bool {
+        if waiter.for_group {
+            self.group_wait.is_some_and(|wait| wait.epoch == waiter.epoch)
+        } else {
+            self.epoch == waiter.epoch && self.waits_for > 0
+        }
     }
 
     /// Whether publishers wait for its outbox.

@@ -18,6 +18,9 @@ use crate::wire::frame::{self, Kind};
 /// Room for so many HELLOs that are due is kept when none is.
 const MANY_HELLOS: usize = 64;
 
+/// So many stale entries are no reason to look for them.
+const MANY_DEADLINES: usize = 1_024;
+
 /// What is due when.
 #[derive(Default)]
 pub(super) struct Deadlines {
@@ -40,7 +43,8 @@ impl Connection {
             State::Closing | State::Discarding => Some(self.since + CLOSING_TIME),
             State::Gone => return None,
         };
-        [stall, silence].into_iter().flatten().min()
+        let rescue = (self.rescued && self.is_talking()).then(|| self.since + rules.hello);
+        [stall, silence, rescue].into_iter().flatten().min()
     }
 }
 
@@ -69,6 +73,14 @@ impl Broker {
     pub(super) fn expect_hello(&mut self, token: Token, now: Instant) {
         let (due, epoch) = (now + self.rules.hello, self.connections[token.index()].epoch);
         self.deadlines.hellos.push_back((due, token, epoch));
+        // The first one may be waited for long, and those behind it be kept long ago.
+        if self.deadlines.hellos.len() > MANY_DEADLINES + 2 * self.connections.len() {
+            let connections = &self.connections;
+            self.deadlines.hellos.retain(|(_, token, epoch)| {
+                let found = connections.get(token.index());
+                found.is_some_and(|c| c.epoch == *epoch && c.state == State::Handshake)
+            });
+        }
     }
 
     /// Does what is due.
@@ -102,6 +114,18 @@ impl Broker {
         if connection.armed.is_none_or(|armed| at < armed) {
             connection.armed = Some(at);
             self.deadlines.queue.push(Reverse((at, token)));
+            self.forget_stale_deadlines();
+        }
+    }
+
+    /// Entries that were overtaken stay until their time comes; too many of them are removed.
+    fn forget_stale_deadlines(&mut self) {
+        let most = MANY_DEADLINES + 4 * self.connections.len();
+        let connections = &self.connections;
+        if self.deadlines.queue.len() > most {
+            self.deadlines.queue.retain(|Reverse((at, token))| {
+                connections.get(token.index()).is_some_and(|found| found.armed == Some(*at))
+            });
         }
     }
 
@@ -114,6 +138,9 @@ impl Broker {
             }
             return;
         }
+        if connection.rescued && connection.since + self.rules.hello <= now {
+            return self.close(token, CloseReason::HeartbeatTimeout, now);
+        }
         self.judge_stall(token, now);
         self.check_heartbeat(token, now);
     }
@@ -121,10 +148,12 @@ impl Broker {
     /// Closes a subscriber that has held up others for a whole `stall_timeout` and took too
     /// little.
     fn judge_stall(&mut self, token: Token, now: Instant) {
-        let Some(holding_up) = &mut self.connections[token.index()].holding_up else { return };
-        if holding_up.since + self.rules.stall_timeout > now {
+        let holding_up = &self.connections[token.index()].holding_up;
+        let due = holding_up.as_ref().map(|holding_up| holding_up.since + self.rules.stall_timeout);
+        if due.is_none_or(|due| due > now) || !self.is_waited_for(token) {
             return;
         }
+        let Some(holding_up) = &mut self.connections[token.index()].holding_up else { return };
         let wanted = self.rules.stall_timeout.as_secs_f64() * self.rules.min_rate_bytes as f64;
         if (holding_up.taken as f64) < wanted {
             self.close(token, CloseReason::SlowConsumer, now);

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::chunk::Slice;
 use super::close_reason::CloseReason;
-use super::connection::{Connection, State, Waiter};
+use super::connection::{Connection, State};
 use super::rules::OverflowPolicy;
 use super::topic_index::{GroupKey, Route};
 use super::{Broker, Token};
@@ -300,64 +300,6 @@ impl Broker {
                 OverflowPolicy::Disconnect => self.close(member, CloseReason::SlowConsumer, now),
             }
         }
-    }
-
-    /// A publisher waits until an outbox that was too full for its messages has drained to half.
-    fn pause(&mut self, publisher: Token, receiver: Token, now: Instant) {
-        let epoch = self.connections[publisher.index()].epoch;
-        let waiter = Waiter { publisher, epoch, for_group: false };
-        let holding_up = self.connections[receiver.index()].holding_up.as_ref();
-        if holding_up.is_some_and(|holding_up| holding_up.waiters.last() == Some(&waiter)) {
-            return;
-        }
-        self.add_waiter(receiver, waiter, now);
-        let connection = &mut self.connections[publisher.index()];
-        self.stats.pauses += u64::from(!connection.is_paused());
-        connection.waits_for += 1;
-    }
-
-    /// A publisher waits until any member of a queue group has drained to half.
-    pub(super) fn wait_for_group(&mut self, publisher: Token, group: GroupKey, now: Instant) {
-        let epoch = self.next_epoch();
-        let members: Vec<_> = self.index.members(group).collect();
-        for member in members {
-            self.add_waiter(member, Waiter { publisher, epoch, for_group: true }, now);
-        }
-        let connection = &mut self.connections[publisher.index()];
-        self.stats.pauses += u64::from(!connection.is_paused());
-        connection.group_wait = Some(epoch);
-    }
-
-    fn add_waiter(&mut self, receiver: Token, waiter: Waiter, now: Instant) {
-        let connection = &mut self.connections[receiver.index()];
-        connection.holds_up(now).waiters.push(waiter);
-        self.arm(receiver);
-    }
-
-    /// Those who waited for this outbox need not any more.
-    pub(super) fn release_waiters(&mut self, receiver: Token) {
-        let connection = &mut self.connections[receiver.index()];
-        let waiters = connection.holding_up.take().map(|holding_up| holding_up.waiters);
-        for waiter in waiters.unwrap_or_default() {
-            let publisher = self.connections.get_mut(waiter.publisher.index());
-            if publisher.is_some_and(|publisher| publisher.ends_wait(waiter)) {
-                self.resumed.push(waiter.publisher);
-            }
-        }
-    }
-}
-
-impl Connection {
-    /// One of its waits is over; returns whether it was the last one.
-    fn ends_wait(&mut self, waiter: Waiter) -> bool {
-        if waiter.for_group && self.group_wait == Some(waiter.epoch) {
-            self.group_wait = None;
-        } else if !waiter.for_group && self.epoch == waiter.epoch && self.waits_for > 0 {
-            self.waits_for -= 1;
-        } else {
-            return false;
-        }
-        !self.is_paused()
     }
 }
 

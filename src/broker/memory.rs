@@ -3,15 +3,16 @@
 //! Owns the decision to read or not, to copy slices out of sparse chunks, and whom to close when
 //! the policy says so. The counting itself is done by the chunks.
 
-use std::num::NonZeroU64;
 use std::time::Instant;
 
 use log::warn;
 
+use super::chunk::Pool;
 use super::close_reason::CloseReason;
-use super::connection::State;
+use super::connection::{Role, State};
 use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token};
+use crate::wire::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
 
 /// Beyond `memory_bytes`, the policies that go on reading may use this much more for what they
 /// read, before it is delivered or dropped.
@@ -32,17 +33,18 @@ impl Broker {
         }
         self.blame_for_starvation(now);
         let resume_below = self.rules.memory_bytes / 8 * 7;
-        if !self.starved.is_empty() && self.pool.held() + self.pool.chunk_bytes() <= resume_below {
+        if self.is_starving && self.pool.held() + self.pool.chunk_bytes() <= resume_below {
             self.end_starvation();
-        } else if !self.starved.is_empty() {
-            self.rescue_one();
+        } else if self.is_starving {
+            self.rescue_one(now);
         }
     }
 
-    /// A chunk to read into, if memory allows.
+    /// A chunk to read into, if memory allows. What is not a message is always read: it is short,
+    /// and clients must not be found silent because others are slow.
     pub(super) fn fill(&mut self, token: Token) -> Input {
         let connection = &mut self.connections[token.index()];
-        if self.rescued == Some((token, connection.epoch)) && !connection.inbox.is_empty() {
+        if connection.rescued && !connection.inbox.is_empty() {
             return Input::Read(connection.inbox.fill_frame(&self.pool));
         }
         let wanted = connection.inbox.reservation(&self.pool);
@@ -52,14 +54,21 @@ impl Broker {
                 self.rules.memory_bytes + READING_RESERVE
             }
         };
-        if self.pool.held() + wanted > limit && self.pool.sparse() > 0 {
+        let is_full = |pool: &Pool| pool.held() + wanted > limit;
+        if is_full(&self.pool) && self.pool.sparse() > self.pool.chunk_bytes() {
             self.compact();
         }
-        if self.pool.held() + wanted > limit {
+        let connection = &mut self.connections[token.index()];
+        if !is_full(&self.pool) {
+            Input::Read(connection.inbox.fill(&self.pool))
+        } else if connection.role == Role::Subscriber || connection.state == State::Handshake {
+            let mut filling = connection.inbox.fill(&self.pool);
+            filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
+            Input::Read(filling)
+        } else {
             self.starve(token);
-            return Input::Wait;
+            Input::Wait
         }
-        Input::Read(self.connections[token.index()].inbox.fill(&self.pool))
     }
 
     /// Whether outboxes have used up what there is.
@@ -96,11 +105,12 @@ impl Broker {
 
     /// Memory is full: the connection is not read until there is some again.
     fn starve(&mut self, token: Token) {
-        if self.starved.is_empty() {
+        if !self.is_starving {
+            self.is_starving = true;
             self.stats.memory_pauses += 1;
             warn!(
-                "memory_bytes is reached: {} bytes wait for slow subscribers; reading stops until \
-                 they have drained",
+                "memory_bytes is reached: {} bytes wait for slow subscribers; publishers are not \
+                 read until they have drained",
                 self.pool.held()
             );
         }
@@ -110,7 +120,7 @@ impl Broker {
 
     /// Whoever has something queued while memory is full holds up everybody.
     fn blame_for_starvation(&mut self, now: Instant) {
-        if self.starved.is_empty() {
+        if !self.is_starving {
             return;
         }
         for position in 0..self.backlogged.len() {
@@ -126,30 +136,43 @@ impl Broker {
     }
 
     /// If frames that have begun have used up all memory, none of them could ever be ended. So one
-    /// at a time is read on to its end, beyond the limit: that is at most one frame, and a client
-    /// that does not send the rest is silent, and closed for it.
-    fn rescue_one(&mut self) {
-        let begun = |token: Token, epoch: Option<NonZeroU64>| {
-            let connection = self.connections.get(token.index());
-            connection.is_some_and(|connection| {
-                !connection.inbox.is_empty() && epoch.is_none_or(|epoch| connection.epoch == epoch)
-            })
-        };
-        if self.rescued.is_some_and(|(token, epoch)| begun(token, Some(epoch))) {
-            return;
+    /// at a time is read on to its end, beyond the limit: that is at most one frame. A client that
+    /// does not send the rest within the hello time-out is closed.
+    fn rescue_one(&mut self, now: Instant) {
+        if let Some((token, epoch)) = self.rescued {
+            if self.has_begun_a_frame(token) && self.connections[token.index()].epoch == epoch {
+                return;
+            }
+            self.end_rescue();
         }
-        self.rescued = None;
-        if let Some(position) = self.starved.iter().position(|&token| begun(token, None)) {
+        let begun = self.starved.iter().position(|&token| self.has_begun_a_frame(token));
+        if let Some(position) = begun {
             let token = self.starved.remove(position);
             let connection = &mut self.connections[token.index()];
-            connection.starved = false;
+            (connection.starved, connection.rescued) = (false, true);
+            connection.since = now;
             self.rescued = Some((token, connection.epoch));
             self.resumed.push(token);
+            self.arm(token);
+        }
+    }
+
+    fn has_begun_a_frame(&self, token: Token) -> bool {
+        self.connections.get(token.index()).is_some_and(|found| !found.inbox.is_empty())
+    }
+
+    fn end_rescue(&mut self) {
+        if let Some((token, epoch)) = self.rescued.take()
+            && let Some(connection) = self.connections.get_mut(token.index())
+            && connection.epoch == epoch
+        {
+            connection.rescued = false;
         }
     }
 
     fn end_starvation(&mut self) {
-        self.rescued = None;
+        self.is_starving = false;
+        self.end_rescue();
         for token in std::mem::take(&mut self.starved) {
             if let Some(connection) = self.connections.get_mut(token.index()) {
                 connection.starved = false;

@@ -43,6 +43,7 @@ mod simulation;
 pub mod stats;
 pub mod topic_index;
 mod trie;
+mod waiting;
 
 use chunk::{Filling, Pool};
 use close_reason::CloseReason;
@@ -130,6 +131,10 @@ pub struct Broker {
     starved: Vec<Token>,
     /// The one of them that may end its frame beyond the limit, and its epoch.
     rescued: Option<(Token, NonZeroU64)>,
+    /// Memory is full and publishers are not read.
+    is_starving: bool,
+    /// Publishers that wait for a member of a queue group.
+    waiting_for_groups: Vec<Token>,
     interrupted: Option<Interrupted>,
 }
 
@@ -154,6 +159,8 @@ impl Broker {
             backlogged: Vec::new(),
             starved: Vec::new(),
             rescued: None,
+            is_starving: false,
+            waiting_for_groups: Vec::new(),
             interrupted: None,
             rules,
         }
@@ -291,6 +298,7 @@ impl Broker {
                 connection.reason = Some(CloseReason::ClientClosed);
                 connection.inbox = inbox::Inbox::Empty;
                 self.index.forget(token);
+                self.groups_changed();
                 self.after_progress(token);
             }
             State::Discarding => self.vanish(token),
@@ -316,6 +324,9 @@ impl Broker {
         if connection.awaits_answers && connection.outbox.answers() <= MAX_ANSWER_BYTES {
             connection.awaits_answers = false;
             self.resumed.push(token);
+        }
+        if self.outbox(token).is_empty() && !self.connections[token.index()].has_waiters() {
+            self.connections[token.index()].holding_up = None;
         }
         let half = self.rules.outbox_bytes / 2;
         if self.connections[token.index()].has_waiters() && self.outbox(token).queued() <= half {
@@ -348,7 +359,10 @@ impl Broker {
         frame::encode(Kind::Goodbye, 0, b"", b"the broker is shutting down", &mut goodbye);
         for token in tokens {
             let connection = &mut self.connections[token.index()];
-            if connection.is_talking() {
+            if connection.state == State::Finishing {
+                self.tell_lost(token);
+                self.answer(token, &goodbye);
+            } else if connection.is_talking() {
                 connection.inbox = inbox::Inbox::Empty;
                 connection.state = State::Finishing;
                 connection.reason = Some(CloseReason::Shutdown);
@@ -421,6 +435,7 @@ impl Broker {
         self.connections[token.index()].epoch = self.next_epoch();
         self.index.forget(token);
         self.release_waiters(token);
+        self.groups_changed();
     }
 
     fn vanish(&mut self, token: Token) {

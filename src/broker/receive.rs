@@ -19,6 +19,12 @@ use crate::wire::topic::{self, TopicError};
 /// What WELCOME says the broker is.
 const SERVER: &str = concat!("broker/", env!("CARGO_PKG_VERSION"));
 
+/// What the subscriptions of one connection may weigh, in bytes. Far beyond 10,000 ordinary ones.
+const MAX_SUBSCRIPTION_BYTES: usize = 32 << 20;
+/// What the subscriptions of all connections may weigh in any case, in bytes; beyond it, as much
+/// as in- and outboxes may.
+const MIN_INDEX_BYTES: usize = 64 << 20;
+
 /// Why carrying out stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -180,15 +186,32 @@ impl Broker {
             self.refuse_topic(token, frame.topic, error);
         } else if frame.kind == Kind::Unsubscribe {
             self.index.unsubscribe(token, frame.topic, group);
+            self.group_changed(group);
         } else if !self.index.holds(token, frame.topic, group) {
-            if self.index.count(token) >= self.rules.max_subscriptions {
-                let text = "this connection has as many subscriptions as it may";
+            let (of_this_one, of_all) = self.index.weights(token);
+            let refusal = if self.index.count(token) >= self.rules.max_subscriptions {
+                Some("this connection has as many subscriptions as it may")
+            } else if of_this_one > MAX_SUBSCRIPTION_BYTES {
+                Some("the subscriptions of this connection take up too much memory")
+            } else if of_all > self.rules.memory_bytes.max(MIN_INDEX_BYTES) {
+                Some("the subscriptions of all connections take up too much memory")
+            } else {
+                None
+            };
+            if let Some(text) = refusal {
                 self.refuse_frame(token, ErrorCode::TooMany, frame.topic, text);
             } else {
                 self.index.subscribe(token, frame.topic, group);
+                self.group_changed(group);
             }
         }
         Ok(())
+    }
+
+    fn group_changed(&mut self, group: Option<&[u8]>) {
+        if group.is_some() {
+            self.groups_changed();
+        }
     }
 
     fn refuse_topic(&mut self, token: Token, topic: &[u8], error: TopicError) {

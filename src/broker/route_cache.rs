@@ -42,8 +42,8 @@ struct Entry<R> {
 pub(crate) enum Found<R> {
     /// Its route.
     Fresh(Rc<R>),
-    /// It is valid, but its route may have changed.
-    Stale,
+    /// It is valid; this was its route in an earlier generation, 0 if it is known to have changed.
+    Stale(Rc<R>, u64),
     /// Nothing.
     Unknown,
 }
@@ -77,22 +77,24 @@ impl<R> RouteCache<R> {
         if entry.generation == generation {
             Found::Fresh(entry.route.clone())
         } else {
-            Found::Stale
+            Found::Stale(entry.route.clone(), entry.generation)
         }
     }
 
-    /// Remembers the route of a valid topic.
-    pub(crate) fn insert(&mut self, topic: &[u8], route: Rc<R>, generation: u64) {
+    /// Remembers the route of a valid topic. `weight`: bytes of the route, 0 if another topic has
+    /// the same one.
+    pub(crate) fn insert(&mut self, topic: &[u8], route: Rc<R>, generation: u64, weight: usize) {
+        // Of an entry that gets another route the old weight stays: at worst all is forgotten
+        // earlier than it need be.
+        self.bytes += weight;
         if let Some(&position) = self.by_topic.get(topic) {
             let entry = &mut self.entries[position as usize];
             (entry.route, entry.generation) = (route, generation);
-            return;
+            return self.forget_beyond_the_limit();
         }
         self.bytes += topic.len() + ENTRY_OVERHEAD;
-        if self.bytes > self.limit {
-            *self = RouteCache { limit: self.limit, ..RouteCache::new() };
-            self.bytes = topic.len() + ENTRY_OVERHEAD;
-        }
+        self.forget_beyond_the_limit();
+        self.bytes = self.bytes.max(topic.len() + ENTRY_OVERHEAD);
         let position = self.entries.len();
         if let Some(last) = self.entries.get_mut(self.last) {
             last.follower = position as u32;
@@ -103,7 +105,13 @@ impl<R> RouteCache<R> {
         self.last = position;
     }
 
-    /// The route of one topic may have changed; no generation is 0.
+    fn forget_beyond_the_limit(&mut self) {
+        if self.bytes > self.limit {
+            *self = RouteCache { limit: self.limit, ..RouteCache::new() };
+        }
+    }
+
+    /// The route of one topic has changed; no generation is 0.
     pub(crate) fn make_stale(&mut self, topic: &[u8]) {
         if let Some(&position) = self.by_topic.get(topic) {
             self.entries[position as usize].generation = 0;
@@ -129,7 +137,7 @@ mod tests {
         let mut cache = RouteCache::new();
         for number in 0..100 {
             assert_eq!(cache.find(&topic(number), 1), Found::Unknown);
-            cache.insert(&topic(number), Rc::new(number), 1);
+            cache.insert(&topic(number), Rc::new(number), 1, 0);
         }
         let forwards = 0..100;
         let backwards = (0..100).rev();
@@ -145,22 +153,33 @@ mod tests {
         cache.limit = 10 * (ENTRY_OVERHEAD + 8);
         for number in 0..1_000 {
             assert_eq!(cache.find(&topic(number), 1), Found::Unknown);
-            cache.insert(&topic(number), Rc::new(number), 1);
+            cache.insert(&topic(number), Rc::new(number), 1, 0);
             assert_eq!(cache.find(&topic(number), 1), Found::Fresh(Rc::new(number)));
             assert!(cache.len() <= 10 && cache.bytes <= cache.limit);
         }
     }
 
     #[test]
+    fn routes_weigh_too() {
+        let mut cache = RouteCache::new();
+        cache.limit = 10_000;
+        cache.insert(b"a", Rc::new(1), 1, 6_000);
+        cache.insert(b"b", Rc::new(2), 1, 0);
+        assert_eq!(cache.len(), 2);
+        cache.insert(b"a", Rc::new(3), 2, 6_000);
+        assert_eq!((cache.len(), cache.bytes), (0, 0), "together they were too heavy");
+    }
+
+    #[test]
     fn stale_routes_are_not_given() {
         let mut cache = RouteCache::new();
-        cache.insert(b"t", Rc::new(1), 7);
-        assert_eq!(cache.find(b"t", 8), Found::Stale);
+        cache.insert(b"t", Rc::new(1), 7, 0);
+        assert_eq!(cache.find(b"t", 8), Found::Stale(Rc::new(1), 7));
         assert_eq!(cache.find(b"t", 7), Found::Fresh(Rc::new(1)));
         cache.make_stale(b"t");
         cache.make_stale(b"unknown");
-        assert_eq!(cache.find(b"t", 7), Found::Stale);
-        cache.insert(b"t", Rc::new(2), 8);
+        assert_eq!(cache.find(b"t", 7), Found::Stale(Rc::new(1), 0));
+        cache.insert(b"t", Rc::new(2), 8, 0);
         assert_eq!(cache.find(b"t", 8), Found::Fresh(Rc::new(2)));
         assert_eq!(cache.len(), 1);
     }

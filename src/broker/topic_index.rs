@@ -12,7 +12,7 @@
 //! route that is not cached takes one visit to each trie node that matches the topic's beginning,
 //! which is at most the number of wildcard filters times their tokens.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use slab::Slab;
@@ -25,6 +25,13 @@ use crate::wire::topic::{self, TopicError};
 /// Routes that nobody uses are looked for when there are this many, and twice as many as the
 /// last time.
 const ROUTES_BEFORE_PURGE: usize = 1_024;
+/// About what a subscription costs beside names and nodes, in bytes: measured with a million.
+const SUBSCRIPTION_BYTES: usize = 256;
+/// About what a node of the trie costs that nobody shares, in bytes: measured likewise.
+const NODE_BYTES: usize = 256;
+/// Changes of wildcard filters that are remembered, so that a cached route which none of them
+/// touches need not be found again.
+const REMEMBERED_CHANGES: usize = 32;
 
 /// The receivers of a topic.
 #[derive(PartialEq, Eq, Hash)]
@@ -63,6 +70,13 @@ struct Subscription {
     in_connection: u32,
 }
 
+/// What one connection holds.
+#[derive(Default)]
+struct Held {
+    subscriptions: Vec<u32>,
+    bytes: usize,
+}
+
 /// All subscriptions.
 pub struct TopicIndex {
     filters: Slab<Filter>,
@@ -72,10 +86,13 @@ pub struct TopicIndex {
     subscriptions: Slab<Subscription>,
     by_member: HashMap<(u32, Token), u32>,
     /// By token: the subscriptions of each connection.
-    by_connection: Vec<Vec<u32>>,
+    by_connection: Vec<Held>,
+    bytes: usize,
     cache: RouteCache<Route>,
     /// Grows when a filter with a wildcard changes: any cached route may be stale then.
     generation: u64,
+    /// The filters with which it grew, the latest last.
+    changes: VecDeque<Box<[u8]>>,
     routes: HashSet<Rc<Route>>,
     purge_at: usize,
 }
@@ -97,8 +114,10 @@ impl TopicIndex {
             subscriptions: Slab::new(),
             by_member: HashMap::new(),
             by_connection: Vec::new(),
+            bytes: 0,
             cache: RouteCache::new(),
             generation: 1,
+            changes: VecDeque::new(),
             routes: HashSet::new(),
             purge_at: ROUTES_BEFORE_PURGE,
         }
@@ -106,7 +125,12 @@ impl TopicIndex {
 
     /// How many subscriptions a connection holds.
     pub fn count(&self, token: Token) -> usize {
-        self.by_connection.get(token.index()).map_or(0, Vec::len)
+        self.by_connection.get(token.index()).map_or(0, |held| held.subscriptions.len())
+    }
+
+    /// What the subscriptions of a connection weigh, and those of all, in bytes.
+    pub fn weights(&self, token: Token) -> (usize, usize) {
+        (self.by_connection.get(token.index()).map_or(0, |held| held.bytes), self.bytes)
     }
 
     /// How many subscriptions there are in all.
@@ -148,7 +172,9 @@ impl TopicIndex {
 
     /// Ends all subscriptions of a connection.
     pub fn forget(&mut self, token: Token) {
-        while let Some(&last) = self.by_connection.get(token.index()).and_then(|held| held.last()) {
+        while let Some(&last) =
+            self.by_connection.get(token.index()).and_then(|held| held.subscriptions.last())
+        {
             let audience = self.subscriptions[last as usize].audience;
             let filter = self.audiences[audience as usize].filter;
             let name = self.filters[filter as usize].name.clone();
@@ -156,7 +182,7 @@ impl TopicIndex {
             self.make_stale(&name);
         }
         if let Some(held) = self.by_connection.get_mut(token.index()) {
-            *held = Vec::new();
+            *held = Held::default();
         }
     }
 
@@ -167,12 +193,25 @@ impl TopicIndex {
     pub fn route(&mut self, topic: &[u8]) -> Result<Rc<Route>, TopicError> {
         match self.cache.find(topic, self.generation) {
             Found::Fresh(route) => return Ok(route),
-            Found::Stale => {}
+            Found::Stale(route, generation) if self.is_untouched(topic, generation) => {
+                self.cache.insert(topic, route.clone(), self.generation, 0);
+                return Ok(route);
+            }
+            Found::Stale(..) => {}
             Found::Unknown => topic::validate_topic(topic)?,
         }
-        let route = self.shared(self.find_route(topic));
-        self.cache.insert(topic, route.clone(), self.generation);
+        let (route, weight) = self.shared(self.find_route(topic));
+        self.cache.insert(topic, route.clone(), self.generation, weight);
         Ok(route)
+    }
+
+    /// Whether no wildcard filter that has changed since `generation` matches the topic, as far as
+    /// changes are remembered.
+    fn is_untouched(&self, topic: &[u8], generation: u64) -> bool {
+        let since = self.generation.saturating_sub(generation);
+        let remembered = usize::try_from(since).is_ok_and(|since| since <= self.changes.len());
+        let recent = self.changes.iter().rev().take(since as usize);
+        remembered && recent.into_iter().all(|filter| !topic::matches(filter, topic))
     }
 
     /// The members of a queue group, beginning with the one whose turn it is; none if the last
@@ -208,10 +247,10 @@ impl TopicIndex {
         Route { plain: plain.into(), groups: groups.into() }
     }
 
-    /// The one route with these receivers.
-    fn shared(&mut self, route: Route) -> Rc<Route> {
+    /// The one route with these receivers, and its bytes if it is new.
+    fn shared(&mut self, route: Route) -> (Rc<Route>, usize) {
         if let Some(shared) = self.routes.get(&route) {
-            return shared.clone();
+            return (shared.clone(), 0);
         }
         if self.routes.len() >= self.purge_at {
             self.routes.retain(|route| Rc::strong_count(route) > 1);
@@ -219,12 +258,17 @@ impl TopicIndex {
         }
         let route = Rc::new(route);
         self.routes.insert(route.clone());
-        route
+        let weight = size_of::<Route>() + size_of_val(&*route.plain) + size_of_val(&*route.groups);
+        (route, weight)
     }
 
     fn make_stale(&mut self, filter: &[u8]) {
         if topic::has_wildcard(filter) {
             self.generation += 1;
+            if self.changes.len() == REMEMBERED_CHANGES {
+                self.changes.pop_front();
+            }
+            self.changes.push_back(filter.into());
         } else {
             self.cache.make_stale(filter);
         }
@@ -278,20 +322,33 @@ impl TopicIndex {
     /// Makes a connection a member of an audience: both directions and the look-up.
     fn link(&mut self, token: Token, audience: u32) {
         if self.by_connection.len() <= token.index() {
-            self.by_connection.resize_with(token.index() + 1, Vec::new);
+            self.by_connection.resize_with(token.index() + 1, Held::default);
         }
+        let weight = self.weight(audience);
+        self.bytes += weight;
         let held = &mut self.by_connection[token.index()];
+        held.bytes += weight;
         let members = &mut self.audiences[audience as usize].members;
         let subscription = Subscription {
             audience,
             token,
             in_audience: key(members.len()),
-            in_connection: key(held.len()),
+            in_connection: key(held.subscriptions.len()),
         };
         let subscription = key(self.subscriptions.insert(subscription));
         members.push(subscription);
-        held.push(subscription);
+        held.subscriptions.push(subscription);
         self.by_member.insert((audience, token), subscription);
+    }
+
+    /// About what a subscription in this audience costs in bytes, as if nobody shared its filter:
+    /// its names, twice, its places in lists, and for a wildcard a node for each token.
+    fn weight(&self, audience: u32) -> usize {
+        let Audience { filter, group, .. } = &self.audiences[audience as usize];
+        let name = &self.filters[*filter as usize].name;
+        let nodes = if topic::has_wildcard(name) { topic::tokens(name).count() } else { 0 };
+        let names = 2 * (name.len() + group.as_ref().map_or(0, |group| group.len()));
+        SUBSCRIPTION_BYTES + names + NODE_BYTES * nodes
     }
 
     /// Undoes `link`, and forgets an audience and a filter that nobody is left in.
@@ -299,9 +356,12 @@ impl TopicIndex {
         let Subscription { audience, token, in_audience, in_connection } =
             self.subscriptions.remove(subscription as usize);
         self.by_member.remove(&(audience, token));
+        let weight = self.weight(audience);
+        self.bytes -= weight;
         let held = &mut self.by_connection[token.index()];
-        held.swap_remove(in_connection as usize);
-        if let Some(&moved) = held.get(in_connection as usize) {
+        held.bytes -= weight;
+        held.subscriptions.swap_remove(in_connection as usize);
+        if let Some(&moved) = held.subscriptions.get(in_connection as usize) {
             self.subscriptions[moved as usize].in_connection = in_connection;
         }
         let left = &mut self.audiences[audience as usize];

@@ -59,6 +59,8 @@ pub(super) struct Reactor {
     read_bytes: usize,
     drain: Duration,
     drained_by: Option<Instant>,
+    /// Messages that were not delivered before draining began.
+    undelivered: u64,
 }
 
 /// One connection, as the operating system sees it.
@@ -97,6 +99,7 @@ impl Reactor {
             read_bytes: config.network.read_bytes,
             drain: config.timeouts.drain,
             drained_by: None,
+            undelivered: 0,
         };
         let settings: Vec<_> = SETTINGS
             .iter()
@@ -166,7 +169,7 @@ impl Reactor {
             return None;
         }
         let stops = self.signals.stops();
-        if stops > 1 || (stops > 0 && self.broker.is_draining()) {
+        if stops > 0 && self.broker.is_draining() {
             let lost = self.broker.give_up();
             warn!("told to stop a second time: stopped at once, {lost} messages undelivered");
             return Some(Ended::Interrupted);
@@ -178,6 +181,7 @@ impl Reactor {
             );
             self.listeners.clear();
             self.broker.shut_down(self.clock.now());
+            self.undelivered = self.broker.stats().undelivered;
             self.drained_by = Some(self.clock.now() + self.drain);
         }
         None
@@ -387,7 +391,10 @@ impl Reactor {
             return false;
         };
         if self.broker.connections() == 0 {
-            info!("drained: everything that was accepted has been delivered");
+            match self.broker.stats().undelivered - self.undelivered {
+                0 => info!("drained: everything that was accepted has been delivered"),
+                lost => warn!("drained, but {lost} messages were for clients that went away"),
+            }
             return true;
         }
         if by > self.clock.now() {

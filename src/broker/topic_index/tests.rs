@@ -123,6 +123,7 @@ fn random_changes_agree_with_a_list_and_a_loop() {
         index.forget(Token::new(token));
     }
     assert_eq!((index.subscriptions(), index.filters(), index.audiences.len()), (0, 0, 0));
+    assert_eq!(index.bytes, 0);
 }
 
 /// The route of a topic is what the list and the loop say.
