@@ -1,0 +1,234 @@
+//! What the user typed, for both programs, and where the connection goes.
+//!
+//! Owns the flags and their help. What they mean is decided in `publish` and `tail`.
+
+use std::path::PathBuf;
+use std::process;
+
+use clap::{ArgAction, Args, Parser};
+
+use crate::options::ConnectOptions;
+
+use super::defaults;
+use super::report::Failure;
+
+/// Flags of both programs.
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    /// Name of this client, as the broker's log shows it [default: the program's name and its
+    /// process id]
+    #[arg(short = 'i', long)]
+    pub(super) id: Option<String>,
+
+    /// Local port to connect from; 0 means any
+    #[arg(short = 'r', long, value_name = "LOCAL_PORT", default_value_t = 0)]
+    pub(super) local_port: u16,
+
+    /// Address or name of the broker's host [default: what config.ini says, else 127.0.0.1]
+    #[arg(short = 'h', long, value_name = "BROKER_IP")]
+    pub(super) host: Option<String>,
+
+    /// The broker's port [default: what config.ini says, else 9000 to publish, 9090 to subscribe]
+    #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) port: Option<u16>,
+
+    /// File of commands to carry out before those of standard input
+    #[arg(short = 'f', long, value_name = "COMMAND_FILE")]
+    pub(super) file: Option<PathBuf>,
+
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print version
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// Publishes messages: commands from a file and standard input, or what --topic says.
+///
+/// Commands are `SECONDS pub TOPIC MESSAGE`, one a line; SECONDS is how long to wait before it and
+/// may be left out on standard input. `quit` or the end of input ends the program once the broker
+/// has confirmed everything. Exit code: 0 all confirmed, 1 not all, 2 wrong usage.
+#[derive(Debug, Parser)]
+#[command(
+    name = "publisher",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub(super) struct PublisherArgs {
+    #[command(flatten)]
+    pub(super) connection: Connection,
+
+    /// Publish to this topic: the lines of standard input, or see --message and --whole
+    #[arg(long, conflicts_with = "file")]
+    pub(super) topic: Option<String>,
+
+    /// Publish this one message
+    #[arg(
+        long,
+        requires = "topic",
+        conflicts_with = "whole",
+        allow_hyphen_values = true
+    )]
+    pub(super) message: Option<String>,
+
+    /// Publish all of standard input as one message
+    #[arg(long, requires = "topic")]
+    pub(super) whole: bool,
+
+    /// If the broker is not there yet, try again until it is
+    #[arg(long)]
+    pub(super) retry: bool,
+}
+
+/// Prints messages as they arrive.
+///
+/// Commands are `SECONDS sub TOPIC [GROUP]` and `SECONDS unsub TOPIC [GROUP]`, one a line; SECONDS
+/// is how long to wait before it and may be left out on standard input. `quit` ends the program, as
+/// does the end of input if standard input is a terminal. Exit code: 0 fine, 1 failed, 2 wrong
+/// usage, 3 --timeout ended it, 4 --fail-on-loss ended it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "subscriber",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub(super) struct SubscriberArgs {
+    #[command(flatten)]
+    pub(super) connection: Connection,
+
+    /// Subscribe to this topic; may be given more than once. `*` is any one token, a last `>` any
+    /// one or more
+    #[arg(long)]
+    pub(super) topic: Vec<String>,
+
+    /// Subscribe as a member of this queue group: each message goes to one of its members
+    #[arg(long, requires = "topic")]
+    pub(super) group: Option<String>,
+
+    /// Print each message by a template: %t topic, %p payload, %x payload as hex, %l length, %i
+    /// number of the message, %U Unix time, %I ISO time, %%, \n \t \0 (no line end unless it is
+    /// in there)
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["json", "raw"])]
+    pub(super) format: Option<String>,
+
+    /// Print one JSON object a line: topic, payload, time; a payload that is not UTF-8 is base64
+    /// and the object says so in "encoding"
+    #[arg(long, conflicts_with = "raw")]
+    pub(super) json: bool,
+
+    /// Print payloads only, with nothing between them
+    #[arg(long)]
+    pub(super) raw: bool,
+
+    /// End after this many messages
+    #[arg(short = 'C', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+
+    /// End after this many seconds, counted from the start of the program, with exit code 3
+    #[arg(short = 'W', long, value_name = "SECONDS")]
+    pub(super) timeout: Option<f64>,
+
+    /// If the broker is not there or goes away, try again, and subscribe again
+    #[arg(long)]
+    pub(super) reconnect: bool,
+
+    /// End with exit code 4 when the broker had to drop messages for this subscriber
+    #[arg(long)]
+    pub(super) fail_on_loss: bool,
+}
+
+/// Where to connect, and how.
+pub(super) struct Target {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) options: ConnectOptions,
+}
+
+impl Target {
+    /// For the publisher.
+    pub(super) fn of_publisher(args: &Connection) -> Result<Target, Failure> {
+        Target::new(args, "publisher", |defaults| defaults.publisher_port)
+    }
+
+    /// For the subscriber.
+    pub(super) fn of_subscriber(args: &Connection) -> Result<Target, Failure> {
+        Target::new(args, "subscriber", |defaults| defaults.subscriber_port)
+    }
+
+    /// The address, as the library takes it.
+    pub(super) fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    fn new(
+        args: &Connection,
+        program: &str,
+        default_port: impl Fn(&defaults::Defaults) -> u16,
+    ) -> Result<Target, Failure> {
+        let (host, port) = match (&args.host, args.port) {
+            // With both given, a config.ini that is out of order is no concern of ours.
+            (Some(host), Some(port)) => (host.clone(), port),
+            (host, port) => {
+                let defaults = defaults::load()?;
+                let port = port.unwrap_or_else(|| default_port(&defaults));
+                (host.clone().unwrap_or(defaults.host), port)
+            }
+        };
+        // `[::1]` is how an IPv6 address is written in front of a port.
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let id = args.id.clone();
+        let id = id.unwrap_or_else(|| format!("{program}-{}", process::id()));
+        let options = ConnectOptions::new().id(id).local_port(args.local_port);
+        options
+            .hello()
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(Target {
+            host: bare.unwrap_or(&host).to_owned(),
+            port,
+            options,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_do_not_collide_and_h_is_the_host() {
+        PublisherArgs::command().debug_assert();
+        SubscriberArgs::command().debug_assert();
+        let args = [
+            "publisher",
+            "-i",
+            "a",
+            "-r",
+            "7",
+            "-h",
+            "::1",
+            "-p",
+            "9",
+            "-f",
+            "x",
+        ];
+        let connection = PublisherArgs::try_parse_from(args).unwrap().connection;
+        assert_eq!(connection.host.as_deref(), Some("::1"));
+        assert_eq!((connection.local_port, connection.port), (7, Some(9)));
+    }
+
+    #[test]
+    fn brackets_around_an_address_are_taken_off() {
+        let args = ["subscriber", "-h", "[::1]", "-p", "9"];
+        let connection = SubscriberArgs::try_parse_from(args).unwrap().connection;
+        let target = Target::of_subscriber(&connection).unwrap();
+        assert_eq!(target.address(), ("::1", 9));
+    }
+}

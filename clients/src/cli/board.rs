@@ -1,0 +1,118 @@
+//! What the subscriber program is subscribed to, shared by the thread that receives and the one
+//! that carries out commands.
+//!
+//! Owns that both agree: what is wanted outlives a connection, and is asked for again on the next.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::command::{Command, Subscription};
+use crate::error::ClientError;
+use crate::link::lock;
+use crate::subscriber::Subscriber;
+use crate::subscriptions::Subscriptions;
+
+use super::report::Failure;
+
+/// The shared part. `state` is held while commands are sent, which may have to wait until the
+/// receiving thread reads; so that thread must not need it for anything but a new connection.
+pub(super) struct Board {
+    state: Mutex<State>,
+    quitting: Mutex<bool>,
+    quit: Condvar,
+    failed: AtomicBool,
+}
+
+struct State {
+    wanted: Vec<Subscription>,
+    /// Where to send, while there is a connection.
+    sender: Option<Subscriptions>,
+}
+
+impl Board {
+    /// Wants these subscriptions from the start.
+    pub(super) fn new(wanted: Vec<Subscription>) -> Board {
+        Board {
+            state: Mutex::new(State {
+                wanted,
+                sender: None,
+            }),
+            quitting: Mutex::new(false),
+            quit: Condvar::new(),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks for everything that is wanted on a new connection.
+    pub(super) fn attach(&self, subscriber: &mut Subscriber) -> Result<(), ClientError> {
+        let mut state = lock(&self.state);
+        for wanted in &state.wanted {
+            subscriber.subscribe(&wanted.filter, wanted.group.as_deref())?;
+        }
+        state.sender = Some(subscriber.subscriptions());
+        Ok(())
+    }
+
+    /// The connection is gone.
+    pub(super) fn detach(&self) {
+        lock(&self.state).sender = None;
+    }
+
+    /// Carries out `sub` and `unsub`; without a connection, they take effect on the next.
+    pub(super) fn carry_out(&self, command: &Command) {
+        let mut state = lock(&self.state);
+        let sender = state.sender.clone();
+        match command {
+            Command::Subscribe(wanted) => {
+                if !state.wanted.contains(wanted) {
+                    state.wanted.push(wanted.clone());
+                }
+                // The receiving thread notices why a connection that fails has failed.
+                let _ = sender.map(|to| to.subscribe(&wanted.filter, wanted.group.as_deref()));
+            }
+            Command::Unsubscribe(ended) => {
+                state.wanted.retain(|wanted| wanted != ended);
+                let _ = sender.map(|to| to.unsubscribe(&ended.filter, ended.group.as_deref()));
+            }
+            Command::Publish { .. } => {
+                unreachable!("the parser gives a subscriber no messages to send")
+            }
+        }
+    }
+
+    /// Ends the program, whatever the receiving thread is waiting for.
+    pub(super) fn quit(&self) {
+        *lock(&self.quitting) = true;
+        self.quit.notify_all();
+        if let Some(sender) = &lock(&self.state).sender {
+            sender.close();
+        }
+    }
+
+    /// Whether the program is to end.
+    pub(super) fn is_quitting(&self) -> bool {
+        *lock(&self.quitting)
+    }
+
+    /// Waits, but not longer than until the program is to end.
+    pub(super) fn sleep(&self, time: Duration) {
+        let quitting = lock(&self.quitting);
+        let waited = (self.quit).wait_timeout_while(quitting, time, |quitting| !*quitting);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Something that was asked for was not possible; the exit code is to tell.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// How the program ends when nothing else went wrong.
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
+        if self.failed.load(Ordering::Relaxed) {
+            Err(Failure::Reported)
+        } else {
+            Ok(())
+        }
+    }
+}

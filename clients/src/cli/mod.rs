@@ -1,0 +1,27 @@
+//! What the programs `publisher` and `subscriber` are made of. Not part of the library's interface.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | `args` | what the user typed, and where that leads |
+//! | `defaults` | host and port when they were left out |
+//! | `input` | command files, and lines of standard input |
+//! | `pace` | when a command is due, and pauses between attempts |
+//! | `template`, `output`, `escape` | how messages are printed |
+//! | `report` | exit codes, and lines for people |
+//! | `board` | what the subscriber wants, across connections |
+//! | `publish`, `tail` | the two programs |
+
+mod args;
+mod board;
+mod defaults;
+mod escape;
+mod input;
+mod output;
+mod pace;
+mod publish;
+mod report;
+mod tail;
+mod template;
+
+pub use publish::run as run_publisher;
+pub use tail::run as run_subscriber;

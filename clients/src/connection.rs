@@ -1,0 +1,182 @@
+//! Making a connection: the socket, then HELLO and WELCOME.
+//!
+//! Ends where the broker has said welcome; what is sent and received after that is others' work.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use broker::wire::frame::{Kind, LENGTH_OVERHEAD};
+use broker::wire::handshake;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::error::{ClientError, Refusal};
+use crate::options::ConnectOptions;
+use crate::read_buffer::ReadBuffer;
+
+/// The largest payload that the length of a frame can hold beside the longest topic, in bytes. A
+/// broker may say that it takes more; it cannot.
+const MAX_PAYLOAD: usize = u32::MAX as usize - LENGTH_OVERHEAD - u16::MAX as usize;
+
+/// What the broker said of itself when it welcomed the client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Welcome {
+    /// The broker's id.
+    pub broker_id: String,
+    /// The broker's name and version, `name/version`.
+    pub server: String,
+    /// The largest payload that the broker takes, in bytes.
+    pub max_payload: usize,
+    /// How long a client may be silent before the broker asks after it; `None`: for ever.
+    pub heartbeat: Option<Duration>,
+}
+
+/// A connection that the broker has welcomed.
+pub(crate) struct Opened {
+    pub(crate) stream: TcpStream,
+    /// Holds what came right behind WELCOME.
+    pub(crate) buffer: ReadBuffer,
+    pub(crate) welcome: Welcome,
+}
+
+/// Connects to the first of the addresses that answers, and shakes hands. `buffer_bytes` is how
+/// much is read at once.
+pub(crate) fn open(
+    address: impl ToSocketAddrs,
+    options: &ConnectOptions,
+    buffer_bytes: usize,
+) -> Result<Opened, ClientError> {
+    let hello = options.hello()?;
+    let stream = dial(address, options)?;
+    // A time-out beyond what the clock can tell is none.
+    let deadline = Instant::now().checked_add(options.connect_timeout);
+    let mut buffer = ReadBuffer::new(buffer_bytes);
+    // A write that fails may hide the reason that the broker gave, so the answer is read anyway.
+    let written = (&stream).write_all(&hello);
+    let welcome = await_welcome(&stream, &mut buffer, deadline);
+    let welcome = match (written, welcome) {
+        (Err(error), Err(ClientError::Disconnected)) => return Err(error.into()),
+        (_, welcome) => welcome?,
+    };
+    stream.set_read_timeout(None)?;
+    Ok(Opened {
+        stream,
+        buffer,
+        welcome,
+    })
+}
+
+fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStream, ClientError> {
+    let unknown = |error| ClientError::Resolve(Arc::new(error));
+    let mut attempts = Vec::new();
+    for address in address.to_socket_addrs().map_err(unknown)? {
+        match dial_one(address, options) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => attempts.push((address, Arc::new(error))),
+        }
+    }
+    if attempts.is_empty() {
+        let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        return Err(unknown(error));
+    }
+    Err(ClientError::Connect(attempts))
+}
+
+fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if options.local_port != 0 {
+        // A program that is started again must get its port back at once.
+        socket.set_reuse_address(true)?;
+        let any = match address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.local_port)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, options.local_port)),
+        };
+        socket.bind(&any.into()).map_err(|error| {
+            let text = format!("local port {}: {error}", options.local_port);
+            io::Error::new(error.kind(), text)
+        })?;
+    }
+    socket.connect_timeout(&address.into(), options.connect_timeout)?;
+    // Writes are batched here already; the kernel must not hold them back as well.
+    socket.set_tcp_nodelay(true)?;
+    let stream = TcpStream::from(socket);
+    // A free local port can be the very port that nobody listens on, and TCP then connects the
+    // socket to itself: not a broker.
+    if stream.local_addr()? == address {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
+}
+
+fn await_welcome(
+    stream: &TcpStream,
+    buffer: &mut ReadBuffer,
+    deadline: Option<Instant>,
+) -> Result<Welcome, ClientError> {
+    loop {
+        if let Some(place) = buffer.frame_at(0, 0)? {
+            let bytes = buffer.unused();
+            let (topic, body) = (&bytes[place.topic.clone()], &bytes[place.body.clone()]);
+            let answer = match place.kind {
+                Kind::Welcome => parse_welcome(topic, body),
+                Kind::Error => Err(ClientError::ClosedByBroker(Refusal::parse(topic, body)?)),
+                Kind::Goodbye => Err(ClientError::Goodbye(
+                    String::from_utf8_lossy(body).into_owned(),
+                )),
+                kind => Err(ClientError::malformed(format_args!(
+                    "{kind:?} before WELCOME"
+                ))),
+            };
+            buffer.consume(place.end());
+            return answer;
+        }
+        let timed_out = ClientError::TimedOut("the broker's welcome");
+        if read_before(stream, buffer, 0, deadline)?.ok_or(timed_out)? == 0 {
+            return Err(ClientError::Disconnected);
+        }
+    }
+}
+
+fn parse_welcome(topic: &[u8], body: &[u8]) -> Result<Welcome, ClientError> {
+    let welcome = handshake::Welcome::parse(topic, body)
+        .map_err(|code| ClientError::malformed(format_args!("WELCOME is refused: {code}")))?;
+    let heartbeat = Duration::try_from_secs_f64(welcome.heartbeat)
+        .map_err(|_| ClientError::malformed("WELCOME has a heartbeat that is no time"))?;
+    Ok(Welcome {
+        broker_id: welcome.id.to_owned(),
+        server: welcome.server.to_owned(),
+        max_payload: welcome.max_payload.min(MAX_PAYLOAD),
+        heartbeat: (!heartbeat.is_zero()).then_some(heartbeat),
+    })
+}
+
+/// Reads once, waiting until `deadline` at most. `None`: the deadline passed. 0: end of stream.
+pub(crate) fn read_before(
+    mut stream: &TcpStream,
+    buffer: &mut ReadBuffer,
+    offset: usize,
+    deadline: Option<Instant>,
+) -> io::Result<Option<usize>> {
+    loop {
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            stream.set_read_timeout(Some(left))?;
+        }
+        match buffer.fill(&mut stream, offset) {
+            Ok(count) => return Ok(Some(count)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if deadline.is_some() => {}
+                _ => return Err(error),
+            },
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The subscriber: subscriptions out, messages in.
+//!
+//! Owns the order in which events are handed out and what confirming does to them. Messages are
+//! decoded in the buffer that they were read into; nothing is allocated for one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::time::{Duration, Instant};
+
+use broker::wire::frame::Kind;
+
+use crate::connection::{self, Opened, Welcome};
+use crate::error::{ClientError, Refusal};
+use crate::event::{Event, Message, OwnedMessage};
+use crate::link::Link;
+use crate::options::ConnectOptions;
+use crate::read_buffer::{FramePlace, ReadBuffer};
+use crate::subscriptions::Subscriptions;
+
+/// Read at once, in bytes: large, so that a flood of small messages costs few reads.
+const READ_BYTES: usize = 256 * 1024;
+/// Subscriptions sent before their answers are read. The broker stops reading a client that lets
+/// its answers pile up, and a client that then waits to send would wait for ever.
+const MAX_UNCONFIRMED: u32 = 256;
+/// The shortest silence that counts as the broker's death, however short its heartbeat is.
+const MIN_SILENCE: Duration = Duration::from_secs(5);
+
+/// A connection to the broker's subscribers' port.
+///
+/// The connection keeps itself alive, also while the application works on a message.
+///
+/// ```
+/// use clients::{ConnectOptions, Subscriber};
+///
+/// # use std::{io::{Read, Write}, net::TcpListener, thread};
+/// # use broker::wire::{frame::{Kind, encode}, handshake::Welcome};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # // The smallest broker there is: everything it ever says, it says at once.
+/// # let mut frames = Vec::new();
+/// # Welcome { id: "b", server: "x/1", max_payload: 99, heartbeat: 0.0 }.encode(&mut frames);
+/// # encode(Kind::Pong, 0, b"", &1u64.to_be_bytes(), &mut frames);
+/// # encode(Kind::Publish, 0, b"#hello", b"hi", &mut frames);
+/// # encode(Kind::Goodbye, 0, b"", b"", &mut frames);
+/// # let listener = TcpListener::bind("127.0.0.1:0")?;
+/// # let address = listener.local_addr()?;
+/// # thread::spawn(move || {
+/// #     let (mut peer, _) = listener.accept().unwrap();
+/// #     peer.write_all(&frames).unwrap();
+/// #     peer.read_to_end(&mut Vec::new())
+/// # });
+/// let options = ConnectOptions::new().id("listener");
+/// let mut subscriber = Subscriber::connect(address, &options)?;
+/// subscriber.subscribe("#hello", None)?;
+/// subscriber.subscribe("orders.>", Some("workers"))?;
+/// subscriber.confirm()?; // from here on no message is missed
+/// # let mut received = 0;
+/// for message in subscriber.messages() {
+///     let message = message?;
+///     println!("{}: {} bytes", message.topic, message.payload.len());
+/// #   received += 1;
+/// }
+/// # assert_eq!(received, 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Subscriber {
+    subscriptions: Subscriptions,
+    buffer: ReadBuffer,
+    welcome: Welcome,
+    /// Bytes of the frame that was handed out last; given up when the next is asked for.
+    handed_out: usize,
+    /// Bytes of the buffer, from its start, that confirming has looked at: the PONGs, PINGs and
+    /// refusals in there are dealt with, the messages are not. At least `handed_out`, or 0.
+    looked_at: usize,
+    refusals: VecDeque<Refusal>,
+    pings: u64,
+    unconfirmed: u32,
+    read_timeout: Option<Duration>,
+    /// What the socket's own time-out is set to.
+    socket_timeout: Option<Duration>,
+}
+
+/// What `advance` found, before it is turned into something that borrows.
+enum Found {
+    Message(FramePlace),
+    Lost(u64),
+    Refused(Refusal),
+}
+
+impl Subscriber {
+    /// Connects to the subscribers' port and waits for the broker's welcome. A host with several
+    /// addresses is tried at each.
+    ///
+    /// # Errors
+    /// As [`Publisher::connect`](crate::Publisher::connect).
+    pub fn connect(
+        address: impl ToSocketAddrs,
+        options: &ConnectOptions,
+    ) -> Result<Subscriber, ClientError> {
+        let opened = connection::open(address, options, READ_BYTES)?;
+        let Opened {
+            stream,
+            buffer,
+            welcome,
+        } = opened;
+        Ok(Subscriber {
+            subscriptions: Subscriptions {
+                link: Link::new(stream, welcome.heartbeat)?,
+            },
+            buffer,
+            welcome,
+            handed_out: 0,
+            looked_at: 0,
+            refusals: VecDeque::new(),
+            pings: 0,
+            unconfirmed: 0,
+            read_timeout: options.read_timeout,
+            socket_timeout: None,
+        })
+    }
+
+    /// What the broker said of itself.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Asks for the messages whose topics match the filter, as a member of a queue group if one is
+    /// named: each message goes to one member of the group. In force once
+    /// [`confirm`](Subscriber::confirm) returns.
+    ///
+    /// # Errors
+    /// `Topic`: nothing was sent. Otherwise the reason why the connection is over.
+    pub fn subscribe(&mut self, filter: &str, group: Option<&str>) -> Result<(), ClientError> {
+        self.subscriptions.subscribe(filter, group)?;
+        self.count_unconfirmed()
+    }
+
+    /// Ends the subscription that was made with the same filter and group.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Subscriber::subscribe).
+    pub fn unsubscribe(&mut self, filter: &str, group: Option<&str>) -> Result<(), ClientError> {
+        self.subscriptions.unsubscribe(filter, group)?;
+        self.count_unconfirmed()
+    }
+
+    /// Waits until everything asked for so far is in force. Messages that arrive meanwhile are
+    /// kept, and come out of [`next_event`](Subscriber::next_event) as usual.
+    ///
+    /// # Errors
+    /// `Refused` with what the broker refused: the rest is in force. `TimedOut` after the options'
+    /// read time-out. Otherwise the reason why the connection is over.
+    pub fn confirm(&mut self) -> Result<(), ClientError> {
+        self.look_ahead_to_pong()?;
+        if self.refusals.is_empty() {
+            Ok(())
+        } else {
+            Err(ClientError::Refused(self.refusals.drain(..).collect()))
+        }
+    }
+
+    /// The next event; waits for it.
+    ///
+    /// # Errors
+    /// `TimedOut` after the options' read time-out. Otherwise the reason why the connection is
+    /// over.
+    pub fn next_event(&mut self) -> Result<Event<'_>, ClientError> {
+        let deadline = self.read_deadline();
+        self.next_event_before(deadline)
+    }
+
+    /// The next event; waits for it until `deadline` at most, for ever without one.
+    ///
+    /// # Errors
+    /// `TimedOut` when the deadline has passed. Otherwise the reason why the connection is over.
+    pub fn next_event_before(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Event<'_>, ClientError> {
+        let found = loop {
+            if let Some(found) = self.advance()? {
+                break found;
+            }
+            self.wait_before(deadline)?;
+        };
+        self.event(found)
+    }
+
+    /// The next event, if it was received already. Never waits.
+    ///
+    /// # Errors
+    /// The reason why the connection is over.
+    pub fn next_received(&mut self) -> Result<Option<Event<'_>>, ClientError> {
+        match self.advance()? {
+            Some(found) => self.event(found).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits until something, not necessarily a whole event, is received. For use when
+    /// [`next_received`](Subscriber::next_received) has nothing.
+    ///
+    /// # Errors
+    /// As [`next_event_before`](Subscriber::next_event_before).
+    pub fn wait_before(&mut self, deadline: Option<Instant>) -> Result<(), ClientError> {
+        let offset = self.looked_at.max(self.handed_out);
+        self.fill(offset, deadline, "a message")
+    }
+
+    /// The messages, each a copy of its own. Ends when the broker shuts down in an orderly way, or
+    /// behind the first error that ends the connection. Lost messages and refused subscriptions
+    /// come as errors too, and do not end it; nor does a time-out.
+    pub fn messages(&mut self) -> Messages<'_> {
+        Messages {
+            subscriber: self,
+            over: false,
+        }
+    }
+
+    /// The sending side, for use in other threads.
+    pub fn subscriptions(&self) -> Subscriptions {
+        self.subscriptions.clone()
+    }
+
+    fn count_unconfirmed(&mut self) -> Result<(), ClientError> {
+        self.unconfirmed += 1;
+        if self.unconfirmed < MAX_UNCONFIRMED {
+            return Ok(());
+        }
+        self.look_ahead_to_pong()
+    }
+
+    fn look_ahead_to_pong(&mut self) -> Result<(), ClientError> {
+        let deadline = self.read_deadline();
+        self.pings += 1;
+        let question = self.pings.to_be_bytes();
+        self.subscriptions.send(Kind::Ping, b"", &question)?;
+        self.looked_at = self.looked_at.max(self.handed_out);
+        loop {
+            let max_payload = self.welcome.max_payload;
+            let Some(place) = self.buffer.frame_at(self.looked_at, max_payload)? else {
+                self.fill(self.looked_at, deadline, "the broker's confirmation")?;
+                continue;
+            };
+            if place.is_last() {
+                // The messages before it are still to be handed out, so it stays where it is.
+                return Err(end_reason(&place, self.buffer.unused())?);
+            }
+            self.looked_at = place.end();
+            if let Some(refusal) = self.deal_with(&place)? {
+                self.refusals.push_back(refusal);
+            }
+            let body = &self.buffer.unused()[place.body.clone()];
+            if place.kind == Kind::Pong && body == question {
+                self.unconfirmed = 0;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Finds the next event among what was received, deals with all that is no event.
+    fn advance(&mut self) -> Result<Option<Found>, ClientError> {
+        if let Some(refusal) = self.refusals.pop_front() {
+            return Ok(Some(Found::Refused(refusal)));
+        }
+        loop {
+            self.give_up_handed_out();
+            let max_payload = self.welcome.max_payload;
+            let Some(place) = self.buffer.frame_at(0, max_payload)? else {
+                return Ok(None);
+            };
+            // A frame that ends the connection stays the next one: asked again, the answer is the
+            // same.
+            let found = self.understand(&place)?;
+            self.handed_out = place.end();
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What the next frame means; answers it, if that is all that it wants.
+    fn understand(&self, place: &FramePlace) -> Result<Option<Found>, ClientError> {
+        let bytes = self.buffer.unused();
+        let seen = place.end() <= self.looked_at;
+        match place.kind {
+            Kind::Publish => {
+                topic_of(place, bytes)?;
+                Ok(Some(Found::Message(place.clone())))
+            }
+            Kind::Lost => {
+                let count = bytes[place.body.clone()].try_into().map(u64::from_be_bytes);
+                let count = count.map_err(|_| ClientError::malformed("LOST without a count"));
+                count.map(|count| Some(Found::Lost(count)))
+            }
+            _ if place.is_last() => Err(end_reason(place, bytes)?),
+            _ if seen => Ok(None),
+            _ => Ok(self.deal_with(place)?.map(Found::Refused)),
+        }
+    }
+
+    fn give_up_handed_out(&mut self) {
+        self.buffer.consume(self.handed_out);
+        self.looked_at = self.looked_at.saturating_sub(self.handed_out);
+        self.handed_out = 0;
+    }
+
+    /// Deals with a frame that is neither a message nor the end: answers a PING, reads a refusal.
+    fn deal_with(&self, place: &FramePlace) -> Result<Option<Refusal>, ClientError> {
+        let bytes = self.buffer.unused();
+        let (topic, body) = (&bytes[place.topic.clone()], &bytes[place.body.clone()]);
+        match place.kind {
+            Kind::Ping => self.subscriptions.link.owe_pong(body),
+            Kind::Error => return Refusal::parse(topic, body).map(Some),
+            Kind::Welcome => return Err(ClientError::malformed("a second WELCOME")),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn event(&self, found: Found) -> Result<Event<'_>, ClientError> {
+        let place = match found {
+            Found::Lost(count) => return Ok(Event::Lost(count)),
+            Found::Refused(refusal) => return Ok(Event::Refused(refusal)),
+            Found::Message(place) => place,
+        };
+        let bytes = self.buffer.unused();
+        Ok(Event::Message(Message {
+            topic: topic_of(&place, bytes)?,
+            payload: &bytes[place.body],
+        }))
+    }
+
+    /// Reads once. The broker asks a silent client for a sign of life, and the keeper asks the
+    /// broker for one: two heartbeats without a byte mean that the broker is gone.
+    fn fill(
+        &mut self,
+        offset: usize,
+        deadline: Option<Instant>,
+        awaited: &'static str,
+    ) -> Result<(), ClientError> {
+        let silence = self
+            .welcome
+            .heartbeat
+            .map(|time| (time * 2).max(MIN_SILENCE));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(ClientError::TimedOut(awaited));
+        }
+        let timeout = left.into_iter().chain(silence).min();
+        let stream = self.subscriptions.link.stream();
+        if timeout != self.socket_timeout {
+            stream.set_read_timeout(timeout)?;
+            self.socket_timeout = timeout;
+        }
+        match self.buffer.fill(&mut &*stream, offset) {
+            Ok(0) => Err(ClientError::Disconnected),
+            Ok(_) => Ok(()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(()),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if timeout == silence => {
+                    Err(ClientError::Disconnected)
+                }
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    Err(ClientError::TimedOut(awaited))
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    fn read_deadline(&self) -> Option<Instant> {
+        // A time-out beyond what the clock can tell is none.
+        (self.read_timeout).and_then(|timeout| Instant::now().checked_add(timeout))
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.subscriptions.link.close();
+    }
+}
+
+/// The messages of a [`Subscriber`], made by [`Subscriber::messages`].
+pub struct Messages<'a> {
+    subscriber: &'a mut Subscriber,
+    over: bool,
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<OwnedMessage, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let error = match self.subscriber.next_event() {
+            Ok(Event::Message(message)) => return Some(Ok(message.into_owned())),
+            Ok(Event::Lost(count)) => ClientError::Lost(count),
+            Ok(Event::Refused(refusal)) => ClientError::Refused(vec![refusal]),
+            Err(error) => error,
+        };
+        self.over = error.is_final();
+        (!matches!(error, ClientError::Goodbye(_))).then_some(Err(error))
+    }
+}
+
+fn topic_of<'a>(place: &FramePlace, bytes: &'a [u8]) -> Result<&'a str, ClientError> {
+    std::str::from_utf8(&bytes[place.topic.clone()])
+        .map_err(|_| ClientError::malformed("a topic is not UTF-8"))
+}
+
+/// What a GOODBYE or a fatal ERROR says.
+fn end_reason(place: &FramePlace, bytes: &[u8]) -> Result<ClientError, ClientError> {
+    let (topic, body) = (&bytes[place.topic.clone()], &bytes[place.body.clone()]);
+    if place.kind == Kind::Goodbye {
+        let reason = String::from_utf8_lossy(body).into_owned();
+        return Ok(ClientError::Goodbye(reason));
+    }
+    Refusal::parse(topic, body).map(ClientError::ClosedByBroker)
+}
