@@ -1,6 +1,7 @@
 //! The language of command files and of the keyboard: bytes in, commands or errors out.
 //!
-//! Owns files and typed lines as wholes; `line` has the grammar of one line. It does no I/O, waits for nothing, and carries nothing out.
+//! Owns files and typed lines as wholes; `line` has the grammar of one line. It does no I/O,
+//! waits for nothing, and carries nothing out.
 //!
 //! A command file has one command a line. Empty lines are skipped; lines that start with `;` are
 //! comments:
@@ -122,23 +123,11 @@ pub fn parse_file(
         let line = index + 1;
         match parse_line(text, role, Seconds::Required) {
             Ok(None) => {}
-            Ok(Some((wait, command))) => commands.push(TimedCommand {
-                line,
-                wait,
-                command,
-            }),
-            Err(text) => errors.push(LineError {
-                source: source.to_owned(),
-                line,
-                text,
-            }),
+            Ok(Some((wait, command))) => commands.push(TimedCommand { line, wait, command }),
+            Err(text) => errors.push(LineError { source: source.to_owned(), line, text }),
         }
     }
-    if errors.is_empty() {
-        Ok(commands)
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok(commands) } else { Err(errors) }
 }
 
 /// Reads one line from the keyboard, or from whatever standard input is. `line` is its number.
@@ -151,16 +140,8 @@ pub fn parse_typed(line: usize, text: &[u8], role: Role) -> Result<Typed, LineEr
     }
     match parse_line(text, role, Seconds::Optional) {
         Ok(None) => Ok(Typed::Nothing),
-        Ok(Some((wait, command))) => Ok(Typed::Command(TimedCommand {
-            line,
-            wait,
-            command,
-        })),
-        Err(text) => Err(LineError {
-            source: "standard input".to_owned(),
-            line,
-            text,
-        }),
+        Ok(Some((wait, command))) => Ok(Typed::Command(TimedCommand { line, wait, command })),
+        Err(text) => Err(LineError { source: "standard input".to_owned(), line, text }),
     }
 }
 
@@ -176,10 +157,7 @@ mod tests {
         assert_eq!(lines, [4, 6]);
 
         let errors = parse_file("f.cmd", b"x\n1 pub a x\n2 pub", Role::Publisher).unwrap_err();
-        let places: Vec<_> = errors
-            .iter()
-            .map(|error| (error.line, error.to_string()))
-            .collect();
+        let places: Vec<_> = errors.iter().map(|error| (error.line, error.to_string())).collect();
         assert_eq!(places.len(), 2);
         assert!(places[0].1.starts_with("f.cmd:1: ") && places[1].1.starts_with("f.cmd:3: "));
     }
@@ -190,23 +168,12 @@ mod tests {
         assert_eq!(typed(b" quit \r"), Ok(Typed::Quit));
         assert_eq!(typed(b""), Ok(Typed::Nothing));
         assert_eq!(typed(b"; x"), Ok(Typed::Nothing));
-        let command = Command::Subscribe(Subscription {
-            filter: "a".to_owned(),
-            group: None,
-        });
+        let command = Command::Subscribe(Subscription { filter: "a".to_owned(), group: None });
         for (text, seconds) in [("sub a", 0), ("2 sub a", 2)] {
             let (wait, command) = (Duration::from_secs(seconds), command.clone());
             let line = 7;
-            let expected = TimedCommand {
-                line,
-                wait,
-                command,
-            };
-            assert_eq!(
-                typed(text.as_bytes()),
-                Ok(Typed::Command(expected)),
-                "{text}"
-            );
+            let expected = TimedCommand { line, wait, command };
+            assert_eq!(typed(text.as_bytes()), Ok(Typed::Command(expected)), "{text}");
         }
         let error = typed(b"hello").unwrap_err().to_string();
         assert!(error.starts_with("standard input:7: "), "{error}");

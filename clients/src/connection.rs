@@ -60,11 +60,7 @@ pub(crate) fn open(
         (_, welcome) => welcome?,
     };
     stream.set_read_timeout(None)?;
-    Ok(Opened {
-        stream,
-        buffer,
-        welcome,
-    })
+    Ok(Opened { stream, buffer, welcome })
 }
 
 fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStream, ClientError> {
@@ -84,11 +80,7 @@ fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStre
 }
 
 fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if options.local_port != 0 {
         // A program that is started again must get its port back at once.
         socket.set_reuse_address(true)?;
@@ -125,12 +117,10 @@ fn await_welcome(
             let answer = match place.kind {
                 Kind::Welcome => parse_welcome(topic, body),
                 Kind::Error => Err(ClientError::ClosedByBroker(Refusal::parse(topic, body)?)),
-                Kind::Goodbye => Err(ClientError::Goodbye(
-                    String::from_utf8_lossy(body).into_owned(),
-                )),
-                kind => Err(ClientError::malformed(format_args!(
-                    "{kind:?} before WELCOME"
-                ))),
+                Kind::Goodbye => {
+                    Err(ClientError::Goodbye(String::from_utf8_lossy(body).into_owned()))
+                }
+                kind => Err(ClientError::malformed(format_args!("{kind:?} before WELCOME"))),
             };
             buffer.consume(place.end());
             return answer;

@@ -216,10 +216,7 @@ mod tests {
         assert_eq!(refusal.to_string(), "BAD_TOPIC (a..b): an empty token");
         let unknown = Refusal::parse(b"", b"\x01\x00").unwrap();
         assert_eq!(unknown.to_string(), "error 256");
-        assert!(matches!(
-            Refusal::parse(b"", b"\x01"),
-            Err(ClientError::Protocol(_))
-        ));
+        assert!(matches!(Refusal::parse(b"", b"\x01"), Err(ClientError::Protocol(_))));
     }
 
     #[test]

@@ -29,10 +29,7 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// A copy that outlives the buffer.
     pub fn into_owned(self) -> OwnedMessage {
-        OwnedMessage {
-            topic: self.topic.to_owned(),
-            payload: self.payload.to_vec(),
-        }
+        OwnedMessage { topic: self.topic.to_owned(), payload: self.payload.to_vec() }
     }
 }
 

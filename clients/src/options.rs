@@ -92,19 +92,12 @@ impl ConnectOptions {
             )));
         }
         let credentials = [&self.user, &self.secret];
-        if credentials
-            .into_iter()
-            .flatten()
-            .any(|text| text.contains('\n'))
-        {
+        if credentials.into_iter().flatten().any(|text| text.contains('\n')) {
             let text = "user and secret cannot hold a line break";
             return Err(ClientError::Option(text.to_owned()));
         }
-        let hello = Hello {
-            id: &self.id,
-            user: self.user.as_deref(),
-            secret: self.secret.as_deref(),
-        };
+        let hello =
+            Hello { id: &self.id, user: self.user.as_deref(), secret: self.secret.as_deref() };
         let mut frame = Vec::new();
         hello.encode(&mut frame);
         if frame.len() > MAX_HELLO_BODY {
@@ -150,10 +143,7 @@ mod tests {
             new().credentials("u", "s".repeat(5_000)),
         ];
         for options in bad {
-            assert!(
-                matches!(options.hello(), Err(ClientError::Option(_))),
-                "{options:?}"
-            );
+            assert!(matches!(options.hello(), Err(ClientError::Option(_))), "{options:?}");
         }
     }
 

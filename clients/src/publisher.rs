@@ -101,21 +101,11 @@ impl Publisher {
         options: &ConnectOptions,
     ) -> Result<Publisher, ClientError> {
         let opened = connection::open(address, options, READ_BYTES)?;
-        let Opened {
-            stream,
-            buffer,
-            welcome,
-        } = opened;
+        let Opened { stream, buffer, welcome } = opened;
         let link = Link::new(stream, welcome.heartbeat)?;
         let shared = Arc::new(Shared::default());
-        let reader = Answers {
-            link: Arc::clone(&link),
-            shared: Arc::clone(&shared),
-            buffer,
-        };
-        thread::Builder::new()
-            .name("answers".to_owned())
-            .spawn(move || reader.read())?;
+        let reader = Answers { link: Arc::clone(&link), shared: Arc::clone(&shared), buffer };
+        thread::Builder::new().name("answers".to_owned()).spawn(move || reader.read())?;
         Ok(Publisher {
             link,
             shared,
@@ -140,10 +130,8 @@ impl Publisher {
     /// the connection is over.
     pub fn publish(&mut self, topic: &str, payload: &[u8]) -> Result<(), ClientError> {
         if topic != self.valid_topic {
-            validate_topic(topic.as_bytes()).map_err(|reason| ClientError::Topic {
-                given: topic.to_owned(),
-                reason,
-            })?;
+            validate_topic(topic.as_bytes())
+                .map_err(|reason| ClientError::Topic { given: topic.to_owned(), reason })?;
             topic.clone_into(&mut self.valid_topic);
         }
         if payload.len() > self.welcome.max_payload {
@@ -183,13 +171,7 @@ impl Publisher {
         // A time-out beyond what the clock can tell is none.
         let deadline = (self.read_timeout).and_then(|time| Instant::now().checked_add(time));
         self.pings += 1;
-        frame::encode(
-            Kind::Ping,
-            0,
-            b"",
-            &self.pings.to_be_bytes(),
-            &mut self.batch,
-        );
+        frame::encode(Kind::Ping, 0, b"", &self.pings.to_be_bytes(), &mut self.batch);
         self.send()?;
         let wanted = self.pings;
         self.wait(deadline, |state| state.confirmed >= wanted);

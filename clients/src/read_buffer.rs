@@ -43,12 +43,7 @@ impl FramePlace {
 impl ReadBuffer {
     /// A buffer that reads up to `initial` bytes at once.
     pub(crate) fn new(initial: usize) -> ReadBuffer {
-        ReadBuffer {
-            bytes: vec![0; initial],
-            start: 0,
-            end: 0,
-            initial,
-        }
+        ReadBuffer { bytes: vec![0; initial], start: 0, end: 0, initial }
     }
 
     /// The frame that begins `offset` bytes into what is unused, if it is whole.

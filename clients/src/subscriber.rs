@@ -99,15 +99,9 @@ impl Subscriber {
         options: &ConnectOptions,
     ) -> Result<Subscriber, ClientError> {
         let opened = connection::open(address, options, READ_BYTES)?;
-        let Opened {
-            stream,
-            buffer,
-            welcome,
-        } = opened;
+        let Opened { stream, buffer, welcome } = opened;
         Ok(Subscriber {
-            subscriptions: Subscriptions {
-                link: Link::new(stream, welcome.heartbeat)?,
-            },
+            subscriptions: Subscriptions { link: Link::new(stream, welcome.heartbeat)? },
             buffer,
             welcome,
             handed_out: 0,
@@ -212,10 +206,7 @@ impl Subscriber {
     /// behind the first error that ends the connection. Lost messages and refused subscriptions
     /// come as errors too, and do not end it; nor does a time-out.
     pub fn messages(&mut self) -> Messages<'_> {
-        Messages {
-            subscriber: self,
-            over: false,
-        }
+        Messages { subscriber: self, over: false }
     }
 
     /// The sending side, for use in other threads.
@@ -326,10 +317,7 @@ impl Subscriber {
             Found::Message(place) => place,
         };
         let bytes = self.buffer.unused();
-        Ok(Event::Message(Message {
-            topic: topic_of(&place, bytes)?,
-            payload: &bytes[place.body],
-        }))
+        Ok(Event::Message(Message { topic: topic_of(&place, bytes)?, payload: &bytes[place.body] }))
     }
 
     /// Reads once. The broker asks a silent client for a sign of life, and the keeper asks the
@@ -340,10 +328,7 @@ impl Subscriber {
         deadline: Option<Instant>,
         awaited: &'static str,
     ) -> Result<(), ClientError> {
-        let silence = self
-            .welcome
-            .heartbeat
-            .map(|time| (time * 2).max(MIN_SILENCE));
+        let silence = self.welcome.heartbeat.map(|time| (time * 2).max(MIN_SILENCE));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(ClientError::TimedOut(awaited));

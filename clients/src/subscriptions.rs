@@ -18,8 +18,8 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Asks for messages, as [`Subscriber::subscribe`](crate::Subscriber::subscribe) does. Whoever receives gets the refusal, if
-    /// there is one, as an event.
+    /// Asks for messages, as [`Subscriber::subscribe`](crate::Subscriber::subscribe) does. Whoever
+    /// receives gets the refusal, if there is one, as an event.
     ///
     /// # Errors
     /// `Topic`: nothing was sent. Otherwise the reason why the connection is over.

@@ -25,12 +25,8 @@ fn hello_carries_id_and_credentials() {
         peer.close();
     };
     let options = ConnectOptions::new().id("me").credentials("ann", "hush");
-    let welcome = beside(broker, |address| {
-        Publisher::connect(address, &options)
-            .unwrap()
-            .welcome()
-            .clone()
-    });
+    let welcome =
+        beside(broker, |address| Publisher::connect(address, &options).unwrap().welcome().clone());
     assert_eq!((welcome.max_payload, welcome.heartbeat), (77, None));
     assert_eq!(welcome.server, "fake/0");
 }
@@ -57,19 +53,13 @@ fn connecting_fails_by_cause() {
         peer.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         peer.close();
     });
-    assert!(
-        matches!(no_broker, ClientError::Protocol(_)),
-        "{no_broker:?}"
-    );
+    assert!(matches!(no_broker, ClientError::Protocol(_)), "{no_broker:?}");
 
     let goodbye = connect(|mut peer| {
         peer.send(Kind::Goodbye, b"", b"maintenance");
         peer.close();
     });
-    assert_eq!(
-        goodbye.to_string(),
-        "the broker is shutting down: maintenance"
-    );
+    assert_eq!(goodbye.to_string(), "the broker is shutting down: maintenance");
 
     let unknown = Subscriber::connect(("", 1), &options()).err().unwrap();
     assert!(matches!(unknown, ClientError::Resolve(_)), "{unknown:?}");
@@ -78,25 +68,12 @@ fn connecting_fails_by_cause() {
 #[test]
 fn connecting_tries_every_address_and_names_each_failure() {
     let free = |listener: &TcpListener| listener.local_addr().unwrap();
-    let (one, two) = (
-        TcpListener::bind("127.0.0.1:0"),
-        TcpListener::bind("127.0.0.1:0"),
-    );
+    let (one, two) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
     let addresses = [free(&one.unwrap()), free(&two.unwrap())];
-    let error = Publisher::connect(&addresses[..], &options())
-        .err()
-        .unwrap();
+    let error = Publisher::connect(&addresses[..], &options()).err().unwrap();
     let text = error.to_string();
-    assert!(
-        matches!(&error, ClientError::Connect(attempts) if attempts.len() == 2),
-        "{error:?}"
-    );
-    assert!(
-        addresses
-            .iter()
-            .all(|address| text.contains(&address.to_string())),
-        "{text}"
-    );
+    assert!(matches!(&error, ClientError::Connect(attempts) if attempts.len() == 2), "{error:?}");
+    assert!(addresses.iter().all(|address| text.contains(&address.to_string())), "{text}");
 
     beside(
         |fake| drop(fake.welcome()),
@@ -177,9 +154,6 @@ fn a_broker_that_boasts_is_not_believed() {
     beside(broker, |address| {
         let mut subscriber = Subscriber::connect(address, &options()).unwrap();
         assert!(subscriber.welcome().max_payload < u32::MAX as usize);
-        assert!(matches!(
-            subscriber.next_event().unwrap(),
-            Event::Message(_)
-        ));
+        assert!(matches!(subscriber.next_event().unwrap(), Event::Message(_)));
     });
 }

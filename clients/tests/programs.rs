@@ -17,18 +17,11 @@ use support::real::Broker;
 
 /// What was printed, without the messages that only probe whether the subscriber is ready.
 fn without_probes(output: &str) -> Vec<&str> {
-    output
-        .lines()
-        .filter(|line| *line != "probe.ready ready")
-        .collect()
+    output.lines().filter(|line| *line != "probe.ready ready").collect()
 }
 
 fn example(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples")
-        .join(name)
-        .display()
-        .to_string()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).display().to_string()
 }
 
 fn terminate(process: &Process) {
@@ -43,10 +36,7 @@ fn the_example_command_files_show_the_tour() {
     // Carried out behind the file.
     subscriber.feed(b"sub probe.>\n");
     broker.await_ready(&subscriber);
-    let publisher = run(
-        broker.publisher(&format!("-f {}", example("publisher.cmd"))),
-        b"",
-    );
+    let publisher = run(broker.publisher(&format!("-f {}", example("publisher.cmd"))), b"");
     assert_eq!(publisher.code, Some(0), "{publisher:?}");
     assert_eq!(publisher.stderr, "OK\n".repeat(5));
     let output = subscriber.await_stdout("orders.us");
@@ -64,10 +54,7 @@ fn lines_come_out_as_they_went_in() {
     let broker = Broker::start();
     let subscriber = broker.ready_subscriber("--topic lines.* --topic probe.>");
     let lines: Vec<String> = (0..20_000).map(|number| format!("line {number}")).collect();
-    let published = run(
-        broker.publisher("--topic lines.x"),
-        lines.join("\n").as_bytes(),
-    );
+    let published = run(broker.publisher("--topic lines.x"), lines.join("\n").as_bytes());
     assert_eq!((published.code, published.stderr.as_str()), (Some(0), ""));
     let output = subscriber.await_stdout("lines.x line 19999\n");
     let expected: Vec<String> = lines.iter().map(|line| format!("lines.x {line}")).collect();
@@ -89,11 +76,7 @@ fn a_file_survives_the_way_to_the_byte() {
         }
     };
     assert_eq!(finished.code, Some(0));
-    assert!(
-        finished.stdout == bytes,
-        "{} bytes came out",
-        finished.stdout.len()
-    );
+    assert!(finished.stdout == bytes, "{} bytes came out", finished.stdout.len());
 }
 
 #[test]
@@ -110,10 +93,7 @@ fn members_of_a_queue_group_share_the_messages() {
         })
         .collect();
     let jobs: Vec<String> = (0..100).map(|number| format!("job {number:03}")).collect();
-    let published = run(
-        broker.publisher("--topic jobs.x"),
-        jobs.join("\n").as_bytes(),
-    );
+    let published = run(broker.publisher("--topic jobs.x"), jobs.join("\n").as_bytes());
     assert_eq!(published.code, Some(0));
     let done = |member: &Process| {
         let output = member.stdout();
@@ -141,28 +121,18 @@ fn unsubscribing_ends_the_messages_of_that_topic_only() {
     broker.await_ready(&subscriber);
     let publish = |commands: &[u8]| {
         let finished = run(broker.publisher(""), commands);
-        assert_eq!(
-            (finished.code, finished.text().as_str()),
-            (Some(0), ""),
-            "{finished:?}"
-        );
+        assert_eq!((finished.code, finished.text().as_str()), (Some(0), ""), "{finished:?}");
     };
     publish(b"pub a 1\npub b 2\n");
     subscriber.await_stdout("b 2\n");
     subscriber.feed(b"unsub a\nunsub probe.>\nsub probe2.>\n");
     eventually("the next subscription", || {
         publish(b"pub probe2.ready ready\n");
-        subscriber
-            .stdout()
-            .contains("probe2.ready ready")
-            .then_some(())
+        subscriber.stdout().contains("probe2.ready ready").then_some(())
     });
     publish(b"pub a 3\npub b 4\n");
     let output = subscriber.await_stdout("b 4\n");
-    assert!(
-        output.contains("a 1\n") && !output.contains("a 3\n"),
-        "{output}"
-    );
+    assert!(output.contains("a 1\n") && !output.contains("a 3\n"), "{output}");
 }
 
 #[test]
@@ -175,10 +145,7 @@ fn a_broker_that_shuts_down_says_goodbye_behind_the_last_message() {
     let finished = subscriber.finish();
     assert_eq!(finished.code, Some(1));
     assert!(finished.text().ends_with("t last\n"), "{finished:?}");
-    assert!(
-        finished.stderr.contains("the broker is shutting down"),
-        "{finished:?}"
-    );
+    assert!(finished.stderr.contains("the broker is shutting down"), "{finished:?}");
     assert_eq!(broker.process.finish().code, Some(0));
 }
 
@@ -192,12 +159,7 @@ fn a_broker_that_dies_is_noticed_by_both_programs() {
     broker.process.kill();
     for finished in [subscriber.finish(), publisher.finish()] {
         assert_eq!(finished.code, Some(1));
-        assert!(
-            finished
-                .stderr
-                .contains("connection to the broker was lost"),
-            "{finished:?}"
-        );
+        assert!(finished.stderr.contains("connection to the broker was lost"), "{finished:?}");
     }
 }
 
@@ -227,10 +189,7 @@ fn a_publisher_that_is_held_back_by_a_slow_subscriber_loses_nothing() {
     thread::scope(|scope| {
         let publishing = scope.spawn(|| run(broker.publisher("--topic t"), lines.as_bytes()));
         for _ in 0..LINES {
-            assert!(matches!(
-                subscriber.next_event().unwrap(),
-                Event::Message(_)
-            ));
+            assert!(matches!(subscriber.next_event().unwrap(), Event::Message(_)));
         }
         assert_eq!(publishing.join().unwrap().code, Some(0));
     });
@@ -285,21 +244,15 @@ fn the_library_confirms_and_surfaces_what_the_broker_says() {
     publisher.publish("c", b"nobody").unwrap();
     publisher.publish("b.y.z", b"two").unwrap();
     publisher.close().unwrap();
-    let payloads: Vec<_> = subscriber
-        .messages()
-        .take(2)
-        .map(|message| message.unwrap().payload)
-        .collect();
+    let payloads: Vec<_> =
+        subscriber.messages().take(2).map(|message| message.unwrap().payload).collect();
     assert_eq!(payloads, [b"one", b"two"]);
 
     let wrong_port = ("127.0.0.1", broker.subscriber_port);
     let mut lost = Publisher::connect(wrong_port, &options).unwrap();
     lost.publish("t", b"x").unwrap();
     let error = lost.flush().unwrap_err();
-    assert!(
-        matches!(&error, ClientError::ClosedByBroker(refusal) if refusal.code == 5),
-        "{error}"
-    );
+    assert!(matches!(&error, ClientError::ClosedByBroker(refusal) if refusal.code == 5), "{error}");
 }
 
 #[test]
@@ -323,10 +276,7 @@ fn the_python_client_speaks_the_same_protocol() {
     ours.await_stdout("py.x grüße, with spaces\n");
     theirs.await_stdout("py.x grüße, with spaces\n");
 
-    let lines = fs::read_to_string(example("client.py"))
-        .unwrap()
-        .lines()
-        .count();
+    let lines = fs::read_to_string(example("client.py")).unwrap().lines().count();
     assert!(lines < 80, "{lines} lines are too many for a short example");
     theirs.kill();
 

@@ -56,10 +56,7 @@ fn what_the_broker_would_refuse_is_not_sent() {
         let error = publisher.publish("a.*", b"x").unwrap_err();
         assert!(matches!(error, ClientError::Topic { .. }) && !error.is_final());
         let error = publisher.publish("t", b"fives").unwrap_err();
-        assert!(matches!(
-            error,
-            ClientError::TooLarge { bytes: 5, limit: 4 }
-        ));
+        assert!(matches!(error, ClientError::TooLarge { bytes: 5, limit: 4 }));
         publisher.publish("t", b"good").unwrap();
     });
     subscribe_to(
@@ -83,10 +80,7 @@ fn flush_gives_the_broker_s_reason_for_the_end() {
         for _ in 0..2 {
             let error = publisher.flush().unwrap_err();
             assert!(error.is_final());
-            assert!(
-                error.to_string().ends_with("TIMEOUT: no sign of life"),
-                "{error}"
-            );
+            assert!(error.to_string().ends_with("TIMEOUT: no sign of life"), "{error}");
         }
         assert!(publisher.idle(PATIENCE).is_err());
         publisher.end_watch().wait();
@@ -154,10 +148,7 @@ fn a_publisher_that_is_held_back_still_reads_what_the_broker_says() {
 fn dropping_a_publisher_sends_what_was_published() {
     let broker = |mut peer: Peer| {
         let received = peer.receive();
-        assert_eq!(
-            (received.kind, &*received.body),
-            (Kind::Publish, b"last".as_slice())
-        );
+        assert_eq!((received.kind, &*received.body), (Kind::Publish, b"last".as_slice()));
         assert_eq!(peer.try_receive(), None);
     };
     publish_to(broker, |mut publisher| {

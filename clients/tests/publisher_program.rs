@@ -35,10 +35,7 @@ fn a_publisher_notices_at_once_that_the_broker_goes_away() {
     peer.close();
     let finished = process.finish();
     assert_eq!(finished.code, Some(1));
-    assert!(
-        finished.stderr.contains("standard input:1: not confirmed"),
-        "{finished:?}"
-    );
+    assert!(finished.stderr.contains("standard input:1: not confirmed"), "{finished:?}");
 }
 
 #[test]
@@ -61,15 +58,8 @@ fn each_command_is_ok_or_has_the_broker_s_error() {
     let finished = process.finish();
     assert_eq!(finished.code, Some(1));
     let lines: Vec<&str> = finished.stderr.lines().collect();
-    assert_eq!(
-        (lines[0], lines[2], lines.len()),
-        ("OK", "OK", 3),
-        "{finished:?}"
-    );
-    assert!(
-        lines[1].ends_with(":2: NOT_ALLOWED (b): not yours"),
-        "{finished:?}"
-    );
+    assert_eq!((lines[0], lines[2], lines.len()), ("OK", "OK", 3), "{finished:?}");
+    assert!(lines[1].ends_with(":2: NOT_ALLOWED (b): not yours"), "{finished:?}");
 }
 
 #[test]
@@ -88,10 +78,7 @@ fn nothing_is_ok_before_the_broker_confirms_it() {
     let finished = process.finish();
     let lines: Vec<&str> = finished.stderr.lines().collect();
     assert_eq!((lines[0], lines.len()), ("OK", 2), "{finished:?}");
-    assert!(
-        lines[1].contains("standard input:2: \"nonsense\""),
-        "{finished:?}"
-    );
+    assert!(lines[1].contains("standard input:2: \"nonsense\""), "{finished:?}");
     assert_eq!(finished.code, Some(1));
 }
 
@@ -113,11 +100,7 @@ fn commands_wait_for_their_seconds_counted_from_the_one_before() {
 fn publisher_takes_lines_a_message_or_all_of_its_input() {
     type Row<'a> = (&'a str, &'a [u8], &'a [&'a [u8]]);
     let rows: [Row<'_>; 6] = [
-        (
-            "--topic t",
-            b"one\ntwo  \n\nlast",
-            &[b"one", b"two  ", b"", b"last"],
-        ),
+        ("--topic t", b"one\ntwo  \n\nlast", &[b"one", b"two  ", b"", b"last"]),
         ("--topic t", b"", &[]),
         ("--topic t --message hi", b"ignored\n", &[b"hi"]),
         ("--topic t --message --x", b"", &[b"--x"]),
@@ -131,22 +114,14 @@ fn publisher_takes_lines_a_message_or_all_of_its_input() {
         process.close_input();
         for payload in expected {
             let received = peer.receive();
-            assert_eq!(
-                (received.topic.as_str(), &*received.body),
-                ("t", *payload),
-                "{args}"
-            );
+            assert_eq!((received.topic.as_str(), &*received.body), ("t", *payload), "{args}");
         }
         let ping = peer.receive();
         assert_eq!(ping.kind, Kind::Ping, "{args}");
         peer.send(Kind::Pong, b"", &ping.body);
         peer.close();
         let finished = process.finish();
-        assert_eq!(
-            (finished.code, finished.stderr.as_str()),
-            (Some(0), ""),
-            "{args}"
-        );
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{args}");
     }
 }
 
@@ -162,10 +137,9 @@ fn lines_are_sent_as_they_come() {
 
 #[test]
 fn a_line_or_a_file_over_the_broker_s_limit_fails() {
-    for (args, expected) in [
-        ("--topic t", "standard input:2: "),
-        ("--topic t --whole", "limit of 4"),
-    ] {
+    for (args, expected) in
+        [("--topic t", "standard input:2: "), ("--topic t --whole", "limit of 4")]
+    {
         let fake = FakeBroker::start();
         let mut process = start(publisher(&aimed(&fake, args)));
         let _peer = fake.welcome_with(4, 0.0);
@@ -191,12 +165,7 @@ fn retry_waits_until_the_broker_is_there() {
     peer.close();
     let finished = process.finish();
     assert_eq!(finished.code, Some(0));
-    assert!(
-        finished
-            .stderr
-            .contains("trying again until the broker is there"),
-        "{finished:?}"
-    );
+    assert!(finished.stderr.contains("trying again until the broker is there"), "{finished:?}");
     assert_eq!(finished.stderr.lines().count(), 1);
 }
 
@@ -204,8 +173,7 @@ fn retry_waits_until_the_broker_is_there() {
 fn retry_does_not_insist_on_a_broker_that_refuses() {
     let fake = FakeBroker::start();
     let mut process = start(publisher(&aimed(&fake, "--topic t --message x --retry")));
-    fake.accept()
-        .send_error(ErrorCode::Unauthorized, true, "", "no");
+    fake.accept().send_error(ErrorCode::Unauthorized, true, "", "no");
     assert_eq!(process.finish().code, Some(1));
 }
 

@@ -19,10 +19,7 @@ fn subscriptions_go_out_as_the_command_line_says() {
     for filter in ["a.>", "b"] {
         let received = peer.receive();
         assert_eq!(received.kind, Kind::Subscribe);
-        assert_eq!(
-            (received.topic.as_str(), &*received.body),
-            (filter, b"g".as_slice())
-        );
+        assert_eq!((received.topic.as_str(), &*received.body), (filter, b"g".as_slice()));
     }
 }
 
@@ -38,10 +35,7 @@ fn messages_are_printed_in_the_form_that_was_asked_for() {
     ];
     for (form, expected) in rows {
         if expected == b"error" {
-            assert_eq!(
-                run(subscriber(&format!("--topic a {form}")), b"").code,
-                Some(2)
-            );
+            assert_eq!(run(subscriber(&format!("--topic a {form}")), b"").code, Some(2));
             continue;
         }
         let fake = FakeBroker::start();
@@ -51,10 +45,7 @@ fn messages_are_printed_in_the_form_that_was_asked_for() {
         }
         let finished = process.finish();
         assert_eq!(finished.code, Some(0));
-        assert_eq!(
-            finished.stdout.escape_ascii().to_string(),
-            expected.escape_ascii().to_string()
-        );
+        assert_eq!(finished.stdout.escape_ascii().to_string(), expected.escape_ascii().to_string());
         assert_eq!(finished.stderr, "");
     }
 }
@@ -66,23 +57,14 @@ fn json_lines_say_how_the_payload_is_encoded() {
     peer.send(Kind::Publish, b"t.\"x\"", b"hi \xE2\x9C\x93\n");
     peer.send(Kind::Publish, b"t", b"\xFF\x00");
     let text = process.finish().text();
-    let lines: Vec<serde_json::Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["topic"], "t.\"x\"");
     assert_eq!(lines[0]["payload"], "hi ✓\n");
     assert!(lines[0].get("encoding").is_none());
-    assert_eq!(
-        (&lines[1]["payload"], &lines[1]["encoding"]),
-        (&"/wA=".into(), &"base64".into())
-    );
-    assert!(
-        lines
-            .iter()
-            .all(|line| line["time"].as_str().unwrap().ends_with('Z'))
-    );
+    assert_eq!((&lines[1]["payload"], &lines[1]["encoding"]), (&"/wA=".into(), &"base64".into()));
+    assert!(lines.iter().all(|line| line["time"].as_str().unwrap().ends_with('Z')));
 }
 
 #[test]
@@ -91,28 +73,19 @@ fn timeout_exits_with_3_and_count_with_0() {
     let (mut process, mut peer) = subscriber_at(&fake, "--topic t -C 2 -W 4");
     peer.send(Kind::Publish, b"t", b"one");
     let finished = process.finish();
-    assert_eq!(
-        (finished.code, finished.text().as_str()),
-        (Some(3), "t one\n")
-    );
+    assert_eq!((finished.code, finished.text().as_str()), (Some(3), "t one\n"));
 
     let (mut process, mut peer) = subscriber_at(&fake, "--topic t -C 2 -W 60");
     peer.send(Kind::Publish, b"t", b"one");
     peer.send(Kind::Publish, b"t", b"two");
     peer.send(Kind::Publish, b"t", b"three");
     let finished = process.finish();
-    assert_eq!(
-        (finished.code, finished.text().as_str()),
-        (Some(0), "t one\nt two\n")
-    );
+    assert_eq!((finished.code, finished.text().as_str()), (Some(0), "t one\nt two\n"));
 }
 
 #[test]
 fn timeout_also_ends_the_wait_for_a_broker() {
-    let finished = run(
-        subscriber("-h 127.0.0.1 -p 1 --topic t --reconnect -W 0.3"),
-        b"",
-    );
+    let finished = run(subscriber("-h 127.0.0.1 -p 1 --topic t --reconnect -W 0.3"), b"");
     assert_eq!(finished.code, Some(3), "{finished:?}");
     let fake = FakeBroker::start();
     let mut process = start(subscriber(&aimed(&fake, "--topic t -W 0.3")));
@@ -128,24 +101,15 @@ fn loss_is_told_and_fails_only_if_asked_to() {
     peer.send(Kind::Lost, b"", &5u64.to_be_bytes());
     peer.send(Kind::Publish, b"t", b"two");
     let finished = process.finish();
-    assert_eq!(
-        (finished.code, finished.text().as_str()),
-        (Some(0), "t one\nt two\n")
-    );
-    assert!(
-        finished.stderr.contains("dropped 5 messages"),
-        "{finished:?}"
-    );
+    assert_eq!((finished.code, finished.text().as_str()), (Some(0), "t one\nt two\n"));
+    assert!(finished.stderr.contains("dropped 5 messages"), "{finished:?}");
     assert_eq!(finished.stderr.lines().count(), 1);
 
     let (mut process, mut peer) = subscriber_at(&fake, "--topic t --fail-on-loss");
     peer.send(Kind::Publish, b"t", b"one");
     peer.send(Kind::Lost, b"", &5u64.to_be_bytes());
     let finished = process.finish();
-    assert_eq!(
-        (finished.code, finished.text().as_str()),
-        (Some(4), "t one\n")
-    );
+    assert_eq!((finished.code, finished.text().as_str()), (Some(4), "t one\n"));
 }
 
 #[test]
@@ -156,30 +120,16 @@ fn a_broker_that_goes_away_exits_with_1_behind_what_it_sent() {
     peer.send_bytes(b"\0\0\0\x0c\x05\0\0\x06#hel");
     peer.close();
     let finished = process.finish();
-    assert_eq!(
-        (finished.code, finished.text().as_str()),
-        (Some(1), "t one\n")
-    );
-    assert!(
-        finished
-            .stderr
-            .contains("connection to the broker was lost"),
-        "{finished:?}"
-    );
+    assert_eq!((finished.code, finished.text().as_str()), (Some(1), "t one\n"));
+    assert!(finished.stderr.contains("connection to the broker was lost"), "{finished:?}");
 
     let (mut process, mut peer) = subscriber_at(&fake, "--topic t");
     peer.send(Kind::Publish, b"t", b"one");
     peer.send(Kind::Goodbye, b"", b"maintenance");
     peer.close();
     let finished = process.finish();
-    assert_eq!(
-        (finished.code, finished.text().as_str()),
-        (Some(1), "t one\n")
-    );
-    assert!(
-        finished.stderr.contains("shutting down: maintenance"),
-        "{finished:?}"
-    );
+    assert_eq!((finished.code, finished.text().as_str()), (Some(1), "t one\n"));
+    assert!(finished.stderr.contains("shutting down: maintenance"), "{finished:?}");
 }
 
 #[test]
@@ -196,21 +146,12 @@ fn reconnect_subscribes_again_to_what_is_wanted_then() {
     let mut peer = fake.welcome();
     for filter in ["z", "b"] {
         let received = peer.receive();
-        assert_eq!(
-            (received.topic.as_str(), &*received.body),
-            (filter, b"".as_slice())
-        );
+        assert_eq!((received.topic.as_str(), &*received.body), (filter, b"".as_slice()));
     }
     peer.send(Kind::Publish, b"b", b"two");
     let finished = process.finish();
-    assert_eq!(
-        (finished.code, finished.text().as_str()),
-        (Some(0), "z one\nb two\n")
-    );
-    assert!(
-        finished.stderr.contains("lost; connecting again"),
-        "{finished:?}"
-    );
+    assert_eq!((finished.code, finished.text().as_str()), (Some(0), "z one\nb two\n"));
+    assert!(finished.stderr.contains("lost; connecting again"), "{finished:?}");
     assert!(finished.stderr.contains("connected again"), "{finished:?}");
 }
 
@@ -222,10 +163,7 @@ fn a_refused_topic_of_the_command_line_exits_with_1() {
     peer.send_error(ErrorCode::NotAllowed, false, "t", "not yours");
     let finished = process.finish();
     assert_eq!(finished.code, Some(1));
-    assert!(
-        finished.stderr.contains("NOT_ALLOWED (t): not yours"),
-        "{finished:?}"
-    );
+    assert!(finished.stderr.contains("NOT_ALLOWED (t): not yours"), "{finished:?}");
 }
 
 #[test]
@@ -234,10 +172,7 @@ fn subscriber_takes_commands_from_its_input_and_quits() {
     let (mut process, mut peer) = subscriber_at(&fake, "");
     process.feed(b"sub a\n; comment\n\n0.01 sub b g\nunsub a\n");
     let received: Vec<_> = (0..3).map(|_| peer.receive()).collect();
-    assert_eq!(
-        (received[1].topic.as_str(), &*received[1].body),
-        ("b", b"g".as_slice())
-    );
+    assert_eq!((received[1].topic.as_str(), &*received[1].body), ("b", b"g".as_slice()));
     assert_eq!(received[2].kind, Kind::Unsubscribe);
     peer.send(Kind::Publish, b"b", b"x");
     process.await_stdout("b x\n");
@@ -261,19 +196,13 @@ fn subscriber_goes_on_printing_when_its_input_ends() {
 fn a_closed_pipe_ends_the_subscriber_quietly() {
     let fake = FakeBroker::start();
     let mut command = subscriber(&aimed(&fake, "--topic t"));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut peer = fake.welcome();
     drop(child.stdout.take());
     peer.send(Kind::Publish, b"t", b"nobody reads this");
     let output = child.wait_with_output().unwrap();
-    assert_eq!(
-        (output.status.code(), output.stderr.as_slice()),
-        (Some(0), b"".as_slice())
-    );
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
 }
 
 #[test]

@@ -23,57 +23,24 @@ fn wrong_usage_exits_with_2_and_connects_to_nothing() {
     let bad = command_file(b"1 pub a x\nsoon pub a x\n2 shout a\n");
     let bad = bad.path().display();
     let rows = [
-        (
-            publisher(&format!("{to} -f /no/such/file.cmd")),
-            "/no/such/file.cmd",
-        ),
-        (
-            publisher(&format!("{to} -f {bad}")),
-            ":2: \"soon\" is not a number of seconds",
-        ),
-        (
-            publisher(&format!("{to} -f {bad}")),
-            ":3: expected pub TOPIC MESSAGE",
-        ),
-        (
-            subscriber(&format!("{to} -f {bad}")),
-            ":1: expected sub TOPIC [GROUP]",
-        ),
-        (
-            publisher(&format!("{to} --topic a.* --message x")),
-            "--topic \"a.*\"",
-        ),
+        (publisher(&format!("{to} -f /no/such/file.cmd")), "/no/such/file.cmd"),
+        (publisher(&format!("{to} -f {bad}")), ":2: \"soon\" is not a number of seconds"),
+        (publisher(&format!("{to} -f {bad}")), ":3: expected pub TOPIC MESSAGE"),
+        (subscriber(&format!("{to} -f {bad}")), ":1: expected sub TOPIC [GROUP]"),
+        (publisher(&format!("{to} --topic a.* --message x")), "--topic \"a.*\""),
         (publisher(&format!("{to} --message x")), "--topic"),
-        (
-            publisher(&format!("{to} --topic a --message x --whole")),
-            "--whole",
-        ),
+        (publisher(&format!("{to} --topic a --message x --whole")), "--whole"),
         (publisher("-h 127.0.0.1 -p 0"), "--port"),
         (publisher("-h"), "--host"),
-        (
-            subscriber(&format!("{to} --topic a..b")),
-            "--topic \"a..b\"",
-        ),
-        (
-            subscriber(&format!("{to} --topic a --group *")),
-            "--group \"*\"",
-        ),
+        (subscriber(&format!("{to} --topic a..b")), "--topic \"a..b\""),
+        (subscriber(&format!("{to} --topic a --group *")), "--group \"*\""),
         (subscriber(&format!("{to} --group g")), "--topic"),
         (subscriber(&format!("{to} --topic a --json --raw")), "--raw"),
-        (
-            subscriber(&format!("{to} --topic a --format %z")),
-            "\"%z\" is not known",
-        ),
+        (subscriber(&format!("{to} --topic a --format %z")), "\"%z\" is not known"),
         (subscriber(&format!("{to} --topic a -W x")), "--timeout"),
-        (
-            subscriber(&format!("{to} --topic a --timeout=-1")),
-            "--timeout",
-        ),
+        (subscriber(&format!("{to} --topic a --timeout=-1")), "--timeout"),
         (subscriber(&format!("{to} --topic a -C 0")), "--count"),
-        (
-            subscriber(&format!("{to} --topic a -i {}", "x".repeat(256))),
-            "client id",
-        ),
+        (subscriber(&format!("{to} --topic a -i {}", "x".repeat(256))), "client id"),
     ];
     for (command, expected) in rows {
         let what = format!("{command:?}");
@@ -87,22 +54,13 @@ fn wrong_usage_exits_with_2_and_connects_to_nothing() {
 
 #[test]
 fn help_and_version_are_printed_without_a_broker() {
-    for (program, flag) in [
-        (publisher as fn(&str) -> Command, "--retry"),
-        (subscriber, "--json"),
-    ] {
+    for (program, flag) in [(publisher as fn(&str) -> Command, "--retry"), (subscriber, "--json")] {
         let help = run(program("--help"), b"");
         assert_eq!(help.code, Some(0));
-        assert!(
-            help.text().contains(flag) && help.text().contains("-h, --host"),
-            "{help:?}"
-        );
+        assert!(help.text().contains(flag) && help.text().contains("-h, --host"), "{help:?}");
         let version = run(program("--version"), b"");
         assert_eq!(version.code, Some(0));
-        assert!(
-            version.text().contains(env!("CARGO_PKG_VERSION")),
-            "{version:?}"
-        );
+        assert!(version.text().contains(env!("CARGO_PKG_VERSION")), "{version:?}");
     }
 }
 
@@ -112,10 +70,7 @@ fn a_refused_connection_exits_with_1_and_says_where() {
     for program in [publisher as fn(&str) -> Command, subscriber] {
         let finished = run(program("-h 127.0.0.1 -p 1 --topic a"), b"x\n");
         assert_eq!(finished.code, Some(1), "{finished:?}");
-        assert!(
-            finished.stderr.contains("cannot connect to 127.0.0.1:1"),
-            "{finished:?}"
-        );
+        assert!(finished.stderr.contains("cannot connect to 127.0.0.1:1"), "{finished:?}");
         assert_eq!(finished.stderr.lines().count(), 1);
     }
 }
@@ -128,10 +83,7 @@ fn what_is_no_broker_exits_with_1() {
     peer.send_bytes(b"SSH-2.0-OpenSSH_9.6\r\n");
     let finished = process.finish();
     assert_eq!(finished.code, Some(1));
-    assert!(
-        finished.stderr.contains("does not speak the protocol"),
-        "{finished:?}"
-    );
+    assert!(finished.stderr.contains("does not speak the protocol"), "{finished:?}");
 }
 
 #[test]
@@ -142,22 +94,15 @@ fn a_refusing_broker_s_words_are_harmless() {
     peer.send_error(ErrorCode::Unauthorized, true, "", "who\x1b[2J are you");
     let finished = process.finish();
     assert_eq!(finished.code, Some(1));
-    assert!(
-        finished
-            .stderr
-            .contains("UNAUTHORIZED: who\\x1b[2J are you"),
-        "{finished:?}"
-    );
+    assert!(finished.stderr.contains("UNAUTHORIZED: who\\x1b[2J are you"), "{finished:?}");
 }
 
 #[test]
 fn host_and_port_come_from_config_ini() {
     let fake = FakeBroker::start();
     let folder = tempfile::tempdir().unwrap();
-    let config = format!(
-        "[network]\nhost = 0.0.0.0\nsubscriber_port = {}\n",
-        fake.address().port()
-    );
+    let config =
+        format!("[network]\nhost = 0.0.0.0\nsubscriber_port = {}\n", fake.address().port());
     fs::write(folder.path().join("config.ini"), config).unwrap();
     let mut command = subscriber("--topic a -C 1");
     command.current_dir(folder.path());
@@ -179,10 +124,7 @@ fn id_and_local_port_are_what_was_asked_for() {
     let _named = start(subscriber(&aimed(&fake, "--topic a -i reader")));
     assert_eq!(fake.accept().receive().topic, "reader");
     let unnamed = start(publisher(&aimed(&fake, "")));
-    assert_eq!(
-        fake.accept().receive().topic,
-        format!("publisher-{}", unnamed.id())
-    );
+    assert_eq!(fake.accept().receive().topic, format!("publisher-{}", unnamed.id()));
 
     let probe = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = probe.local_addr().unwrap().port();

@@ -3,8 +3,8 @@
 //! Owns every byte that waits inside the broker, so it is also where memory is counted: a chunk
 //! counts once however many outboxes hold slices of it. Must not know what the bytes mean.
 //!
-//! A chunk has three lives: [`Filling`] (one owner, being read into), sealed (shared by
-//! [`Slice`]s, never written again), and back in the [`Pool`] when its last slice is gone.
+//! A chunk has three lives: `Filling` (one owner, being read into), sealed (shared by
+//! slices, never written again), and back in the pool when its last slice is gone.
 //!
 //! A small slice keeps its whole chunk alive. Each chunk knows how many of its bytes are still
 //! wanted (`live`, counted once per slice); one with `2 * live < capacity` is *sparse*. The pool

@@ -40,7 +40,7 @@ mod runs;
 #[cfg(test)]
 mod simulation;
 pub mod stats;
-mod topic_index;
+pub mod topic_index;
 mod trie;
 
 use chunk::{Filling, Pool};
@@ -194,7 +194,7 @@ impl Broker {
     /// Subscriptions of all connections, filters that somebody holds, and topics whose route is
     /// cached.
     pub fn index_sizes(&self) -> (usize, usize, usize) {
-        (self.index.len(), self.index.filters(), self.index.cached_topics())
+        (self.index.subscriptions(), self.index.filters(), self.index.cached_topics())
     }
 
     /// Whether to stop accepting: the broker is shutting down.

@@ -53,7 +53,8 @@ impl Broker {
         now: Instant,
     ) -> Option<Stop> {
         let bytes = input.bytes();
-        let (header, topic, frame_len) = ([0; HEADER_BYTES], &bytes[..0], 0);
+        // Eight zeros are no header, so nothing is taken to be like a message before the first.
+        let (header, topic, frame_len) = ([0; HEADER_BYTES], &bytes[..0], usize::MAX);
         let mut scan = Scan { bytes, at: *at, header, topic, frame_len, ahead: None };
         while let Some((route, run)) = self.next_run(&mut scan) {
             if log_enabled!(Level::Trace) {
@@ -112,17 +113,24 @@ impl Broker {
     ) -> Option<(Rc<Route>, usize)> {
         let rest = &scan.bytes[at..];
         let bytes = rest.first_chunk::<HEADER_BYTES>()?;
-        let header = Header::parse(bytes).ok()?;
-        let kind = header.check(Reader::BrokerFromPublisher, self.rules.max_payload).ok()?;
-        if kind != Kind::Publish || rest.len() < header.frame_len() {
+        let (mut topic_len, mut frame_len) = (scan.topic.len(), scan.frame_len);
+        if *bytes != scan.header {
+            let header = Header::parse(bytes).ok()?;
+            let kind = header.check(Reader::BrokerFromPublisher, self.rules.max_payload).ok()?;
+            if kind != Kind::Publish {
+                return None;
+            }
+            (topic_len, frame_len) = (header.topic_len(), header.frame_len());
+        }
+        if rest.len() < frame_len {
             return None;
         }
-        let topic: &'a [u8] = &rest[HEADER_BYTES..HEADER_BYTES + header.topic_len()];
+        let topic: &'a [u8] = &rest[HEADER_BYTES..HEADER_BYTES + topic_len];
         let route = match before {
             Some(route) if topic == scan.topic => route.clone(),
             _ => self.index.route(topic).ok()?,
         };
-        (scan.header, scan.topic, scan.frame_len) = (*bytes, topic, header.frame_len());
-        Some((route, header.frame_len()))
+        (scan.header, scan.topic, scan.frame_len) = (*bytes, topic, frame_len);
+        Some((route, frame_len))
     }
 }

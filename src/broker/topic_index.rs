@@ -18,7 +18,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::Token;
-use super::route_cache::RouteCache;
+use super::route_cache::{Found, RouteCache};
 use super::trie::Trie;
 use crate::wire::topic::{self, TopicError};
 
@@ -28,16 +28,16 @@ const ROUTES_BEFORE_PURGE: usize = 1_024;
 
 /// The receivers of a topic.
 #[derive(PartialEq, Eq, Hash)]
-pub(crate) struct Route {
+pub struct Route {
     /// Connections with a plain filter that matches, once each, in the order of their tokens.
-    pub(crate) plain: Box<[Token]>,
+    pub plain: Box<[Token]>,
     /// Queue groups that match; each gives the message to one of its members.
-    pub(crate) groups: Box<[GroupKey]>,
+    pub groups: Box<[GroupKey]>,
 }
 
 /// Names a queue group in a route.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct GroupKey(u32);
+pub struct GroupKey(u32);
 
 /// Who hears one filter, plainly or in one queue group.
 struct Audience {
@@ -64,7 +64,7 @@ struct Subscription {
 }
 
 /// All subscriptions.
-pub(crate) struct TopicIndex {
+pub struct TopicIndex {
     filters: Slab<Filter>,
     by_name: HashMap<Rc<[u8]>, u32>,
     wildcards: Trie,
@@ -80,8 +80,15 @@ pub(crate) struct TopicIndex {
     purge_at: usize,
 }
 
+impl Default for TopicIndex {
+    fn default() -> TopicIndex {
+        TopicIndex::new()
+    }
+}
+
 impl TopicIndex {
-    pub(crate) fn new() -> TopicIndex {
+    /// An index without subscriptions.
+    pub fn new() -> TopicIndex {
         TopicIndex {
             filters: Slab::new(),
             by_name: HashMap::new(),
@@ -91,39 +98,39 @@ impl TopicIndex {
             by_member: HashMap::new(),
             by_connection: Vec::new(),
             cache: RouteCache::new(),
-            generation: 0,
+            generation: 1,
             routes: HashSet::new(),
             purge_at: ROUTES_BEFORE_PURGE,
         }
     }
 
     /// How many subscriptions a connection holds.
-    pub(crate) fn count(&self, token: Token) -> usize {
+    pub fn count(&self, token: Token) -> usize {
         self.by_connection.get(token.index()).map_or(0, Vec::len)
     }
 
-    /// How many there are in all.
-    pub(crate) fn len(&self) -> usize {
+    /// How many subscriptions there are in all.
+    pub fn subscriptions(&self) -> usize {
         self.subscriptions.len()
     }
 
     /// How many filters somebody holds.
-    pub(crate) fn filters(&self) -> usize {
+    pub fn filters(&self) -> usize {
         self.filters.len()
     }
 
     /// How many topics the cache of routes knows.
-    pub(crate) fn cached_topics(&self) -> usize {
+    pub fn cached_topics(&self) -> usize {
         self.cache.len()
     }
 
     /// Whether a connection holds a valid filter, in `group` if one is given.
-    pub(crate) fn holds(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> bool {
+    pub fn holds(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> bool {
         self.find(token, filter, group).is_some()
     }
 
     /// Adds a subscription to a valid filter; nothing changes if it is held already.
-    pub(crate) fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
+    pub fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
         if !self.holds(token, filter, group) {
             let audience = self.audience(filter, group);
             self.link(token, audience);
@@ -132,7 +139,7 @@ impl TopicIndex {
     }
 
     /// Ends a subscription; nothing changes if it is not held.
-    pub(crate) fn unsubscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
+    pub fn unsubscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
         if let Some(subscription) = self.find(token, filter, group) {
             self.unlink(subscription);
             self.make_stale(filter);
@@ -140,7 +147,7 @@ impl TopicIndex {
     }
 
     /// Ends all subscriptions of a connection.
-    pub(crate) fn forget(&mut self, token: Token) {
+    pub fn forget(&mut self, token: Token) {
         while let Some(&last) = self.by_connection.get(token.index()).and_then(|held| held.last()) {
             let audience = self.subscriptions[last as usize].audience;
             let filter = self.audiences[audience as usize].filter;
@@ -157,22 +164,20 @@ impl TopicIndex {
     ///
     /// # Errors
     /// Why it is no valid topic.
-    pub(crate) fn route(&mut self, topic: &[u8]) -> Result<Rc<Route>, TopicError> {
-        let known = match self.cache.find(topic, self.generation) {
-            Ok(route) => return Ok(route),
-            Err(known) => known,
-        };
-        if !known {
-            topic::validate_topic(topic)?;
+    pub fn route(&mut self, topic: &[u8]) -> Result<Rc<Route>, TopicError> {
+        match self.cache.find(topic, self.generation) {
+            Found::Fresh(route) => return Ok(route),
+            Found::Stale => {}
+            Found::Unknown => topic::validate_topic(topic)?,
         }
         let route = self.shared(self.find_route(topic));
-        self.cache.insert(topic.into(), route.clone(), self.generation);
+        self.cache.insert(topic, route.clone(), self.generation);
         Ok(route)
     }
 
     /// The members of a queue group, beginning with the one whose turn it is; none if the last
     /// one has left since the route was made.
-    pub(crate) fn members(&self, group: GroupKey) -> impl Iterator<Item = Token> {
+    pub fn members(&self, group: GroupKey) -> impl Iterator<Item = Token> {
         let audience = self.audiences.get(group.0 as usize);
         let (later, first) = audience
             .map_or((&[][..], &[][..]), |audience| audience.members.split_at(audience.turn));
@@ -180,7 +185,7 @@ impl TopicIndex {
     }
 
     /// The turn passes to the member `skipped` places behind the one that just had it.
-    pub(crate) fn pass_turn(&mut self, group: GroupKey, skipped: usize) {
+    pub fn pass_turn(&mut self, group: GroupKey, skipped: usize) {
         let audience = &mut self.audiences[group.0 as usize];
         audience.turn = (audience.turn + skipped + 1) % audience.members.len().max(1);
     }
@@ -221,7 +226,7 @@ impl TopicIndex {
         if topic::has_wildcard(filter) {
             self.generation += 1;
         } else {
-            self.cache.remove(filter);
+            self.cache.make_stale(filter);
         }
     }
 

@@ -51,12 +51,7 @@ pub(super) struct Connection {
 /// may be left out on standard input. `quit` or the end of input ends the program once the broker
 /// has confirmed everything. Exit code: 0 all confirmed, 1 not all, 2 wrong usage.
 #[derive(Debug, Parser)]
-#[command(
-    name = "publisher",
-    version,
-    disable_help_flag = true,
-    disable_version_flag = true
-)]
+#[command(name = "publisher", version, disable_help_flag = true, disable_version_flag = true)]
 pub(super) struct PublisherArgs {
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -66,12 +61,7 @@ pub(super) struct PublisherArgs {
     pub(super) topic: Option<String>,
 
     /// Publish this one message
-    #[arg(
-        long,
-        requires = "topic",
-        conflicts_with = "whole",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, requires = "topic", conflicts_with = "whole", allow_hyphen_values = true)]
     pub(super) message: Option<String>,
 
     /// Publish all of standard input as one message
@@ -90,12 +80,7 @@ pub(super) struct PublisherArgs {
 /// does the end of input if standard input is a terminal. Exit code: 0 fine, 1 failed, 2 wrong
 /// usage, 3 --timeout ended it, 4 --fail-on-loss ended it.
 #[derive(Debug, Parser)]
-#[command(
-    name = "subscriber",
-    version,
-    disable_help_flag = true,
-    disable_version_flag = true
-)]
+#[command(name = "subscriber", version, disable_help_flag = true, disable_version_flag = true)]
 pub(super) struct SubscriberArgs {
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -179,20 +164,12 @@ impl Target {
             }
         };
         // `[::1]` is how an IPv6 address is written in front of a port.
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let id = args.id.clone();
         let id = id.unwrap_or_else(|| format!("{program}-{}", process::id()));
         let options = ConnectOptions::new().id(id).local_port(args.local_port);
-        options
-            .hello()
-            .map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Target {
-            host: bare.unwrap_or(&host).to_owned(),
-            port,
-            options,
-        })
+        options.hello().map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(Target { host: bare.unwrap_or(&host).to_owned(), port, options })
     }
 }
 
@@ -206,19 +183,7 @@ mod tests {
     fn flags_do_not_collide_and_h_is_the_host() {
         PublisherArgs::command().debug_assert();
         SubscriberArgs::command().debug_assert();
-        let args = [
-            "publisher",
-            "-i",
-            "a",
-            "-r",
-            "7",
-            "-h",
-            "::1",
-            "-p",
-            "9",
-            "-f",
-            "x",
-        ];
+        let args = ["publisher", "-i", "a", "-r", "7", "-h", "::1", "-p", "9", "-f", "x"];
         let connection = PublisherArgs::try_parse_from(args).unwrap().connection;
         assert_eq!(connection.host.as_deref(), Some("::1"));
         assert_eq!((connection.local_port, connection.port), (7, Some(9)));

@@ -34,10 +34,7 @@ impl Board {
     /// Wants these subscriptions from the start.
     pub(super) fn new(wanted: Vec<Subscription>) -> Board {
         Board {
-            state: Mutex::new(State {
-                wanted,
-                sender: None,
-            }),
+            state: Mutex::new(State { wanted, sender: None }),
             quitting: Mutex::new(false),
             quit: Condvar::new(),
             failed: AtomicBool::new(false),
@@ -109,10 +106,6 @@ impl Board {
 
     /// How the program ends when nothing else went wrong.
     pub(super) fn outcome(&self) -> Result<(), Failure> {
-        if self.failed.load(Ordering::Relaxed) {
-            Err(Failure::Reported)
-        } else {
-            Ok(())
-        }
+        if self.failed.load(Ordering::Relaxed) { Err(Failure::Reported) } else { Ok(()) }
     }
 }

@@ -77,9 +77,7 @@ impl Printer {
         }
         let mut stdout = io::stdout().lock();
         let written = if self.prompt {
-            [CLEAR_LINE, &self.pending, PROMPT]
-                .iter()
-                .try_for_each(|part| stdout.write_all(part))
+            [CLEAR_LINE, &self.pending, PROMPT].iter().try_for_each(|part| stdout.write_all(part))
         } else {
             stdout.write_all(&self.pending)
         };
@@ -107,10 +105,7 @@ impl Printer {
             (Form::Raw, true) => push_harmless_lines(out, message.payload),
             (Form::Json, terminal) => push_json(out, message, Timestamp::now(), terminal),
             (Form::Template(template), terminal) => {
-                let facts = Facts {
-                    number: self.number,
-                    terminal,
-                };
+                let facts = Facts { number: self.number, terminal };
                 template.render(message, &facts, Timestamp::now, out);
             }
         }
@@ -178,10 +173,7 @@ mod tests {
             pending: Vec::new(),
             number: 0,
         };
-        let message = Message {
-            topic: "t",
-            payload: b"\x1bp\n",
-        };
+        let message = Message { topic: "t", payload: b"\x1bp\n" };
         let template = || Form::Template(Template::parse("%i:%p;").expect("it is fine"));
         let rows = [
             (Form::Line, false, "t \x1bp\n\n"),

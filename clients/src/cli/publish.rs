@@ -47,9 +47,7 @@ fn publish(args: &PublisherArgs) -> Result<(), Failure> {
     let mut publisher = connect(&target, args.retry)?;
     match (&args.topic, &args.message) {
         (Some(topic), Some(message)) => {
-            publisher
-                .publish(topic, message.as_bytes())
-                .map_err(failed)?;
+            publisher.publish(topic, message.as_bytes()).map_err(failed)?;
             publisher.close().map_err(failed)
         }
         (Some(topic), None) if args.whole => {
@@ -76,10 +74,7 @@ fn connect(target: &Target, retry: bool) -> Result<Publisher, Failure> {
             Ok(publisher) => return Ok(publisher),
             Err(error) if retry && error.is_worth_a_retry() => {
                 if !said {
-                    say(
-                        PROGRAM,
-                        &format!("{error}; trying again until the broker is there"),
-                    );
+                    say(PROGRAM, &format!("{error}; trying again until the broker is there"));
                     said = true;
                 }
                 thread::sleep(backoff.pause());
@@ -166,11 +161,7 @@ struct Commands {
 
 impl Commands {
     fn new(publisher: Publisher) -> Commands {
-        Commands {
-            publisher,
-            pace: Pace::starting(Instant::now()),
-            failed: false,
-        }
+        Commands { publisher, pace: Pace::starting(Instant::now()), failed: false }
     }
 
     /// First the file's commands, then those of standard input.
@@ -186,11 +177,7 @@ impl Commands {
         self.run_input()?;
         let failed_before = self.failed;
         self.publisher.close().map_err(failed)?;
-        if failed_before {
-            Err(Failure::Reported)
-        } else {
-            Ok(())
-        }
+        if failed_before { Err(Failure::Reported) } else { Ok(()) }
     }
 
     fn run_input(&mut self) -> Result<(), Failure> {
@@ -296,13 +283,9 @@ impl Commands {
         text.push(b'\n');
         let mut stdout = io::stdout();
         if stdout.is_terminal() {
-            stdout
-                .write_all(&text)
-                .map_err(|error| Failure::output(&error))
+            stdout.write_all(&text).map_err(|error| Failure::output(&error))
         } else {
-            io::stderr()
-                .write_all(&text)
-                .map_err(|error| Failure::output(&error))
+            io::stderr().write_all(&text).map_err(|error| Failure::output(&error))
         }
     }
 

@@ -45,11 +45,7 @@ fn tail(args: &SubscriberArgs) -> Result<(), Failure> {
     let typing = io::stdin().is_terminal();
     // With topics on the command line, standard input that nobody types on has no say: it may be
     // anything, in a shell script say.
-    let input = if typing || args.topic.is_empty() {
-        Some(typing)
-    } else {
-        None
-    };
+    let input = if typing || args.topic.is_empty() { Some(typing) } else { None };
     let mut tail = Tail {
         args,
         target,
@@ -90,10 +86,7 @@ fn subscriptions(args: &SubscriberArgs) -> Result<Vec<Subscription>, Failure> {
         .map(|filter| {
             validate_filter(filter.as_bytes())
                 .map_err(|reason| usage("--topic", filter, &reason))?;
-            Ok(Subscription {
-                filter: filter.clone(),
-                group: args.group.clone(),
-            })
+            Ok(Subscription { filter: filter.clone(), group: args.group.clone() })
         })
         .collect()
 }
@@ -162,10 +155,7 @@ impl Tail<'_> {
                 return Err(Failure::Failed(error.to_string()));
             }
             if !said {
-                say(
-                    PROGRAM,
-                    &format!("{error}; trying again until the broker is there"),
-                );
+                say(PROGRAM, &format!("{error}; trying again until the broker is there"));
                 said = true;
             }
             self.pause()?;

@@ -150,10 +150,7 @@ mod tests {
 
     fn render(template: &str, payload: &[u8], terminal: bool) -> String {
         let topic = "orders.eu";
-        let facts = Facts {
-            number: 7,
-            terminal,
-        };
+        let facts = Facts { number: 7, terminal };
         let mut out = Vec::new();
         let now = || Timestamp::new(1_700_000_000, 5_000).unwrap();
         let template = Template::parse(template).unwrap();

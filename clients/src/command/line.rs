@@ -65,10 +65,7 @@ fn parse_publish(rest: &[u8]) -> Result<Command, String> {
     if message.is_empty() {
         return Err("the message is missing: expected pub TOPIC MESSAGE".to_owned());
     }
-    Ok(Command::Publish {
-        topic,
-        message: message.to_vec(),
-    })
+    Ok(Command::Publish { topic, message: message.to_vec() })
 }
 
 fn parse_subscription(rest: &[u8]) -> Result<Subscription, String> {
@@ -77,9 +74,7 @@ fn parse_subscription(rest: &[u8]) -> Result<Subscription, String> {
     let (group, rest) = split_word(rest);
     let group = match group {
         b"" => None,
-        group => Some(checked(group, "queue group", |group| {
-            validate_group(group)
-        })?),
+        group => Some(checked(group, "queue group", validate_group)?),
     };
     match trim(rest) {
         b"" => Ok(Subscription { filter, group }),
@@ -100,10 +95,7 @@ fn checked<E: fmt::Display>(
         return Err(format!("the {what} is missing"));
     }
     let bad = |reason: &dyn fmt::Display| {
-        format!(
-            "the {what} \"{}\" cannot be used: {reason}",
-            word.escape_ascii()
-        )
+        format!("the {what} \"{}\" cannot be used: {reason}", word.escape_ascii())
     };
     validate(word).map_err(|reason| bad(&reason))?;
     String::from_utf8(word.to_vec()).map_err(|_| bad(&"it is not UTF-8"))
@@ -134,9 +126,7 @@ fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
 /// Without the blanks and the carriage return around it.
 pub(super) fn trim(text: &[u8]) -> &[u8] {
     let text = trim_start(text);
-    let kept = text
-        .iter()
-        .rposition(|byte| !is_blank(byte) && *byte != b'\r');
+    let kept = text.iter().rposition(|byte| !is_blank(byte) && *byte != b'\r');
     &text[..kept.map_or(0, |last| last + 1)]
 }
 
@@ -155,10 +145,7 @@ mod tests {
     use crate::command::parse_file;
 
     fn subscription(filter: &str, group: Option<&str>) -> Subscription {
-        Subscription {
-            filter: filter.to_owned(),
-            group: group.map(str::to_owned),
-        }
+        Subscription { filter: filter.to_owned(), group: group.map(str::to_owned) }
     }
 
     fn one(text: &[u8], role: Role) -> Result<(u64, Command), String> {
@@ -183,12 +170,7 @@ mod tests {
             ),
             (b"0.25 pub a.b x", 250, "a.b", b"x"),
             (b".5 pub a x", 500, "a", b"x"),
-            (
-                b"0 pub a two  inner   spaces",
-                0,
-                "a",
-                b"two  inner   spaces",
-            ),
+            (b"0 pub a two  inner   spaces", 0, "a", b"two  inner   spaces"),
             (b"  1\tpub  a\t x y ", 1_000, "a", b"x y "),
             (b"1 pub a x\r\n", 1_000, "a", b"x"),
             (b"1 pub a ;no comment", 1_000, "a", b";no comment"),
@@ -197,61 +179,28 @@ mod tests {
         for (text, wait, topic, message) in rows {
             let (topic, message) = (topic.to_owned(), message.to_vec());
             let expected = Ok((wait, Command::Publish { topic, message }));
-            assert_eq!(
-                one(text, Role::Publisher),
-                expected,
-                "{}",
-                text.escape_ascii()
-            );
+            assert_eq!(one(text, Role::Publisher), expected, "{}", text.escape_ascii());
         }
     }
 
     #[test]
     fn subscriber_lines_become_subscriptions() {
         let rows = [
-            (
-                "3 sub #hello",
-                3_000,
-                Command::Subscribe(subscription("#hello", None)),
-            ),
-            (
-                "0 sub a.> g",
-                0,
-                Command::Subscribe(subscription("a.>", Some("g"))),
-            ),
-            (
-                "0 sub *  g.h \r",
-                0,
-                Command::Subscribe(subscription("*", Some("g.h"))),
-            ),
-            (
-                "1 unsub a",
-                1_000,
-                Command::Unsubscribe(subscription("a", None)),
-            ),
-            (
-                "1 unsub a g",
-                1_000,
-                Command::Unsubscribe(subscription("a", Some("g"))),
-            ),
+            ("3 sub #hello", 3_000, Command::Subscribe(subscription("#hello", None))),
+            ("0 sub a.> g", 0, Command::Subscribe(subscription("a.>", Some("g")))),
+            ("0 sub *  g.h \r", 0, Command::Subscribe(subscription("*", Some("g.h")))),
+            ("1 unsub a", 1_000, Command::Unsubscribe(subscription("a", None))),
+            ("1 unsub a g", 1_000, Command::Unsubscribe(subscription("a", Some("g")))),
         ];
         for (text, wait, command) in rows {
-            assert_eq!(
-                one(text.as_bytes(), Role::Subscriber),
-                Ok((wait, command)),
-                "{text}"
-            );
+            assert_eq!(one(text.as_bytes(), Role::Subscriber), Ok((wait, command)), "{text}");
         }
     }
 
     #[test]
     fn bad_lines_say_what_was_expected() {
         let rows: [(&[u8], Role, &str); 18] = [
-            (
-                b"pub a x",
-                Role::Publisher,
-                "\"pub\" is not a number of seconds",
-            ),
+            (b"pub a x", Role::Publisher, "\"pub\" is not a number of seconds"),
             (b"-1 pub a x", Role::Publisher, "\"-1\" is not a number"),
             (b"1e3 pub a x", Role::Publisher, "\"1e3\" is not a number"),
             (b"inf pub a x", Role::Publisher, "\"inf\" is not a number"),
@@ -259,40 +208,16 @@ mod tests {
             (b"9999999999 pub a x", Role::Publisher, "is not a number"),
             (b"# comment", Role::Publisher, "comments start with ;"),
             (b"quit", Role::Publisher, "\"quit\" is not a number"),
-            (
-                b"3",
-                Role::Publisher,
-                "expected pub TOPIC MESSAGE behind SECONDS, found nothing",
-            ),
+            (b"3", Role::Publisher, "expected pub TOPIC MESSAGE behind SECONDS, found nothing"),
             (b"3 publish a x", Role::Publisher, "found \"publish\""),
             (b"3 sub a", Role::Publisher, "expected pub TOPIC MESSAGE"),
             (b"3 pub", Role::Publisher, "the topic is missing"),
             (b"3 pub a", Role::Publisher, "the message is missing"),
-            (
-                b"3 pub a.* x",
-                Role::Publisher,
-                "the topic \"a.*\" cannot be used",
-            ),
-            (
-                b"3 pub a x",
-                Role::Subscriber,
-                "expected sub TOPIC [GROUP] or unsub",
-            ),
-            (
-                b"3 sub a..b",
-                Role::Subscriber,
-                "the topic \"a..b\" cannot be used",
-            ),
-            (
-                b"3 sub a *",
-                Role::Subscriber,
-                "the queue group \"*\" cannot be used",
-            ),
-            (
-                b"3 sub a g \xFFz",
-                Role::Subscriber,
-                "\"\\xffz\" is too much",
-            ),
+            (b"3 pub a.* x", Role::Publisher, "the topic \"a.*\" cannot be used"),
+            (b"3 pub a x", Role::Subscriber, "expected sub TOPIC [GROUP] or unsub"),
+            (b"3 sub a..b", Role::Subscriber, "the topic \"a..b\" cannot be used"),
+            (b"3 sub a *", Role::Subscriber, "the queue group \"*\" cannot be used"),
+            (b"3 sub a g \xFFz", Role::Subscriber, "\"\\xffz\" is too much"),
         ];
         for (text, role, expected) in rows {
             let error = one(text, role).unwrap_err();

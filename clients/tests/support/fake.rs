@@ -96,20 +96,14 @@ impl Peer {
     pub fn send_welcome(&mut self, max_payload: usize, heartbeat: f64) {
         let mut bytes = Vec::new();
         let (id, server) = ("fake", "fake/0");
-        let welcome = Welcome {
-            id,
-            server,
-            max_payload,
-            heartbeat,
-        };
+        let welcome = Welcome { id, server, max_payload, heartbeat };
         welcome.encode(&mut bytes);
         self.send_bytes(&bytes);
     }
 
     /// The next frame; end of stream is a failure of the test.
     pub fn receive(&mut self) -> Received {
-        self.try_receive()
-            .expect("the client closed the connection")
+        self.try_receive().expect("the client closed the connection")
     }
 
     /// The next frame, or `None` at the end of the stream.

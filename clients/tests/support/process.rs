@@ -52,9 +52,7 @@ pub fn subscriber(args: &str) -> Command {
 /// Any program, in a folder where no config.ini is in its way.
 pub fn program(path: impl AsRef<Path>, args: &str) -> Command {
     let mut command = Command::new(path.as_ref());
-    command
-        .args(args.split_ascii_whitespace())
-        .current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command.args(args.split_ascii_whitespace()).current_dir(env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
@@ -87,18 +85,13 @@ pub fn command_file(text: &[u8]) -> tempfile::NamedTempFile {
 pub fn on_a_terminal(path: &str, args: &str) -> Command {
     let code = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
     let mut command = Command::new("python3");
-    command
-        .args(["-c", code, path])
-        .args(args.split_ascii_whitespace());
+    command.args(["-c", code, path]).args(args.split_ascii_whitespace());
     command
 }
 
 /// Starts a program whose standard input the test feeds.
 pub fn start(mut command: Command) -> Process {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     Process {
         stdin: child.stdin.take(),
@@ -133,16 +126,12 @@ impl Process {
 
     /// Waits until standard output holds `text`; returns all of it.
     pub fn await_stdout(&self, text: &str) -> String {
-        eventually(&format!("{text:?} on stdout\n{self:?}"), || {
-            self.stdout.with(text)
-        })
+        eventually(&format!("{text:?} on stdout\n{self:?}"), || self.stdout.with(text))
     }
 
     /// Waits until standard error holds `text`; returns all of it.
     pub fn await_stderr(&self, text: &str) -> String {
-        eventually(&format!("{text:?} on stderr\n{self:?}"), || {
-            self.stderr.with(text)
-        })
+        eventually(&format!("{text:?} on stderr\n{self:?}"), || self.stderr.with(text))
     }
 
     pub fn stdout(&self) -> String {
@@ -176,12 +165,7 @@ impl Drop for Process {
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stderr = self.stderr.bytes.lock().unwrap();
-        write!(
-            f,
-            "stdout: {}\nstderr: {}",
-            self.stdout(),
-            String::from_utf8_lossy(&stderr)
-        )
+        write!(f, "stdout: {}\nstderr: {}", self.stdout(), String::from_utf8_lossy(&stderr))
     }
 }
 
@@ -195,10 +179,7 @@ impl Output {
                 collected.lock().unwrap().extend_from_slice(&piece[..count]);
             }
         });
-        Output {
-            bytes,
-            reader: Some(reader),
-        }
+        Output { bytes, reader: Some(reader) }
     }
 
     fn with(&self, text: &str) -> Option<String> {

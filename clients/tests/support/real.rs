@@ -37,25 +37,16 @@ impl Broker {
             super::eventually("the port's number", || {
                 let log = process.await_stderr(&before);
                 let (number, _) = log.split_once(&before)?.1.split_once('\n')?;
-                let digits = number
-                    .find(|c: char| !c.is_ascii_digit())
-                    .unwrap_or(number.len());
+                let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
                 number[..digits].parse().ok()
             })
         };
-        Broker {
-            publisher_port: port("publishers"),
-            subscriber_port: port("subscribers"),
-            process,
-        }
+        Broker { publisher_port: port("publishers"), subscriber_port: port("subscribers"), process }
     }
 
     /// One more broker on the ports of this one, which must have ended.
     pub fn again(&self) -> Broker {
-        Broker::with_args(&format!(
-            "-s {} -p {}",
-            self.subscriber_port, self.publisher_port
-        ))
+        Broker::with_args(&format!("-s {} -p {}", self.subscriber_port, self.publisher_port))
     }
 
     /// `publisher`, aimed at this broker.
@@ -99,15 +90,7 @@ fn executable() -> &'static Path {
                 other => other,
             };
             let build = Command::new(env!("CARGO"))
-                .args([
-                    "build",
-                    "-p",
-                    "broker",
-                    "--bin",
-                    "broker",
-                    "--profile",
-                    profile,
-                ])
+                .args(["build", "-p", "broker", "--bin", "broker", "--profile", profile])
                 .current_dir(env!("CARGO_MANIFEST_DIR"))
                 .status();
             assert!(build.unwrap().success(), "the broker could not be built");
