@@ -1,8 +1,9 @@
 //! The program `bench-publisher`, run as users run it, with small loads. How fast it is depends on
 //! the machine and is not asked here.
 
-// A test's helper that fails is the test that fails.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +12,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use broker::wire::frame::Kind;
 use serde_json::Value;
+
+use support::fake::{FakeBroker, Peer};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -301,6 +305,54 @@ fn a_broker_that_runs_already_is_found_and_looked_into() {
     assert_eq!(report["runs"][0]["delivered"], 5_000);
     assert_eq!(report["broker"]["pid"], broker.process.id());
     assert_eq!(report["broker"]["embedded"], false);
+}
+
+#[test]
+fn what_a_broker_drops_is_counted_exactly() {
+    for (extra, code) in [("", 0), ("--verify", 1)] {
+        let (publishers, subscribers) = (FakeBroker::start(), FakeBroker::start());
+        let [publisher_port, subscriber_port] =
+            [&publishers, &subscribers].map(|fake| fake.address().port());
+        let broker = thread::spawn(move || drops_three(&publishers, &subscribers));
+        let output = bench(&format!(
+            "-p {publisher_port} -s {subscriber_port} --messages 10 --json {extra}"
+        ));
+        broker.join().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let run = &report["runs"][0];
+        assert_eq!((&run["delivered"], &run["expected"]), (&7.into(), &10.into()), "{run:#}");
+        assert_eq!((&run["lost"], &run["lost_told"]), (&3.into(), &3.into()), "{run:#}");
+    }
+}
+
+/// A broker that delivers ten messages but for the third to the fifth.
+fn drops_three(publishers: &FakeBroker, subscribers: &FakeBroker) {
+    let mut subscriber = subscribers.welcome();
+    assert_eq!(subscriber.receive().kind, Kind::Subscribe);
+    answer_ping(&mut subscriber);
+    let mut publisher = publishers.welcome();
+    for number in 0..10 {
+        let message = publisher.receive();
+        assert_eq!(message.kind, Kind::Publish);
+        match number {
+            2 | 3 => {}
+            4 => subscriber.send(Kind::Lost, b"", &3u64.to_be_bytes()),
+            _ => subscriber.send(Kind::Publish, message.topic.as_bytes(), &message.body),
+        }
+    }
+    answer_ping(&mut publisher);
+    while let Some(frame) = subscriber.try_receive() {
+        if frame.kind == Kind::Ping {
+            subscriber.send(Kind::Pong, b"", &frame.body);
+        }
+    }
+}
+
+fn answer_ping(peer: &mut Peer) {
+    let ping = peer.receive();
+    assert_eq!(ping.kind, Kind::Ping);
+    peer.send(Kind::Pong, b"", &ping.body);
 }
 
 #[test]
