@@ -1,0 +1,280 @@
+//! What the user typed, and the [`Plan`] that it makes.
+//!
+//! Owns the flags, their help, and which of them fit together. Must not connect to anything.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+
+use crate::failure::Failure;
+use crate::plan::{Amount, Place, Plan, Sizes};
+use crate::traffic::{NUMBERED_BYTES, STAMP_BYTES};
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PUBLISHER_PORT: u16 = 9000;
+const DEFAULT_SUBSCRIBER_PORT: u16 = 9090;
+const DEFAULT_SECONDS: f64 = 5.0;
+
+/// Shows what a broker and this machine can do: publishes, subscribes, counts, times.
+///
+/// Without -h, -p and -s it starts a broker of its own on free ports, and ends it. Messages go to
+/// the topics bench.0, bench.1 and so on; every subscriber subscribes to all of them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench-publisher",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = AFTER_HELP
+)]
+pub(crate) struct BenchArgs {
+    /// Address or name of the broker's host [default with -p or -s: 127.0.0.1]
+    #[arg(short = 'h', long, value_name = "HOST")]
+    host: Option<String>,
+
+    /// The broker's port for publishers [default with -h or -s: 9000]
+    #[arg(short = 'p', long, value_name = "PUB_PORT", value_parser = port())]
+    publisher_port: Option<u16>,
+
+    /// The broker's port for subscribers [default with -h or -p: 9090]
+    #[arg(short = 's', long, value_name = "SUB_PORT", value_parser = port())]
+    subscriber_port: Option<u16>,
+
+    /// Process whose CPU and memory are reported [default: who listens on the broker's port, if
+    /// that can be seen]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    broker_pid: Option<u32>,
+
+    /// Publishers, each a connection with a thread
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1))]
+    publishers: u64,
+
+    /// Subscribers, each a connection; one thread reads them all
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1))]
+    subscribers: u64,
+
+    /// Only publish; subscribers elsewhere may tail bench.>
+    #[arg(long, conflicts_with_all = ["subscribers", "wildcard", "verify"])]
+    no_subscribers: bool,
+
+    /// Topics; each publisher goes round them
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1))]
+    topics: u64,
+
+    /// Subscribe to bench.> instead of to each topic by name
+    #[arg(long)]
+    wildcard: bool,
+
+    /// Payload in bytes, or a range to choose from: 100..2000 (both ends included)
+    #[arg(long, value_name = "BYTES[..BYTES]", default_value = "128", value_parser = Sizes::parse)]
+    size: Sizes,
+
+    /// Seed of the choice of sizes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Publish this many messages, of all publishers together
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = count(1))]
+    messages: Option<u64>,
+
+    /// Publish for this long [default: 5]
+    #[arg(long, value_name = "S", value_parser = positive)]
+    seconds: Option<f64>,
+
+    /// Messages a second of all publishers together, on schedule; latency then counts from the
+    /// time a message was due [default: as fast as it goes]
+    #[arg(long, value_name = "R", value_parser = positive)]
+    rate: Option<f64>,
+
+    /// Number every message and prove order, content, no gap and no duplicate (slower)
+    #[arg(long)]
+    verify: bool,
+
+    /// Repeat, and report median, least and greatest
+    #[arg(long, value_name = "N", default_value = "1", value_parser = count(1))]
+    runs: u64,
+
+    /// Print ratios against the report that --json wrote to this file earlier
+    #[arg(long, value_name = "FILE.json")]
+    baseline: Option<PathBuf>,
+
+    /// Report as one JSON document
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+
+    /// Report as CSV: a header, and a row for each run
+    #[arg(long)]
+    csv: bool,
+
+    /// Also write a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print version
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+const AFTER_HELP: &str = "\
+Latency: with --rate every message is timed, from when it was due. As fast as it goes, the first \
+message of each block of up to 64 KiB is timed, of which a sample is looked at; it then says how \
+long messages wait in full sockets, not how fast a broker can answer.\n\n\
+Confirmed: each publisher ends with a PING; published are those before its PONG.\n\n\
+Exit status: 0 fine; 1 failed, or --verify found an error or a loss; 2 wrong usage.";
+
+/// How the report is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One document.
+    Json,
+    /// A header and a row for each run.
+    Csv,
+}
+
+impl BenchArgs {
+    /// What they ask for.
+    ///
+    /// # Errors
+    /// Usage, where they do not fit together.
+    pub(crate) fn plan(&self) -> Result<Plan, Failure> {
+        let sizes = self.size;
+        let least = if self.verify { NUMBERED_BYTES } else { STAMP_BYTES };
+        if sizes.least < least && (self.verify || (self.rate.is_some() && !self.no_subscribers)) {
+            let why = if self.verify { "--verify" } else { "--rate" };
+            return Err(Failure::Usage(format!(
+                "--size {sizes} is too small: with {why} a payload carries {least} bytes of its own"
+            )));
+        }
+        let amount = match self.messages {
+            Some(messages) => Amount::Messages(messages),
+            None => {
+                let seconds = self.seconds.unwrap_or(DEFAULT_SECONDS);
+                let time = Duration::try_from_secs_f64(seconds)
+                    .map_err(|error| Failure::Usage(format!("--seconds {seconds}: {error}")))?;
+                Amount::Time(time)
+            }
+        };
+        Ok(Plan {
+            place: self.place(),
+            broker_pid: self.broker_pid,
+            publishers: self.publishers as usize,
+            subscribers: if self.no_subscribers { 0 } else { self.subscribers as usize },
+            topics: self.topics as usize,
+            wildcard: self.wildcard,
+            sizes,
+            seed: self.seed,
+            amount,
+            rate: self.rate,
+            verify: self.verify,
+            runs: self.runs as usize,
+        })
+    }
+
+    /// How the report is printed.
+    pub(crate) fn format(&self) -> Format {
+        match (self.json, self.csv) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Csv,
+            _ => Format::Text,
+        }
+    }
+
+    /// The earlier report to compare with.
+    pub(crate) fn baseline(&self) -> Option<&PathBuf> {
+        self.baseline.as_ref()
+    }
+
+    /// Where the page with plots goes.
+    pub(crate) fn html(&self) -> Option<&PathBuf> {
+        self.html.as_ref()
+    }
+
+    fn place(&self) -> Place {
+        if let (None, None, None) = (&self.host, self.publisher_port, self.subscriber_port) {
+            return Place::Embedded;
+        }
+        let host = self.host.as_deref().unwrap_or(DEFAULT_HOST);
+        // `[::1]` is how an IPv6 address is written in front of a port.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        Place::At {
+            host: bare.unwrap_or(host).to_owned(),
+            publisher_port: self.publisher_port.unwrap_or(DEFAULT_PUBLISHER_PORT),
+            subscriber_port: self.subscriber_port.unwrap_or(DEFAULT_SUBSCRIBER_PORT),
+        }
+    }
+}
+
+fn port() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..)
+}
+
+fn count(least: u64) -> clap::builder::RangedU64ValueParser {
+    // Far above what a machine can hold, so that sums of them cannot overflow.
+    clap::value_parser!(u64).range(least..1 << 48)
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1e9 => Ok(value),
+        _ => Err("expected a number above 0, at most 1000000000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn plan(args: &str) -> Result<Plan, String> {
+        let args = ["bench-publisher"].into_iter().chain(args.split_whitespace());
+        let args = BenchArgs::try_parse_from(args).map_err(|error| error.to_string())?;
+        args.plan().map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn flags_do_not_collide() {
+        BenchArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn any_part_of_an_address_means_a_broker_that_is_there() {
+        assert_eq!(plan("").unwrap().place, Place::Embedded);
+        let at = |host: &str, publisher_port, subscriber_port| Place::At {
+            host: host.to_owned(),
+            publisher_port,
+            subscriber_port,
+        };
+        assert_eq!(plan("-h ::1").unwrap().place, at("::1", 9000, 9090));
+        assert_eq!(plan("-h [::1] -p 1").unwrap().place, at("::1", 1, 9090));
+        assert_eq!(plan("-s 2").unwrap().place, at("127.0.0.1", 9000, 2));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        for args in [
+            "--size 19 --verify",
+            "--size 4..100 --rate 10",
+            "--messages 1 --seconds 1",
+            "--no-subscribers --verify",
+            "--json --csv",
+            "--rate 0",
+            "--rate nan",
+            "--publishers 0",
+            "--size 9..8",
+            "-p 0",
+            "--seconds -1",
+        ] {
+            assert!(plan(args).is_err(), "{args}");
+        }
+        assert!(plan("--size 20 --verify").is_ok());
+        assert!(plan("--size 0").is_ok());
+    }
+}

@@ -1,0 +1,129 @@
+//! The program `bench-publisher`: what a broker and a machine can do. Maps results to exit codes.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | `args`, `plan` | what the user typed, and what it means |
+//! | `traffic` | the messages |
+//! | `link` | a connection, greeted and confirmed |
+//! | `publish` | the publishers' threads |
+//! | `receive`, `subscriber` | the subscribers' thread; one subscriber's bytes |
+//! | `shared` | the counters between them |
+//! | `run` | one run, from connecting to its figures |
+//! | `embedded`, `process` | a broker of our own; what /proc tells |
+//! | `figures`, `report`, `html`, `progress` | the table of figures, and how they are told |
+
+use std::fs::{self, File};
+use std::io::{Write, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::Value;
+
+use args::{BenchArgs, Format};
+use failure::Failure;
+use progress::Progress;
+use report::Report;
+use run::Broker;
+
+mod args;
+mod embedded;
+mod failure;
+mod figures;
+mod html;
+mod link;
+mod plan;
+mod process;
+mod progress;
+mod publish;
+mod receive;
+mod report;
+mod run;
+mod shared;
+mod subscriber;
+mod traffic;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == embedded::ARGUMENT) {
+        return embedded::run_broker();
+    }
+    match bench(&BenchArgs::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bench-publisher: {failure}");
+            ExitCode::from(match failure {
+                Failure::Usage(_) => USAGE,
+                Failure::Failed(_) => FAILED,
+            })
+        }
+    }
+}
+
+fn bench(args: &BenchArgs) -> Result<(), Failure> {
+    let plan = args.plan()?;
+    let baseline = args.baseline().map(|path| read_baseline(path)).transpose()?;
+    // Before the work, so that a path that is no good does not cost the results.
+    let page = match args.html() {
+        Some(path) => Some((File::create(path).map_err(|error| unwritable(path, &error))?, path)),
+        None => None,
+    };
+    let mut broker = Broker::find(&plan)?;
+    if broker.is_embedded() {
+        eprintln!("started a broker of our own: {}", broker.address());
+    }
+    let mut progress = Progress::new(plan.runs);
+    let mut runs = Vec::new();
+    for _ in 0..plan.runs {
+        progress.next_run();
+        runs.push(broker.run(&plan, &mut progress)?);
+    }
+    let report = Report::new(plan, process::machine(), &broker, runs, baseline);
+    drop(broker);
+    if let Some((mut file, path)) = page {
+        let page = html::page(&report)?;
+        file.write_all(page.as_bytes()).map_err(|error| unwritable(path, &error))?;
+    }
+    print(&report, args.format())?;
+    verdict(&report)
+}
+
+fn print(report: &Report, format: Format) -> Result<(), Failure> {
+    let text = match format {
+        Format::Text => report.text(),
+        Format::Json => format!("{:#}\n", report.json()),
+        Format::Csv => report.csv(),
+    };
+    if format != Format::Text {
+        report.warnings().for_each(|warning| eprintln!("{warning}"));
+    }
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format!("the report cannot be printed: {error}")))
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
+    match report.flaws() {
+        (lost, faults) if report.plan.verify && (lost > 0 || faults > 0) => {
+            Err(Failure::new(format!("not verified: {lost} messages lost, {faults} faults")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_baseline(path: &Path) -> Result<Value, Failure> {
+    let bad = |why: String| Failure::Usage(format!("--baseline {}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    if !value["median"].is_object() {
+        return Err(bad("is no report that --json wrote".to_owned()));
+    }
+    Ok(value)
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{} cannot be written: {error}", path.display()))
+}

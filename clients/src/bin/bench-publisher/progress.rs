@@ -1,0 +1,93 @@
+//! What people see while a run goes on: a bar on a terminal, a line a second elsewhere. All on
+//! standard error.
+
+use std::io::{IsTerminal, stderr};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::plan::{Amount, Plan};
+use crate::run::Sample;
+
+/// Steps of a whole bar.
+const STEPS: u64 = 1_000;
+
+/// The progress of a benchmark, run by run.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    run: usize,
+    runs: usize,
+    bar: Option<ProgressBar>,
+    line: Sample,
+}
+
+impl Progress {
+    /// For so many runs.
+    pub(crate) fn new(runs: usize) -> Progress {
+        Progress { run: 0, runs, bar: None, line: START }
+    }
+
+    /// The next run begins.
+    pub(crate) fn next_run(&mut self) {
+        self.run += 1;
+        if stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{prefix}{bar:30} {msg}")
+                .expect("the template is one that indicatif knows");
+            let bar = ProgressBar::new(STEPS).with_style(style);
+            if self.runs > 1 {
+                bar.set_prefix(format!("run {}/{} ", self.run, self.runs));
+            }
+            self.bar = Some(bar);
+        }
+        self.line = START;
+    }
+
+    /// A line for people, beside the progress.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// How far the run is.
+    pub(crate) fn update(&mut self, plan: &Plan, now: &Sample) {
+        if now.seconds < self.line.seconds {
+            // The run was begun anew.
+            self.line = START;
+        }
+        let elapsed = now.seconds - self.line.seconds;
+        let done = match plan.amount {
+            Amount::Messages(messages) => now.published as f64 / messages as f64,
+            Amount::Time(time) => now.seconds / time.as_secs_f64(),
+        };
+        if let Some(bar) = &self.bar {
+            bar.set_position((done.min(1.0) * STEPS as f64) as u64);
+        }
+        if elapsed < 1.0 {
+            return;
+        }
+        let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / elapsed / 1e6;
+        let text = format!(
+            "published {:.3} M/s, delivered {:.3} M/s",
+            rate(now.published, self.line.published),
+            rate(now.delivered, self.line.delivered)
+        );
+        match &self.bar {
+            Some(bar) => bar.set_message(text),
+            None if self.runs > 1 => {
+                eprintln!("run {}/{}, {:.0} s: {text}", self.run, self.runs, now.seconds);
+            }
+            None => eprintln!("{:.0} s: {text}", now.seconds),
+        }
+        self.line = *now;
+    }
+
+    /// The run is over.
+    pub(crate) fn finish(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+const START: Sample = Sample { seconds: 0.0, published: 0, delivered: 0 };

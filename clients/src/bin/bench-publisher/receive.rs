@@ -1,0 +1,300 @@
+//! The subscribers: one thread reads them all.
+//!
+//! Where all frames are equally long and none needs to be looked at, most bytes are thrown away in
+//! the kernel and messages are counted by their length. So that this cannot miscount, each
+//! subscriber's bytes are really read every few milliseconds, and each header in them must be at
+//! its place. If one is not, the broker has sent something beside messages, and [`Misread`] tells
+//! the run to begin anew with every byte read.
+//!
+//! [`Misread`]: Stopped::Misread
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
+
+use broker::wire::frame::{self, Kind};
+use hdrhistogram::Histogram;
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use crate::failure::Failure;
+use crate::link::Link;
+use crate::plan::Plan;
+use crate::process;
+use crate::shared::{Shared, latency_histogram};
+use crate::subscriber::{Subscriber, Tally};
+use crate::traffic::Traffic;
+
+/// Bytes that are thrown away at once, at most.
+const SKIM_BYTES: usize = 4 << 20;
+/// Bytes that are read at once, beside what was left of the last read.
+const READ_BYTES: usize = 256 << 10;
+/// How often bytes are really read while most are thrown away, all subscribers together.
+const LOOK_NS: u64 = 5_000_000;
+/// Pause between two looks as fast as it goes, so that reads are large and wake-ups few.
+const COALESCE: Duration = Duration::from_micros(100);
+/// A wait without events, at most.
+const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// When all is published and nothing has come for so long, the rest is lost.
+const QUIET_NS: u64 = 3_000_000_000;
+/// How long verified subscribers may take to answer for having nothing more.
+const SETTLE_NS: u64 = 10_000_000_000;
+
+/// Why subscribers were stopped before the end.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The bytes were not only messages, so they must not be counted by length.
+    Misread,
+    /// Something went wrong.
+    Failed(Failure),
+}
+
+/// What subscribers saw.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Latency of the messages that were timed, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// Messages that LOST told of.
+    pub(crate) told_lost: u64,
+    /// What `--verify` found, the first few in words.
+    pub(crate) faults: Vec<String>,
+    /// How many it found.
+    pub(crate) fault_count: u64,
+    /// CPU seconds of the thread.
+    pub(crate) cpu: f64,
+}
+
+/// Connects subscribers and has the broker confirm their subscriptions.
+///
+/// # Errors
+/// When it refuses them.
+pub(crate) fn connect(
+    plan: &Plan,
+    traffic: &Traffic,
+    address: SocketAddr,
+) -> Result<Vec<Link>, Failure> {
+    let mut frames = Vec::new();
+    if plan.wildcard {
+        frame::encode(Kind::Subscribe, 0, b"bench.>", b"", &mut frames);
+    } else {
+        for topic in traffic.topics() {
+            frame::encode(Kind::Subscribe, 0, topic.as_bytes(), b"", &mut frames);
+        }
+    }
+    let hint = |failure: Failure| match failure {
+        Failure::Failed(text) if text.contains("TOO_MANY") && !plan.wildcard => {
+            Failure::new(format!("{text}; --wildcard subscribes to all topics at once"))
+        }
+        other => other,
+    };
+    (0..plan.subscribers)
+        .map(|index| {
+            let mut link = Link::connect(format!("subscriber {index}"), address)?;
+            if let Err(error) = link.stream.write_all(&frames) {
+                return Err(hint(link.broken(&error)));
+            }
+            link.confirm().map_err(hint)?;
+            Ok(link)
+        })
+        .collect()
+}
+
+/// The thread that reads.
+#[derive(Debug)]
+pub(crate) struct ReceiverThread<'a> {
+    plan: &'a Plan,
+    shared: &'a Shared,
+    subscribers: Vec<Subscriber>,
+    tally: Tally<'a>,
+    skim: bool,
+    keepalive: Duration,
+    scratch: Vec<u8>,
+}
+
+impl<'a> ReceiverThread<'a> {
+    /// Takes over connections that have subscribed. `skim`: count by length where possible.
+    pub(crate) fn new(
+        plan: &'a Plan,
+        traffic: &'a Traffic,
+        shared: &'a Shared,
+        links: Vec<Link>,
+        skim: bool,
+    ) -> ReceiverThread<'a> {
+        let uniform = traffic.uniform().filter(|_| !plan.verify);
+        let keepalive = links.iter().map(|link| link.keepalive).min().unwrap_or(Duration::MAX);
+        let subscribers = (0..).zip(links).map(|(index, link)| {
+            let (stream, unread) = link.into_parts();
+            Subscriber::new(index, stream, unread, plan.publishers)
+        });
+        ReceiverThread {
+            plan,
+            shared,
+            subscribers: subscribers.collect(),
+            // Latency as it was due is wanted of every message, so every message is read.
+            skim: skim && plan.rate.is_none() && uniform.is_some(),
+            keepalive,
+            tally: Tally::new(uniform, plan.verify.then_some(traffic), latency_histogram()),
+            // Memory that nothing is written to is never backed by pages.
+            scratch: vec![0; SKIM_BYTES],
+        }
+    }
+
+    /// Reads until all has come, or nothing comes any more.
+    ///
+    /// # Errors
+    /// Why it had to stop; everybody else is then told to.
+    pub(crate) fn run(mut self) -> Result<Received, Stopped> {
+        let ended = self.read_all();
+        if ended.is_err() {
+            self.shared.abort.store(true, Release);
+        }
+        ended.map(|()| Received {
+            latency: self.tally.latency,
+            told_lost: self.tally.told_lost,
+            faults: self.tally.faults,
+            fault_count: self.tally.fault_count,
+            cpu: process::thread_cpu(),
+        })
+    }
+
+    fn read_all(&mut self) -> Result<(), Stopped> {
+        let failed = |errno: Errno| {
+            Stopped::Failed(Failure::new(format!("cannot wait for events: {errno}")))
+        };
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed)?;
+        for subscriber in &self.subscribers {
+            let data = epoll::EventData::new_u64(subscriber.index as u64);
+            epoll::add(&poll, &subscriber.stream, data, epoll::EventFlags::IN).map_err(failed)?;
+        }
+        let mut events = Vec::with_capacity(512);
+        let (mut said, mut settling) = (0, None);
+        while !self.shared.abort.load(Relaxed) {
+            events.clear();
+            match epoll::wait(&poll, spare_capacity(&mut events), Some(&WAIT)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+            for event in &events {
+                self.readable(event.data.u64() as usize)?;
+            }
+            let now = self.shared.now_ns();
+            self.publish_counts(now);
+            if now - said > self.keepalive.as_nanos() as u64 {
+                said = now;
+                self.say_alive();
+            }
+            if self.finished(now, &mut settling) {
+                break;
+            }
+            if self.plan.rate.is_none() {
+                std::thread::sleep(COALESCE);
+            }
+        }
+        Ok(())
+    }
+
+    fn readable(&mut self, index: usize) -> Result<(), Stopped> {
+        let subscriber = &mut self.subscribers[index];
+        let now = self.shared.now_ns();
+        let every = LOOK_NS * self.plan.subscribers as u64;
+        let look = subscriber.must_read() || now - subscriber.looked_ns >= every;
+        if self.skim && !look {
+            let n = receive(&subscriber.stream, &mut self.scratch, RecvFlags::TRUNC)
+                .map_err(|error| stopped(index, &error))?;
+            return match n {
+                None => Ok(()),
+                Some(0) => Err(closed(index)),
+                Some(n) => {
+                    subscriber.skip(n, &mut self.tally);
+                    Ok(())
+                }
+            };
+        }
+        subscriber.looked_ns = now;
+        let kept = subscriber.restore(&mut self.scratch, READ_BYTES);
+        let space = &mut self.scratch[kept..kept + READ_BYTES];
+        match receive(&subscriber.stream, space, RecvFlags::empty()) {
+            Err(error) => Err(stopped(index, &error)),
+            Ok(Some(0)) => Err(closed(index)),
+            Ok(n) => {
+                let bytes = &self.scratch[..kept + n.unwrap_or(0)];
+                // The time at which the bytes were there, not that at which we looked for them.
+                let now = self.shared.now_ns();
+                let read = subscriber.read(bytes, now, &mut self.tally);
+                read.map_err(|misread| match misread {
+                    Some(failure) => Stopped::Failed(failure),
+                    None if self.skim => Stopped::Misread,
+                    None => Stopped::Failed(Failure::new(format!(
+                        "subscriber {index}: what came is not the broker's protocol"
+                    ))),
+                })
+            }
+        }
+    }
+
+    fn publish_counts(&mut self, now: u64) {
+        let (messages, bytes) = self.tally.take_counts();
+        if messages > 0 {
+            self.shared.delivered.fetch_add(messages, Relaxed);
+            self.shared.delivered_bytes.fetch_add(bytes, Relaxed);
+            self.shared.delivered_ns.store(now, Relaxed);
+        }
+    }
+
+    /// Where bytes are thrown away, PINGs are too: a PONG that nobody asked for is as good.
+    fn say_alive(&mut self) {
+        let mut pong = Vec::new();
+        frame::encode(Kind::Pong, 0, b"", b"", &mut pong);
+        for subscriber in &self.subscribers {
+            // A connection that is gone shows when it is read.
+            let _ = (&subscriber.stream).write(&pong);
+        }
+    }
+
+    fn finished(&self, now: u64, settling: &mut Option<u64>) -> bool {
+        if self.shared.publishing.load(Acquire) > 0 {
+            return false;
+        }
+        if let Some(since) = *settling {
+            return now - since > SETTLE_NS || self.subscribers.iter().all(|one| one.ponged);
+        }
+        let expected = self.shared.published.load(Relaxed) * self.subscribers.len() as u64;
+        let come = self.shared.delivered.load(Relaxed) + self.tally.told_lost;
+        let last = self.shared.delivered_ns.load(Relaxed);
+        let last = last.max(self.shared.confirmed_ns.load(Relaxed));
+        let over = come >= expected || now.saturating_sub(last) > QUIET_NS;
+        if over && self.plan.verify {
+            // Whatever is still on its way, twice delivered perhaps, comes before the PONG.
+            let mut ping = Vec::new();
+            frame::encode(Kind::Ping, 0, b"", b"", &mut ping);
+            for subscriber in &self.subscribers {
+                let _ = (&subscriber.stream).write(&ping);
+            }
+            *settling = Some(now);
+            return false;
+        }
+        over
+    }
+}
+
+/// Takes bytes if there are any: `None` if not, 0 at the end.
+fn receive(stream: &TcpStream, into: &mut [u8], flags: RecvFlags) -> io::Result<Option<usize>> {
+    match recv(stream, into, flags | RecvFlags::DONTWAIT) {
+        Ok((_, n)) => Ok(Some(n)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn stopped(index: usize, error: &io::Error) -> Stopped {
+    Stopped::Failed(Failure::new(format!("subscriber {index}: {error}")))
+}
+
+fn closed(index: usize) -> Stopped {
+    Stopped::Failed(Failure::new(format!(
+        "subscriber {index}: the broker closed the connection; its log says why"
+    )))
+}

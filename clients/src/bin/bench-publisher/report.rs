@@ -1,0 +1,307 @@
+//! A benchmark's results as text, JSON and CSV.
+//!
+//! Owns the words and shapes of reports, and the warnings that go with them; measures nothing.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::figures::{Figures, METRICS, Metric, Spread, ratios, spread_json};
+use crate::plan::{Place, Plan};
+use crate::run::{Broker, Run};
+
+/// A broker that used less than so much of a core was waiting for somebody.
+const BUSY_CORES: f64 = 0.9;
+/// The part of a core, or of all of them, that counts as all.
+const FULL: f64 = 0.9;
+/// A run that was shorter is all start and end.
+const SHORT_SECONDS: f64 = 0.5;
+/// On schedule, messages written this much later than due make latency the program's own.
+const LATE_US: f64 = 1_000.0;
+
+/// Everything that a report tells.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// What was asked for.
+    pub(crate) plan: Plan,
+    /// The machine.
+    pub(crate) machine: Value,
+    /// The broker's name and version.
+    pub(crate) server: String,
+    /// Where it is.
+    pub(crate) address: String,
+    /// Its process, if it could be seen.
+    pub(crate) broker_pid: Option<u32>,
+    /// The runs; at least one.
+    pub(crate) runs: Vec<Run>,
+    baseline: Option<Value>,
+}
+
+impl Report {
+    /// Of these runs, compared with an earlier report if there is one.
+    pub(crate) fn new(
+        plan: Plan,
+        machine: Value,
+        broker: &Broker,
+        runs: Vec<Run>,
+        baseline: Option<Value>,
+    ) -> Report {
+        Report {
+            plan,
+            machine,
+            server: broker.server.clone(),
+            address: broker.address(),
+            broker_pid: broker.pid,
+            runs,
+            baseline,
+        }
+    }
+
+    /// Messages lost, and faults found, in all runs.
+    pub(crate) fn flaws(&self) -> (u64, u64) {
+        let lost = self.runs.iter().map(|run| run.figures.lost).sum();
+        (lost, self.runs.iter().map(|run| run.fault_count).sum())
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut out = self.set_up_lines().join("\n");
+        out.push_str("\n\n");
+        let figures = self.figures();
+        let ratios = self.ratios();
+        if figures.len() > 1 || ratios.is_some() {
+            let (least, most) = if figures.len() > 1 { ("min", "max") } else { ("", "") };
+            let value = if figures.len() > 1 { "median" } else { "now" };
+            let ratio = if ratios.is_some() { "now/then" } else { "" };
+            let heads = format!("{:<24}{value:>16} {least:>16} {most:>16} {ratio:>9}", "");
+            out.push_str(heads.trim_end());
+            out.push('\n');
+        }
+        for metric in METRICS {
+            if let Some(spread) = Spread::of(metric, &figures) {
+                let ratio = ratios.as_ref().and_then(|ratios| ratios.get(metric.key)?.as_f64());
+                out.push_str(&line(metric, &spread, figures.len() > 1, ratio));
+            }
+        }
+        for fault in self.faults().chain(self.warnings()) {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "\n{fault}");
+        }
+        if self.plan.verify && self.flaws() == (0, 0) {
+            out.push_str("\nverified: order, content, no gap, no duplicate");
+        }
+        out.trim_end().to_owned() + "\n"
+    }
+
+    /// For machines; also what `--baseline` reads.
+    pub(crate) fn json(&self) -> Value {
+        let figures = self.figures();
+        let runs: Vec<Value> = self.runs.iter().map(run_json).collect();
+        let faults: Vec<String> = self.faults().collect();
+        let mut report = json!({
+            "program": "bench-publisher",
+            "version": env!("CARGO_PKG_VERSION"),
+            "options": self.plan.to_json(),
+            "machine": self.machine,
+            "broker": {
+                "server": self.server,
+                "address": self.address,
+                "embedded": self.plan.place == Place::Embedded,
+                "pid": self.broker_pid,
+            },
+            "runs": runs,
+            "median": spread_json(&figures, |spread| spread.median),
+            "min": spread_json(&figures, |spread| spread.min),
+            "max": spread_json(&figures, |spread| spread.max),
+            "faults": faults,
+            "warnings": self.warnings().collect::<Vec<_>>(),
+        });
+        if let Some(ratios) = self.ratios() {
+            report["ratios"] = Value::Object(ratios);
+        }
+        report
+    }
+
+    /// For tables: a header, and a row for each run.
+    pub(crate) fn csv(&self) -> String {
+        let options = self.plan.to_json();
+        let options = options.as_object().cloned().unwrap_or_default();
+        let keys = options.keys().map(String::as_str).chain(METRICS.iter().map(|one| one.key));
+        let mut out = "run,".to_owned() + &keys.collect::<Vec<_>>().join(",") + "\n";
+        for (number, run) in (1..).zip(&self.runs) {
+            let figures = run.figures.to_json();
+            let values = options.values().chain(METRICS.iter().map(|one| &figures[one.key]));
+            let cells: Vec<String> = values.map(cell).collect();
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "{number},{}", cells.join(","));
+        }
+        out
+    }
+
+    /// What was measured, and where.
+    pub(crate) fn set_up_lines(&self) -> Vec<String> {
+        let text = |key: &str| self.machine[key].as_str().unwrap_or("unknown");
+        let whose = match (&self.plan.place, self.broker_pid) {
+            (Place::Embedded, Some(pid)) => format!("a process of its own ({pid}), "),
+            (_, Some(pid)) => format!("process {pid}, "),
+            (_, None) => "its process cannot be seen from here, ".to_owned(),
+        };
+        let build = match self.machine["optimized"].as_bool() {
+            Some(false) => " (a debug build: slow)",
+            _ => "",
+        };
+        vec![
+            format!("bench-publisher {}{build}: {}", env!("CARGO_PKG_VERSION"), self.plan),
+            format!("broker   {}, {whose}{}", self.server, self.address),
+            format!(
+                "machine  {} cores, {}, {}, {} {}",
+                self.machine["cores"],
+                text("cpu"),
+                text("memory"),
+                text("system"),
+                text("kernel")
+            ),
+        ]
+    }
+
+    /// What is known to be doubtful about the figures.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        let cores = self.machine["cores"].as_f64().unwrap_or(1.0);
+        let many = self.runs.len() > 1;
+        (1..).zip(&self.runs).flat_map(move |(number, run)| {
+            let whose = if many { format!(" in run {number}") } else { String::new() };
+            let found = [
+                slower_side(&self.plan, &run.figures, cores),
+                off_schedule(&self.plan, &run.figures),
+                more_than_ours(&run.figures),
+            ];
+            found.into_iter().flatten().map(move |what| format!("warning{whose}: {what}"))
+        })
+    }
+
+    fn figures(&self) -> Vec<Figures> {
+        self.runs.iter().map(|run| run.figures).collect()
+    }
+
+    fn ratios(&self) -> Option<Map<String, Value>> {
+        Some(ratios(&self.figures(), self.baseline.as_ref()?))
+    }
+
+    fn faults(&self) -> impl Iterator<Item = String> {
+        self.runs.iter().flat_map(|run| {
+            let untold = run.fault_count - run.faults.len() as u64;
+            let rest = (untold > 0).then(|| format!("and {untold} faults more"));
+            run.faults.iter().map(|fault| format!("fault: {fault}")).chain(rest)
+        })
+    }
+}
+
+/// Whether this program or the machine, and not the broker, was the limit.
+fn slower_side(plan: &Plan, figures: &Figures, cores: f64) -> Option<String> {
+    if plan.rate.is_some() || figures.broker_cores.is_some_and(|busy| busy >= BUSY_CORES) {
+        return None;
+    }
+    if figures.seconds < SHORT_SECONDS {
+        let short = "the run was too short to tell whether the broker was the slower side";
+        return Some(format!("{short}; use more --messages, or --seconds"));
+    }
+    let own = figures.own_cores;
+    let thread = figures.busiest_thread_cores;
+    let broker = figures.broker_cores.unwrap_or(0.0);
+    let others = figures.other_cores.unwrap_or(0.0);
+    let who = if thread >= FULL {
+        format!("a thread of bench-publisher was at its limit ({thread:.2} of a core)")
+    } else if own + broker + others >= FULL * cores {
+        format!(
+            "the machine was full ({cores} cores: bench-publisher {own:.2}, others {others:.2})"
+        )
+    } else if figures.broker_cores.is_some() {
+        format!("the broker waited for its clients (bench-publisher used {own:.2} cores)")
+    } else {
+        return None;
+    };
+    let broker = match figures.broker_cores {
+        Some(busy) => format!("the broker used only {busy:.2} of a core"),
+        None => "the broker's CPU is unknown".to_owned(),
+    };
+    Some(format!("{who}; {broker}, so the figures are less than it can do"))
+}
+
+fn off_schedule(plan: &Plan, figures: &Figures) -> Option<String> {
+    let rate = plan.rate?;
+    let late = figures.send_late_p99_us.filter(|late| *late > LATE_US)?;
+    Some(format!(
+        "messages were written up to {:.1} ms (p99) after they were due for {rate}/s; latency \
+         contains that",
+        late / 1e3
+    ))
+}
+
+fn more_than_ours(figures: &Figures) -> Option<String> {
+    let more = figures.delivered.checked_sub(figures.expected).filter(|more| *more > 0)?;
+    (figures.expected > 0).then(|| {
+        format!("{more} messages more came than were published; who else publishes to bench.>?")
+    })
+}
+
+fn line(metric: &Metric, spread: &Spread, several: bool, ratio: Option<f64>) -> String {
+    let number = |value: f64| number(value, metric.digits);
+    let mut line = format!("{:<24}{:>16}", metric.label, number(spread.median));
+    if several {
+        line += &format!(" {:>16} {:>16}", number(spread.min), number(spread.max));
+    } else if ratio.is_some() {
+        line += &format!(" {:>16} {:>16}", "", "");
+    }
+    if let Some(ratio) = ratio {
+        line += &format!(" {ratio:>8.3}x");
+    }
+    line + " " + metric.unit + "\n"
+}
+
+/// With a comma between thousands.
+fn number(value: f64, digits: usize) -> String {
+    let text = format!("{value:.digits$}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let mut out = String::new();
+    for (at, digit) in whole.char_indices() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if digits > 0 {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    out
+}
+
+fn run_json(run: &Run) -> Value {
+    let mut value = run.figures.to_json();
+    let points = run.timeline.iter().map(|one| json!([one.seconds, one.published, one.delivered]));
+    value["timeline"] = points.collect();
+    value["faults"] = json!(run.fault_count);
+    value
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let rows = [(0.0, 0, "0"), (999.4, 0, "999"), (1_000.0, 0, "1,000"), (0.126, 2, "0.13")];
+        for (value, digits, expected) in rows {
+            assert_eq!(number(value, digits), expected);
+        }
+        assert_eq!(number(1_234_567.89, 1), "1,234,567.9");
+    }
+}
