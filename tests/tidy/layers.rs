@@ -74,7 +74,9 @@ pub(crate) fn crates(source: &Source, dependencies: &[String]) -> Vec<String> {
             let word =
                 if ending == "::" { format!("{name}::") } else { format!("use {name}{ending}") };
             let complaint = format!("this layer may not use {name}");
-            let places = places(source, &word).into_iter();
+            // `std::time` is not the crate `time`.
+            let alone = |at: &usize| !source.code[..*at].ends_with("::");
+            let places = places(source, &word).into_iter().filter(alone);
             found.extend(places.map(|at| source.complain(at, &complaint)));
         }
     }
