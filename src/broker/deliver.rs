@@ -220,6 +220,7 @@ impl Broker {
 
     fn push(&mut self, receiver: Token, source: &Slice, run: Run) {
         self.stats.deliveries += run.messages;
+        self.queued += run.len();
         let connection = &mut self.connections[receiver.index()];
         connection.traffic.messages += run.messages;
         connection.traffic.bytes += run.len() as u64;

@@ -57,6 +57,8 @@ use topic_index::TopicIndex;
 
 /// While more than this many bytes of answers wait for a client, it is not read.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// Writing less than this to a socket costs more for the call than for the bytes.
+const THIN_BYTES: usize = 4 << 10;
 /// All that closing takes is done this long after the decision to close.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Refused connections that may be told why at the same time; more are closed without a word.
@@ -122,6 +124,8 @@ pub struct Broker {
     refused: usize,
     draining: bool,
     dirty: Vec<Token>,
+    /// Bytes of messages queued since the last flush, for each receiver.
+    queued: usize,
     resumed: Vec<Token>,
     shutdowns: Vec<Token>,
     gone: Vec<Token>,
@@ -153,6 +157,7 @@ impl Broker {
             refused: 0,
             draining: false,
             dirty: Vec::new(),
+            queued: 0,
             resumed: Vec::new(),
             shutdowns: Vec::new(),
             gone: Vec::new(),
@@ -225,6 +230,7 @@ impl Broker {
 
     /// The connections to flush, each once.
     pub fn take_dirty(&mut self, into: &mut Vec<Token>) {
+        self.queued = 0;
         into.append(&mut self.dirty);
         for token in into {
             self.connections[token.index()].dirty = false;
@@ -234,6 +240,12 @@ impl Broker {
     /// Whether [`take_dirty`](Broker::take_dirty) has something to give.
     pub fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
+    }
+
+    /// Whether a flush now would write only a little to each of many: whoever has more to read
+    /// should read on, so that a write carries several messages.
+    pub fn is_thin(&self) -> bool {
+        self.queued < self.dirty.len() * THIN_BYTES
     }
 
     /// Connections that may be read, or carried on with, again.

@@ -30,6 +30,8 @@ const EVENTS: usize = 1_024;
 /// Bytes that all connections together bring into one turn, so that what was read is still in
 /// the processor's cache when it is written, and nobody waits long for the flush.
 const TURN_BYTES: usize = 512 << 10;
+/// The same when they make only small writes to many, so that each write carries more.
+const THIN_TURN_BYTES: usize = 1 << 20;
 /// Bytes that one connection is written in one turn before the others have theirs.
 const WRITE_BYTES: usize = 1 << 20;
 /// Slices in one write.
@@ -242,19 +244,24 @@ impl Reactor {
         }
     }
 
-    /// Reads the connections that are ready, each once, within the budget of the turn.
+    /// Reads the connections that are ready within the budget of the turn: each once, or more
+    /// often as long as what was read makes only small writes to many.
     fn serve(&mut self) {
-        let mut budget = TURN_BYTES;
-        for _ in 0..self.ready.len() {
-            let Some(token) = self.ready.pop_front() else {
-                break;
-            };
-            if let Some(Some(peer)) = self.peers.get_mut(token.index()) {
-                peer.ready = false;
-                budget = budget.saturating_sub(self.serve_one(token));
+        let mut read = 0;
+        loop {
+            for _ in 0..self.ready.len() {
+                let Some(token) = self.ready.pop_front() else { break };
+                if let Some(Some(peer)) = self.peers.get_mut(token.index()) {
+                    peer.ready = false;
+                    read += self.serve_one(token);
+                }
+                let most = if self.broker.is_thin() { THIN_TURN_BYTES } else { TURN_BYTES };
+                if read >= most {
+                    return;
+                }
             }
-            if budget == 0 {
-                break;
+            if self.ready.is_empty() || !self.broker.is_thin() {
+                return;
             }
         }
     }
