@@ -32,6 +32,8 @@ pub(super) enum Stop {
     Incomplete,
     /// The next frame waits for a flush.
     FlushFirst,
+    /// What came before was much work: others first, then on from here.
+    Yield,
     /// The next frame waits for other clients, or for this one to read its answers.
     Parked,
     /// The connection is being closed.
@@ -83,6 +85,10 @@ impl Broker {
         } else {
             connection.inbox.put_back(rest);
         }
+        if stop == Stop::Yield {
+            self.resumed.push(token);
+        }
+        let connection = &self.connections[token.index()];
         if !connection.inbox.is_empty() {
             self.note_backlog(token);
         }

@@ -93,6 +93,7 @@ pub struct TopicIndex {
     generation: u64,
     /// The filters with which it grew, the latest last.
     changes: VecDeque<Box<[u8]>>,
+    work: u64,
     routes: HashSet<Rc<Route>>,
     purge_at: usize,
 }
@@ -118,6 +119,7 @@ impl TopicIndex {
             cache: RouteCache::new(),
             generation: 1,
             changes: VecDeque::new(),
+            work: 0,
             routes: HashSet::new(),
             purge_at: ROUTES_BEFORE_PURGE,
         }
@@ -200,7 +202,8 @@ impl TopicIndex {
             Found::Stale(..) => {}
             Found::Unknown => topic::validate_topic(topic)?,
         }
-        let (route, weight) = self.shared(self.find_route(topic));
+        let route = self.find_route(topic);
+        let (route, weight) = self.shared(route);
         self.cache.insert(topic, route.clone(), self.generation, weight);
         Ok(route)
     }
@@ -229,10 +232,16 @@ impl TopicIndex {
         audience.turn = (audience.turn + skipped + 1) % audience.members.len().max(1);
     }
 
-    fn find_route(&self, topic: &[u8]) -> Route {
+    /// Nodes of the trie that routes have visited so far: the work that topics which are not
+    /// cached make.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
+    fn find_route(&mut self, topic: &[u8]) -> Route {
         let mut matching = Vec::new();
         matching.extend(self.by_name.get(topic).copied());
-        self.wildcards.matching(topic, &mut matching);
+        self.work += self.wildcards.matching(topic, &mut matching) as u64;
         let filters = || matching.iter().map(|&filter| &self.filters[filter as usize]);
         let audiences = filters().filter_map(|filter| filter.plain);
         let mut plain: Vec<_> = audiences

@@ -86,11 +86,12 @@ impl Trie {
         }
     }
 
-    /// Appends the filters that match a valid topic. Each node is visited at most once.
-    pub(crate) fn matching(&self, topic: &[u8], found: &mut Vec<u32>) {
+    /// Appends the filters that match a valid topic; returns how many nodes were visited, each at
+    /// most once.
+    pub(crate) fn matching(&self, topic: &[u8], found: &mut Vec<u32>) -> usize {
         let root = &self.nodes[self.root as usize];
         if root.is_unused() {
-            return;
+            return 0;
         }
         let mut wanted: [&[u8]; MAX_TOKENS] = [b""; MAX_TOKENS];
         let mut depth = 0;
@@ -100,7 +101,9 @@ impl Trie {
         }
         let wanted = &wanted[..depth];
         let mut open = vec![(root, wanted)];
+        let mut visited = 0;
         while let Some((node, rest)) = open.pop() {
+            visited += 1;
             let Some((token, rest)) = rest.split_first() else {
                 found.extend(node.filter);
                 continue;
@@ -109,6 +112,7 @@ impl Trie {
             let children = [node.any, node.by_token.get(*token).copied()];
             open.extend(children.into_iter().flatten().map(|c| (&self.nodes[c as usize], rest)));
         }
+        visited
     }
 
     /// Nodes in use, the root included.
