@@ -198,6 +198,12 @@ impl Process {
         kib.expect("the system counts this") * 1_024
     }
 
+    /// File descriptors that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.expect("it is running").count()
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
     }
