@@ -85,7 +85,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!("network", "max_connections", "10000", "connections at a time, both ports together",
         |c, t| c.network.max_connections => count(t, 1..=1_000_000),
         c.network.max_connections.to_string()),
-    setting!("network", "read_bytes", "160KiB", "bytes that one read takes at most",
+    setting!("network", "read_bytes", "128KiB", "bytes that one read takes at most",
         |c, t| c.network.read_bytes => size(t, 64..=16 << 20),
         show_size(c.network.read_bytes as u64)),
     setting!("limits", "max_payload", "1MiB", "the largest payload of a message",
