@@ -25,3 +25,4 @@ mod template;
 
 pub use publish::run as run_publisher;
 pub use tail::run as run_subscriber;
+pub use template::fill_in as fill_in_template;

@@ -72,6 +72,23 @@ impl Template {
     }
 }
 
+/// Reads a template and fills it in for one message, at the epoch: all that fuzzing needs of it.
+///
+/// # Errors
+/// What in the template is not understood.
+pub fn fill_in(
+    template: &str,
+    topic: &str,
+    payload: &[u8],
+    terminal: bool,
+) -> Result<Vec<u8>, String> {
+    let template = Template::parse(template)?;
+    let mut out = Vec::new();
+    let facts = Facts { number: 1, terminal };
+    template.render(&Message { topic, payload }, &facts, || Timestamp::UNIX_EPOCH, &mut out);
+    Ok(out)
+}
+
 /// The time as in `2024-05-01T12:00:00.000000000Z`: always of one length, always UTC.
 pub(super) fn iso_time(time: Timestamp) -> String {
     format!("{time:.9}")

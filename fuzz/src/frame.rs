@@ -1,0 +1,90 @@
+//! Frames out of any bytes: decoding and encoding agree, and a cut frame is only incomplete.
+
+use broker::wire::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Kind, Reader, decode_error, encode};
+use broker::wire::handshake::{Hello, Welcome};
+use broker::wire::topic::{matches, validate_filter, validate_group, validate_topic};
+
+const READERS: [Reader; 4] = [
+    Reader::BrokerBeforeHello,
+    Reader::BrokerFromPublisher,
+    Reader::BrokerFromSubscriber,
+    Reader::Client,
+];
+const MAX_PAYLOADS: [usize; 4] = [0, 16, 1_000, 1 << 20];
+
+/// The first byte chooses who reads and how large payloads may be; the rest is the stream.
+pub fn check(data: &[u8]) {
+    let Some((&choice, mut bytes)) = data.split_first() else { return };
+    let reader = READERS[usize::from(choice & 3)];
+    let max_payload = MAX_PAYLOADS[usize::from(choice >> 2 & 3)];
+    loop {
+        match Frame::decode(bytes, reader, max_payload) {
+            Ok(Some(frame)) => {
+                check_frame(bytes, &frame, reader, max_payload);
+                bytes = &bytes[frame.encoded_len()..];
+            }
+            Ok(None) => return check_incomplete(bytes, reader, max_payload),
+            Err(code) => return check_refused(bytes, code.code(), reader, max_payload),
+        }
+    }
+}
+
+fn check_frame(bytes: &[u8], frame: &Frame, reader: Reader, max_payload: usize) {
+    let mut again = Vec::new();
+    encode(frame.kind, frame.flags, frame.topic, frame.body, &mut again);
+    assert_eq!(again, bytes[..frame.encoded_len()], "encoding gives the bytes that were decoded");
+    for split in 0..again.len() {
+        let cut = Frame::decode(&again[..split], reader, max_payload);
+        assert_eq!(cut, Ok(None), "cut at {split}");
+    }
+    assert!(frame.kind == Kind::Error || frame.flags == 0);
+    assert!(frame.flags & !FLAG_FATAL == 0);
+    match frame.kind {
+        Kind::Publish => assert!(frame.body.len() <= max_payload),
+        Kind::Error => assert_eq!(decode_error(frame.body).is_some(), frame.body.len() >= 2),
+        Kind::Hello => check_hello(frame),
+        Kind::Welcome => drop(Welcome::parse(frame.topic, frame.body)),
+        _ => {}
+    }
+    check_topic(frame.topic);
+    check_topic(frame.body);
+}
+
+fn check_hello(frame: &Frame) {
+    if let Ok(hello) = Hello::parse(frame.topic, frame.body) {
+        assert!(!hello.id.bytes().any(|byte| byte.is_ascii_control()));
+        let mut again = Vec::new();
+        hello.encode(&mut again);
+        let reader = Reader::BrokerBeforeHello;
+        let frame = Frame::decode(&again, reader, 0).expect("it is valid").expect("it is whole");
+        let same = Hello::parse(frame.topic, frame.body);
+        assert_eq!(same, Ok(hello), "what is known of a HELLO survives encoding");
+    }
+}
+
+fn check_topic(bytes: &[u8]) {
+    if validate_topic(bytes).is_ok() {
+        assert!(validate_filter(bytes).is_ok(), "a topic is a filter");
+        assert!(matches(bytes, bytes) && matches(b">", bytes));
+    }
+    if validate_group(bytes).is_ok() {
+        assert!(validate_topic(bytes).is_ok() && bytes.len() <= 255);
+    }
+}
+
+/// What is incomplete has a header that is incomplete or good, and is shorter than that says.
+fn check_incomplete(bytes: &[u8], reader: Reader, max_payload: usize) {
+    let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return };
+    let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+    assert!(bytes.len() < 4 + length as usize);
+    assert_eq!(Frame::decode(header, reader, max_payload), Ok(None));
+}
+
+/// What is refused is refused at its header, or when it is whole.
+fn check_refused(bytes: &[u8], code: u16, reader: Reader, max_payload: usize) {
+    let header = bytes.first_chunk::<HEADER_BYTES>().expect("nothing is refused without a header");
+    match Frame::decode(header, reader, max_payload) {
+        Err(early) => assert_eq!(early.code(), code),
+        Ok(early) => assert_eq!(early, None),
+    }
+}

@@ -1,0 +1,8 @@
+//! What the fuzz targets check, as plain functions of bytes, so that tests on stable replay the
+//! corpus through the same code (`tests/fuzz_corpus.rs`, `clients/tests/fuzz_corpus.rs`).
+
+pub mod broker;
+pub mod command;
+pub mod config;
+pub mod frame;
+pub mod template;
