@@ -34,7 +34,8 @@ pub(super) struct Deadlines {
 impl Connection {
     /// When to look at it next.
     fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
-        let holding_up = self.holding_up.as_ref();
+        // While draining, the drain time-out is the limit.
+        let holding_up = self.holding_up.as_ref().filter(|_| !draining);
         let stall = holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
         let silence = match self.state {
             State::Handshake => None,
@@ -150,7 +151,8 @@ impl Broker {
     fn judge_stall(&mut self, token: Token, now: Instant) {
         let holding_up = &self.connections[token.index()].holding_up;
         let due = holding_up.as_ref().map(|holding_up| holding_up.since + self.rules.stall_timeout);
-        if due.is_none_or(|due| due > now) || !self.is_waited_for(token) {
+        let is_due = due.is_some_and(|due| due <= now) && !self.draining;
+        if !is_due || !self.is_waited_for(token) {
             return;
         }
         let Some(holding_up) = &mut self.connections[token.index()].holding_up else { return };
