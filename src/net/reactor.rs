@@ -249,6 +249,7 @@ impl Reactor {
     fn serve(&mut self) {
         let mut read = 0;
         loop {
+            let before = read;
             for _ in 0..self.ready.len() {
                 let Some(token) = self.ready.pop_front() else { break };
                 if let Some(Some(peer)) = self.peers.get_mut(token.index()) {
@@ -260,7 +261,8 @@ impl Reactor {
                     return;
                 }
             }
-            if self.ready.is_empty() || !self.broker.is_thin() {
+            // What is only carried on with brings nothing in, and may be much work.
+            if self.ready.is_empty() || read == before || !self.broker.is_thin() {
                 return;
             }
         }
