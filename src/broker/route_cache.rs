@@ -84,17 +84,22 @@ impl<R> RouteCache<R> {
     /// Remembers the route of a valid topic. `weight`: bytes of the route, 0 if another topic has
     /// the same one.
     pub(crate) fn insert(&mut self, topic: &[u8], route: Rc<R>, generation: u64, weight: usize) {
+        let known = self.by_topic.get(topic).copied();
         // Of an entry that gets another route the old weight stays: at worst all is forgotten
         // earlier than it need be.
-        self.bytes += weight;
-        if let Some(&position) = self.by_topic.get(topic) {
+        let added = weight + if known.is_some() { 0 } else { topic.len() + ENTRY_OVERHEAD };
+        if self.bytes + added > self.limit {
+            *self = RouteCache { limit: self.limit, ..RouteCache::new() };
+            if known.is_some() {
+                return;
+            }
+        }
+        self.bytes += added;
+        if let Some(position) = known {
             let entry = &mut self.entries[position as usize];
             (entry.route, entry.generation) = (route, generation);
-            return self.forget_beyond_the_limit();
+            return;
         }
-        self.bytes += topic.len() + ENTRY_OVERHEAD;
-        self.forget_beyond_the_limit();
-        self.bytes = self.bytes.max(topic.len() + ENTRY_OVERHEAD);
         let position = self.entries.len();
         if let Some(last) = self.entries.get_mut(self.last) {
             last.follower = position as u32;
@@ -103,12 +108,6 @@ impl<R> RouteCache<R> {
         self.by_topic.insert(topic.clone(), position as u32);
         self.entries.push(Entry { topic, route, generation, follower: 0 });
         self.last = position;
-    }
-
-    fn forget_beyond_the_limit(&mut self) {
-        if self.bytes > self.limit {
-            *self = RouteCache { limit: self.limit, ..RouteCache::new() };
-        }
     }
 
     /// The route of one topic has changed; no generation is 0.
