@@ -35,6 +35,15 @@ pub(super) struct Run {
     pub(super) shortest: usize,
 }
 
+/// A run on its way from a publisher to the plain receivers of its route.
+#[derive(Clone, Copy)]
+struct Delivery<'a> {
+    publisher: Token,
+    source: &'a Slice,
+    run: Run,
+    route: &'a Rc<Route>,
+}
+
 /// A delivery that waits for a flush.
 pub(super) struct Interrupted {
     publisher: Token,
@@ -55,7 +64,7 @@ pub(super) enum GroupsReady {
 }
 
 impl Run {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.end - self.start
     }
 
@@ -83,43 +92,40 @@ impl Broker {
         traffic.frames += run.messages;
         traffic.messages += run.messages;
         traffic.bytes += run.len() as u64;
-        for position in 0..route.plain.len() {
-            let receiver = route.plain[position];
-            if let Err(rest) = self.offer(publisher, receiver, source, run, now) {
-                self.interrupt(publisher, source, route, run, position, rest);
-                return false;
-            }
-        }
-        true
+        self.deliver_from(0, run, Delivery { publisher, source, run, route }, now)
     }
 
     /// Goes on with a delivery that was interrupted. `false`: it is again.
     pub(super) fn go_on_delivering(&mut self, now: Instant) -> bool {
-        let Some(interrupted) = self.interrupted.take() else {
+        let Some(Interrupted { publisher, source, route, run, receiver, rest }) =
+            self.interrupted.take()
+        else {
             return true;
         };
-        let Interrupted { publisher, source, route, run, receiver: first, mut rest } = interrupted;
+        let delivery = Delivery { publisher, source: &source, run, route: &route };
+        self.deliver_from(receiver, rest, delivery, now)
+    }
+
+    /// Gives `rest` to the receiver at position `first`, and the whole run to all behind it.
+    fn deliver_from(
+        &mut self,
+        first: usize,
+        mut rest: Run,
+        delivery: Delivery<'_>,
+        now: Instant,
+    ) -> bool {
+        let Delivery { publisher, source, run, route } = delivery;
         for position in first..route.plain.len() {
-            if let Err(left) = self.offer(publisher, route.plain[position], &source, rest, now) {
-                self.interrupt(publisher, &source, &route, run, position, left);
+            if let Err(rest) = self.offer(publisher, route.plain[position], source, rest, now) {
+                let (source, route) = (source.part(0, source.len()), route.clone());
+                let receiver = position;
+                self.interrupted =
+                    Some(Interrupted { publisher, source, route, run, receiver, rest });
                 return false;
             }
             rest = run;
         }
         true
-    }
-
-    fn interrupt(
-        &mut self,
-        publisher: Token,
-        source: &Slice,
-        route: &Rc<Route>,
-        run: Run,
-        receiver: usize,
-        rest: Run,
-    ) {
-        let (source, route) = (source.part(0, source.len()), route.clone());
-        self.interrupted = Some(Interrupted { publisher, source, route, run, receiver, rest });
     }
 
     /// Gives a run to one receiver. An error is the part that waits for a flush.

@@ -68,7 +68,7 @@ impl Broker {
                 trace!("{} messages from {publisher} to {plain} subscribers", run.messages);
             }
             if !route.groups.is_empty() {
-                match self.groups_ready(&route, run.end - run.start) {
+                match self.groups_ready(&route, run.len()) {
                     GroupsReady::Yes => self.deliver_to_groups(token, input, run, &route, now),
                     GroupsReady::FlushFirst => return Some(Stop::FlushFirst),
                     GroupsReady::No(group) => {
@@ -81,7 +81,7 @@ impl Broker {
             if !self.deliver(token, input, run, &route, now) {
                 return Some(Stop::FlushFirst);
             }
-            if self.index.work() > work_until {
+            if self.index.work() > scan.work_until {
                 return Some(Stop::Yield);
             }
         }
