@@ -19,15 +19,15 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
 use slab::Slab;
 
 use crate::wire::error_code::ErrorCode;
-use crate::wire::frame::{self, Kind};
+use crate::wire::frame;
 use crate::wire::topic::MAX_TOPIC_BYTES;
 
 pub mod chunk;
 pub mod close_reason;
+mod closing;
 pub mod connection;
 mod deadlines;
 mod deliver;
@@ -253,31 +253,6 @@ impl Broker {
         std::mem::take(&mut self.resumed)
     }
 
-    /// Connections whose sending side is to be shut down now.
-    pub fn take_shutdowns(&mut self) -> Vec<Token> {
-        std::mem::take(&mut self.shutdowns)
-    }
-
-    /// Reaps connections: their sockets are to be closed, their tokens may be given out again.
-    pub fn take_gone(&mut self) -> Vec<Token> {
-        let gone = std::mem::take(&mut self.gone);
-        for token in &gone {
-            let connection = self.connections.remove(token.index());
-            self.refused -= usize::from(connection.refused);
-            let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
-            self.stats.closed[reason as usize] += 1;
-            let Connection { traffic, .. } = connection;
-            self.stats.undelivered += traffic.undelivered;
-            info!(
-                "disconnected: {connection}: {reason}; {} messages, {} bytes, {} dropped, \
-                 {} undelivered",
-                traffic.messages, traffic.bytes, traffic.dropped, traffic.undelivered
-            );
-        }
-        self.dirty.retain(|token| self.connections.contains(token.index()));
-        gone
-    }
-
     /// What to do about a connection that may have something to read; `readable` tells whether
     /// its socket may have.
     pub fn next_input(&mut self, token: Token, readable: bool) -> Input {
@@ -299,30 +274,6 @@ impl Broker {
         }
     }
 
-    /// The client has closed its sending side; what it sent before has all been given to
-    /// [`received`](Broker::received).
-    pub fn end_of_input(&mut self, token: Token) {
-        let connection = &mut self.connections[token.index()];
-        connection.input_ended = true;
-        match connection.state {
-            State::Handshake | State::Open => {
-                connection.state = State::Finishing;
-                connection.reason = Some(CloseReason::ClientClosed);
-                connection.inbox = inbox::Inbox::Empty;
-                self.index.forget(token);
-                self.groups_changed();
-                self.after_progress(token);
-            }
-            State::Discarding => self.vanish(token),
-            State::Finishing | State::Closing | State::Gone => {}
-        }
-    }
-
-    /// The socket of a connection has failed.
-    pub fn connection_failed(&mut self, token: Token) {
-        self.abandon(token, CloseReason::ConnectionLost);
-    }
-
     /// The socket took `count` bytes of the outbox.
     pub fn sent(&mut self, token: Token, count: usize, now: Instant) {
         self.stats.bytes_out += count as u64;
@@ -337,11 +288,11 @@ impl Broker {
             connection.awaits_answers = false;
             self.resumed.push(token);
         }
-        if self.outbox(token).is_empty() && !self.connections[token.index()].has_waiters() {
-            self.connections[token.index()].holding_up = None;
-        }
+        // Publishers wait until it has drained to half; memory, which is nobody, until it is empty.
         let half = self.rules.outbox_bytes / 2;
-        if self.connections[token.index()].has_waiters() && self.outbox(token).queued() <= half {
+        let connection = &self.connections[token.index()];
+        let enough = if connection.has_waiters() { half } else { 0 };
+        if connection.holding_up.is_some() && connection.outbox.queued() <= enough {
             self.release_waiters(token);
         }
         self.after_progress(token);
@@ -360,121 +311,6 @@ impl Broker {
         if !connection.outbox.is_empty() {
             self.mark_dirty(token);
             self.note_backlog(token);
-        }
-    }
-
-    /// Shuts down: nothing more is read, everything accepted is delivered, GOODBYE behind it.
-    pub fn shut_down(&mut self, now: Instant) {
-        self.draining = true;
-        let tokens: Vec<_> = self.connections.iter().map(|(index, _)| Token::new(index)).collect();
-        let mut goodbye = Vec::new();
-        frame::encode(Kind::Goodbye, 0, b"", b"the broker is shutting down", &mut goodbye);
-        for token in tokens {
-            let connection = &mut self.connections[token.index()];
-            if connection.state == State::Finishing {
-                self.tell_lost(token);
-                self.answer(token, &goodbye);
-            } else if connection.is_talking() {
-                connection.inbox = inbox::Inbox::Empty;
-                connection.state = State::Finishing;
-                connection.reason = Some(CloseReason::Shutdown);
-                connection.since = now;
-                self.index.forget(token);
-                self.tell_lost(token);
-                self.answer(token, &goodbye);
-            }
-        }
-    }
-
-    /// Ends what [`shut_down`](Broker::shut_down) began: whatever is left is closed at once.
-    /// Returns how many messages were not delivered.
-    pub fn give_up(&mut self) -> u64 {
-        let tokens: Vec<_> = self.connections.iter().map(|(index, _)| Token::new(index)).collect();
-        let mut undelivered = 0;
-        for token in tokens {
-            let reason = match self.outbox(token).is_empty() {
-                true => CloseReason::Shutdown,
-                false => CloseReason::DrainTimeout,
-            };
-            self.abandon(token, reason);
-            undelivered += self.connections[token.index()].traffic.undelivered;
-        }
-        undelivered
-    }
-
-    /// Decides to close a connection, telling it why.
-    fn close(&mut self, token: Token, reason: CloseReason, now: Instant) {
-        let connection = &mut self.connections[token.index()];
-        if matches!(connection.state, State::Closing | State::Discarding | State::Gone) {
-            return;
-        }
-        debug!("closing {connection}: {reason}");
-        connection.state = State::Closing;
-        connection.reason = Some(reason);
-        connection.since = now;
-        connection.inbox = inbox::Inbox::Empty;
-        connection.waits_for = 0;
-        connection.group_wait = None;
-        connection.traffic.undelivered += connection.outbox.drop_messages();
-        self.detach(token);
-        if let Some((code, text)) = reason.error() {
-            let mut bytes = Vec::new();
-            frame::encode_error(code, true, b"", text, &mut bytes);
-            self.answer(token, &bytes);
-        }
-        self.resumed.push(token);
-        self.arm(token);
-    }
-
-    /// Ends a connection at once, without a word.
-    fn abandon(&mut self, token: Token, reason: CloseReason) {
-        let connection = &mut self.connections[token.index()];
-        if connection.state == State::Gone {
-            return;
-        }
-        // A decision that was made before stays the reason.
-        connection.reason.get_or_insert(reason);
-        if reason == CloseReason::DrainTimeout {
-            connection.reason = Some(reason);
-        }
-        connection.traffic.undelivered += connection.outbox.messages();
-        self.detach(token);
-        self.vanish(token);
-    }
-
-    /// Nobody waits for it or sends to it any more.
-    fn detach(&mut self, token: Token) {
-        self.connections[token.index()].epoch = self.next_epoch();
-        self.index.forget(token);
-        self.release_waiters(token);
-        self.groups_changed();
-    }
-
-    fn vanish(&mut self, token: Token) {
-        let connection = &mut self.connections[token.index()];
-        connection.state = State::Gone;
-        connection.inbox = inbox::Inbox::Empty;
-        connection.outbox = Outbox::default();
-        self.gone.push(token);
-    }
-
-    /// What becomes of a connection when its outbox is empty.
-    fn after_progress(&mut self, token: Token) {
-        if !self.outbox(token).is_empty() {
-            return;
-        }
-        let connection = &mut self.connections[token.index()];
-        match connection.state {
-            State::Open | State::Finishing if connection.lost > 0 => self.tell_lost(token),
-            State::Finishing | State::Closing if connection.input_ended => self.vanish(token),
-            State::Finishing | State::Closing => {
-                // It is the client's turn to close now.
-                connection.state = State::Discarding;
-                self.shutdowns.push(token);
-                self.resumed.push(token);
-                self.arm(token);
-            }
-            State::Handshake | State::Open | State::Discarding | State::Gone => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! One client of a simulated world, and its end of a fake socket.
 
 use super::*;
-use crate::wire::frame::{Frame, Reader, decode_error};
+use crate::wire::frame::{Frame, Kind, Reader, decode_error};
 
 /// What a client asks for with one frame.
 #[derive(Clone, Debug)]
