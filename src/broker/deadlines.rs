@@ -9,6 +9,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::num::NonZeroU64;
 use std::time::Instant;
 
+use slab::Slab;
+
 use super::close_reason::CloseReason;
 use super::connection::{Connection, State};
 use super::rules::Rules;
@@ -59,8 +61,7 @@ impl Broker {
     /// The connection whose HELLO is due next, and when.
     fn next_hello(&mut self) -> Option<(Instant, Token)> {
         while let Some(&(at, token, epoch)) = self.deadlines.hellos.front() {
-            let connection = self.connections.get(token.index());
-            if connection.is_some_and(|c| c.epoch == epoch && c.state == State::Handshake) {
+            if awaits_hello(&self.connections, token, epoch) {
                 return Some((at, token));
             }
             self.deadlines.hellos.pop_front();
@@ -77,10 +78,8 @@ impl Broker {
         // The first one may be waited for long, and those behind it be kept long ago.
         if self.deadlines.hellos.len() > MANY_DEADLINES + 2 * self.connections.len() {
             let connections = &self.connections;
-            self.deadlines.hellos.retain(|(_, token, epoch)| {
-                let found = connections.get(token.index());
-                found.is_some_and(|c| c.epoch == *epoch && c.state == State::Handshake)
-            });
+            let kept = |&(_, token, epoch): &_| awaits_hello(connections, token, epoch);
+            self.deadlines.hellos.retain(kept);
         }
     }
 
@@ -186,4 +185,10 @@ impl Broker {
             }
         }
     }
+}
+
+/// Whether the connection that had this token in this epoch has still not sent HELLO.
+fn awaits_hello(connections: &Slab<Connection>, token: Token, epoch: NonZeroU64) -> bool {
+    let found = connections.get(token.index());
+    found.is_some_and(|found| found.epoch == epoch && found.state == State::Handshake)
 }

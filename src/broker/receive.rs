@@ -85,12 +85,11 @@ impl Broker {
         } else {
             connection.inbox.put_back(rest);
         }
-        if stop == Stop::Yield {
-            self.resumed.push(token);
-        }
-        let connection = &self.connections[token.index()];
         if !connection.inbox.is_empty() {
             self.note_backlog(token);
+        }
+        if stop == Stop::Yield {
+            self.resumed.push(token);
         }
         if stop == Stop::FlushFirst { Progress::FlushFirst } else { Progress::Done }
     }
@@ -190,33 +189,35 @@ impl Broker {
         }
         if let Err(error) = topic::validate_filter(frame.topic) {
             self.refuse_topic(token, frame.topic, error);
-        } else if frame.kind == Kind::Unsubscribe {
+            return Ok(());
+        }
+        if frame.kind == Kind::Unsubscribe {
             self.index.unsubscribe(token, frame.topic, group);
-            self.group_changed(group);
-        } else if !self.index.holds(token, frame.topic, group) {
-            let (of_this_one, of_all) = self.index.weights(token);
-            let refusal = if self.index.count(token) >= self.rules.max_subscriptions {
-                Some("this connection has as many subscriptions as it may")
-            } else if of_this_one > MAX_SUBSCRIPTION_BYTES {
-                Some("the subscriptions of this connection take up too much memory")
-            } else if of_all > self.rules.memory_bytes.max(MIN_INDEX_BYTES) {
-                Some("the subscriptions of all connections take up too much memory")
-            } else {
-                None
-            };
-            if let Some(text) = refusal {
-                self.refuse_frame(token, ErrorCode::TooMany, frame.topic, text);
-            } else {
-                self.index.subscribe(token, frame.topic, group);
-                self.group_changed(group);
-            }
+        } else if self.index.holds(token, frame.topic, group) {
+            return Ok(());
+        } else if let Some(text) = self.one_too_many(token) {
+            self.refuse_frame(token, ErrorCode::TooMany, frame.topic, text);
+            return Ok(());
+        } else {
+            self.index.subscribe(token, frame.topic, group);
+        }
+        if group.is_some() {
+            self.groups_changed();
         }
         Ok(())
     }
 
-    fn group_changed(&mut self, group: Option<&[u8]>) {
-        if group.is_some() {
-            self.groups_changed();
+    /// Why a connection may not have one subscription more.
+    fn one_too_many(&self, token: Token) -> Option<&'static str> {
+        let (of_this_one, of_all) = self.index.weights(token);
+        if self.index.count(token) >= self.rules.max_subscriptions {
+            Some("this connection has as many subscriptions as it may")
+        } else if of_this_one > MAX_SUBSCRIPTION_BYTES {
+            Some("the subscriptions of this connection take up too much memory")
+        } else if of_all > self.rules.memory_bytes.max(MIN_INDEX_BYTES) {
+            Some("the subscriptions of all connections take up too much memory")
+        } else {
+            None
         }
     }
 

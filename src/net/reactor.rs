@@ -234,9 +234,7 @@ impl Reactor {
                 if self.peers.len() <= token.index() {
                     self.peers.resize_with(token.index() + 1, || None);
                 }
-                let (readable, ended, ready) = (false, false, false);
-                self.peers[token.index()] =
-                    Some(Peer { transport, readable, ended, failed, ready });
+                self.peers[token.index()] = Some(Peer::new(transport));
                 if failed {
                     self.broker.connection_failed(token);
                 }
@@ -421,6 +419,11 @@ impl Reactor {
 }
 
 impl Peer {
+    /// Nothing is known of it before its first event.
+    fn new(transport: Transport) -> Peer {
+        Peer { transport, readable: false, ended: false, failed: false, ready: false }
+    }
+
     fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.ended |= event.is_read_closed() || event.is_error();
