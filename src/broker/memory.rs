@@ -170,7 +170,7 @@ impl Broker {
         }
     }
 
-    fn end_starvation(&mut self) {
+    pub(super) fn end_starvation(&mut self) {
         self.is_starving = false;
         self.end_rescue();
         for token in std::mem::take(&mut self.starved) {
@@ -189,9 +189,10 @@ impl Broker {
     }
 
     /// Under the policy `disconnect`: closes subscribers, the one with the longest queue first,
-    /// until memory is within its limit.
+    /// until memory is within its limit. What was held when that was lowered may drain instead.
     fn close_the_largest(&mut self, now: Instant) {
-        while self.memory_is_full() {
+        self.spared = self.spared.min(self.pool.held());
+        while self.memory_is_full() && self.pool.held() > self.spared {
             let queued = |token: &Token| {
                 let found = self.connections.get(token.index());
                 let open = found.filter(|found| found.state == State::Open);
