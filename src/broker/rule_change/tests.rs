@@ -260,3 +260,21 @@ fn lower_limits_act_on_what_comes() {
     let late = world.broker.accept(Role::Subscriber, "test".into(), world.now);
     assert!(!world.is_talking(late) && world.is_talking(subscriber));
 }
+
+#[test]
+fn publishers_that_memory_holds_up_are_read_under_a_policy_that_drops() {
+    let mut world = World::new(|rules| {
+        rules.memory_bytes = 30_000;
+        rules.outbox_bytes = 1 << 20;
+    });
+    let (_stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+    for _ in 0..10 {
+        if world.is_read(publisher) {
+            world.publish(publisher, 9_000);
+        }
+        world.turn();
+    }
+    assert!(!world.is_read(publisher), "memory is not full, so this shows nothing");
+    world.change(|rules| rules.policy = OverflowPolicy::Drop);
+    assert!(world.is_read(publisher));
+}
