@@ -236,6 +236,19 @@ fn a_service_manager_that_is_not_there_is_only_mentioned() {
 }
 
 #[test]
+fn for_the_journal_lines_have_a_priority_and_no_time() {
+    let dir = TempDir::new();
+    let mut command = command(dir.path());
+    command.args(["-s", "0", "-p", "0"]).env("JOURNAL_STREAM", "8:4711");
+    let broker = Broker::started(dir, Process::spawn(&mut command));
+    broker.signal("HUP");
+    broker.log().wait_for("a line", |line| line == "<6>reloaded: no setting has changed");
+    let lines = broker.log().so_far();
+    let has_priority = |line: &&String| line.starts_with("<6>") || line.starts_with("<4>");
+    assert_eq!(lines.iter().filter(has_priority).count(), lines.len(), "{lines:?}");
+}
+
+#[test]
 fn an_idle_broker_wakes_up_for_its_watchdog_alone() {
     let manager = Manager::new();
     let broker = with_watchdog(&manager, "2000000");
