@@ -177,7 +177,7 @@ fn publishers_go_on_when_the_outbox_that_they_wait_for_may_hold_more() {
     let broker = start(&[("limits.outbox_bytes", "64KiB"), stall], &[]);
     let stalled = broker.small_subscriber_of(b"t");
     let publisher = broker.publisher();
-    let bytes: Vec<u8> = (0..1_200).flat_map(|_| publish(b"t", &[7; 10_000])).collect();
+    let bytes: Vec<u8> = (0..2_400).flat_map(|_| publish(b"t", &[7; 10_000])).collect();
     let flood = Flood::start(publisher.sender(), bytes);
     flood.wait_until_blocked();
     broker.reload(&[("limits.outbox_bytes", "64MiB"), stall]);
