@@ -52,7 +52,7 @@ impl World {
 
     /// A client that is greeted and has taken its WELCOME.
     fn client(&mut self, role: Role) -> Token {
-        let token = self.broker.accept(role, "test".into(), self.now);
+        let token = self.broker.accept(role, "test", self.now);
         self.say(token, Kind::Hello, b"c", b"version=1\n");
         self.take_all(token);
         token
@@ -221,7 +221,7 @@ fn heartbeat_that_is_switched_on_counts_from_then_for_those_connected() {
 #[test]
 fn shorter_time_for_hello_counts_from_the_change() {
     let mut world = World::new(|_| {});
-    let silent = world.broker.accept(Role::Publisher, "test".into(), world.now);
+    let silent = world.broker.accept(Role::Publisher, "test", world.now);
     world.pass(100 * SECOND);
     world.change(|rules| rules.hello = 2 * SECOND);
     assert!(world.is_talking(silent));
@@ -257,7 +257,7 @@ fn lower_limits_act_on_what_comes() {
     assert_eq!(world.broker.index_sizes().0, 3);
     world.say(subscriber, Kind::Subscribe, b"d", b"");
     assert_eq!(world.take_all(subscriber), [Kind::Error]);
-    let late = world.broker.accept(Role::Subscriber, "test".into(), world.now);
+    let late = world.broker.accept(Role::Subscriber, "test", world.now);
     assert!(!world.is_talking(late) && world.is_talking(subscriber));
 }
 
