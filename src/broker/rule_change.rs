@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::connection::{Connection, State};
+use super::connection::State;
 use super::rules::{OverflowPolicy, Rules};
 use super::{Broker, Token};
 
@@ -25,6 +25,7 @@ impl Broker {
         let old = std::mem::replace(&mut self.rules, rules);
         self.count_times_anew(&old, now);
         if self.is_starving {
+            // Who still finds no memory starves again, and has all the time for it.
             self.end_starvation();
         }
         self.groups_changed();
@@ -47,9 +48,6 @@ impl Broker {
             if heartbeat {
                 connection.showed_life(now);
             }
-            if hello && awaits_bytes(connection) {
-                connection.since = now;
-            }
         }
         if hello {
             self.expect_hellos_anew(now);
@@ -71,11 +69,6 @@ impl Broker {
             self.tell_lost(token);
         }
     }
-}
-
-/// Whether `hello` limits how long it may take with what it has begun.
-fn awaits_bytes(connection: &Connection) -> bool {
-    connection.state == State::Handshake || connection.rescued && connection.is_talking()
 }
 
 #[cfg(test)]
