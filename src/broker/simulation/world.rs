@@ -46,6 +46,14 @@ pub(super) struct World {
     rooms: [usize; 4],
 }
 
+/// Half of the worlds are watched.
+fn watched(mut broker: Broker, seed: u64) -> Broker {
+    if seed.is_multiple_of(2) {
+        broker.count_topics(&[">"]);
+    }
+    broker
+}
+
 impl World {
     pub(super) fn new(seed: u64) -> World {
         let mut random = Random::new(seed);
@@ -55,7 +63,7 @@ impl World {
             policies: vec![rules.policy],
             largest_payload: rules.max_payload,
             model: Model::new(rules.max_subscriptions),
-            broker: Broker::new(rules.clone(), read_bytes, "sim".into()),
+            broker: watched(Broker::new(rules.clone(), read_bytes, "sim".into()), seed),
             rules,
             now: epoch(),
             clients: Vec::new(),
@@ -86,7 +94,10 @@ impl World {
             60..62 => self.leave(),
             62..67 => self.time_passes(),
             67 if self.with_changes => self.change_rules(),
-            _ => self.turn(),
+            _ => {
+                self.turn();
+                self.audit_figures();
+            }
         }
         self.audit();
     }
@@ -454,6 +465,25 @@ impl World {
             }
         }
         self.note_closing();
+    }
+
+    /// What is shown to whoever watches is what a walk over all connections finds.
+    fn audit_figures(&self) {
+        let (broker, stats) = (&self.broker, self.broker.stats());
+        let counted = broker.listed_topics().next();
+        let counted = counted.map(|(_, published)| (published.messages, published.bytes));
+        assert!(counted.is_none_or(|counted| counted == (stats.messages_in, stats.bytes_in)));
+        let all = || broker.connections.iter().map(|(_, connection)| connection);
+        let load = broker.load();
+        assert_eq!(load.publishers + load.subscribers, all().count());
+        assert_eq!(load.starved, all().filter(|connection| connection.starved).count());
+        let queued: usize = all().map(|connection| connection.outbox.queued()).sum();
+        assert_eq!(load.queued_bytes, queued);
+        let paused = all().filter(|connection| connection.is_paused());
+        assert_eq!(load.paused, paused.filter(|it| it.state != State::Gone).count());
+        let longest = all().map(|connection| connection.outbox.queued()).max();
+        let shown = broker.slowest(2, self.now).first().map(|view| view.queued);
+        assert_eq!(shown, longest, "the longest queue is on top");
     }
 
     /// Recounts what the broker counts as it goes.
