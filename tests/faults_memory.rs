@@ -41,12 +41,15 @@ impl Case {
         Broker::with(&settings)
     }
 
+    fn topics_of(&self, number: usize) -> impl Iterator<Item = usize> {
+        let first = if self.topics == 1 { 0 } else { number };
+        (first..self.topics).step_by(self.stalled)
+    }
+
     fn stalled_subscriber(&self, broker: &Broker, number: usize) -> Peer {
-        if self.topics == 1 {
-            return broker.small_subscriber_of(&topic(0));
-        }
-        let mut peer = Peer::connect_small(broker.subscribers).hello(b"stalled");
-        for own in (number..self.topics).step_by(self.stalled) {
+        // So small that what is sent soon waits in the broker, not in the kernel.
+        let mut peer = Peer::connect_tiny(broker.subscribers).hello(b"stalled");
+        for own in self.topics_of(number) {
             peer.send(&support::frame::subscribe(&topic(own), b""));
         }
         peer.confirm();
