@@ -124,7 +124,7 @@ fn beside_a_stalled_one_that_blocks(extent: &Extent) {
     eventually("a pause", || (healthy.rate(Duration::from_millis(20)) == 0.0).then_some(()));
     let others = other.rate(extent.measured) / before.1;
     eventually("the end of the stalled one", || {
-        let closed = |line: &String| line.contains("disconnected") && line.contains("slow");
+        let closed = |line: &String| line.contains("slow_consumer");
         broker.log().so_far().iter().any(closed).then_some(())
     });
     let paused = start.elapsed();
