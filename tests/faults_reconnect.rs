@@ -71,7 +71,7 @@ fn a_storm_of_connections_gets_in_and_is_back_after_it_was_killed() {
 fn full_row_4_ten_thousand_connections() {
     const COUNT: usize = 9_800;
     open_files(20_000);
-    let broker = Broker::start();
+    let broker = Broker::with_log_file(&[]);
     let greeting = Greeting::new(&broker, b"storm");
     let bare = greeting.bare_server();
     let mut rate_of_bare = 0.0;

@@ -105,9 +105,9 @@ fn a_stopped_subscriber_program_is_closed_by_heartbeat_and_others_are_not() {
 fn full_row_9_a_stopped_program() {
     let found = stopped(5);
     println!(
-        "row 9: a subscriber program stopped by SIGSTOP, heartbeat 5 s: closed after {:.2} s",
+        "row 9: a subscriber program stopped by SIGSTOP, heartbeat 5 s: gone after {:.2} s",
         found.as_secs_f64()
     );
-    // Two of them, and a moment.
-    assert!(found <= Duration::from_millis(10_500));
+    // Two of them, and the second that closing may take where nobody answers.
+    assert!(found <= Duration::from_millis(11_500));
 }
