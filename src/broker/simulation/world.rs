@@ -116,7 +116,7 @@ impl World {
             let alive = !client.closed && !client.hung_up && !client.broken && !client.finished;
             if alive {
                 let connection = &self.broker.connections[client.token.index()];
-                let left = (connection.waits_for, connection.group_wait, connection.starved);
+                let left = (connection.is_paused(), connection.starved);
                 let told = (client.carried, client.said.len(), client.to_broker.len());
                 assert_eq!(
                     client.carried,
@@ -125,7 +125,7 @@ impl World {
                     self.broker.memory_held(),
                     connection.state,
                 );
-                assert!(connection.outbox.is_empty() && connection.lost == 0);
+                assert!(connection.outbox.is_empty() && connection.lost() == 0);
                 assert!(!connection.is_unread(), "client {number} waits for ever");
                 assert!(!client.has_partial());
             }
@@ -178,7 +178,7 @@ impl World {
 
     fn connect(&mut self) {
         let role = self.random.pick(&[Role::Publisher, Role::Subscriber, Role::Subscriber]);
-        let token = self.broker.accept(role, "sim".into(), self.now);
+        let token = self.broker.accept(role, "sim", self.now);
         let room = self.random.pick(&self.rooms);
         let mut client = Client::new(token, role, room);
         if self.random.chance(95) {
