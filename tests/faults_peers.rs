@@ -32,8 +32,8 @@ fn all(words: [&str; 2], broker: &Broker, count: usize) {
 }
 
 /// Peers that say nothing more, as a stopped process does whose kernel still takes what comes:
-/// how long until the first was found, all of them, and all were gone. Each time counts from where the
-/// broker had heard of the first, or of the last.
+/// how long until the first was found, all of them, and all were gone. Each time counts from where
+/// the broker had heard of the first, or of the last.
 fn silent_peers(count: usize, heartbeat: &'static str) -> [Duration; 3] {
     let broker = Broker::with(&[("timeouts.heartbeat", heartbeat), ("log.level", "debug")]);
     let greeting = Greeting::new(&broker, b"silence");

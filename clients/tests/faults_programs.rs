@@ -2,6 +2,8 @@
 //! the middle of a message has sent whole messages or nothing, a subscriber that is killed or
 //! stopped is found and forgotten, and others notice nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
 mod support;
 
 use std::fs;
