@@ -28,12 +28,16 @@ pub(super) struct World {
     /// Which client has a token now.
     by_token: BTreeMap<Token, usize>,
     ready: VecDeque<usize>,
-    policy: OverflowPolicy,
+    rules: Rules,
+    /// Policies that were ever in force.
+    policies: Vec<OverflowPolicy>,
     read_bytes: usize,
     next_message: u64,
     largest_payload: usize,
     with_groups: bool,
     with_nonsense: bool,
+    /// The rules change now and then.
+    with_changes: bool,
     /// Reads take all that is there.
     hasty: bool,
     /// A receiver broke in the middle of a delivery: the model counts it, the broker does not.
@@ -45,25 +49,14 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> World {
         let mut random = Random::new(seed);
-        let policies = [OverflowPolicy::Block, OverflowPolicy::Drop, OverflowPolicy::Disconnect];
-        let rules = Rules {
-            max_connections: random.pick(&[5, 20, 100]),
-            max_payload: random.pick(&[20, 300, 3_000]),
-            max_subscriptions: random.pick(&[2, 5, 100]),
-            outbox_bytes: random.pick(&[1, 60, 300, 2_000, 100_000]),
-            memory_bytes: random.pick(&[20_000, 100_000, 10_000_000]),
-            policy: random.pick(&policies),
-            stall_timeout: random.pick(&[Duration::from_secs(1), HOUR]),
-            min_rate_bytes: random.pick(&[0, 100]),
-            hello: random.pick(&[Duration::from_secs(2), HOUR]),
-            heartbeat: random.pick(&[Duration::ZERO, Duration::from_secs(3), HOUR]),
-        };
+        let rules = any_rules(&mut random);
         let read_bytes = random.pick(&[64, 100, 256, 1_000, 10_000]);
         World {
-            policy: rules.policy,
+            policies: vec![rules.policy],
             largest_payload: rules.max_payload,
             model: Model::new(rules.max_subscriptions),
-            broker: Broker::new(rules, read_bytes, "sim".into()),
+            broker: Broker::new(rules.clone(), read_bytes, "sim".into()),
+            rules,
             now: epoch(),
             clients: Vec::new(),
             by_token: BTreeMap::new(),
@@ -72,6 +65,7 @@ impl World {
             next_message: 0,
             with_groups: random.chance(50),
             with_nonsense: random.chance(50),
+            with_changes: random.chance(30),
             hasty: false,
             broke_midway: false,
             rooms: random.pick(&[
@@ -91,6 +85,7 @@ impl World {
             50..60 => self.read_something(),
             60..62 => self.leave(),
             62..67 => self.time_passes(),
+            67 if self.with_changes => self.change_rules(),
             _ => self.turn(),
         }
         self.audit();
@@ -172,7 +167,7 @@ impl World {
             assert!(nonsense == fatal || other.contains(&fatal), "client {number}: {fatal}");
         }
         if let Some(ErrorCode::SlowConsumer) = fatal {
-            assert!(self.policy != OverflowPolicy::Drop);
+            assert!(self.policies != [OverflowPolicy::Drop]);
         }
     }
 
@@ -273,6 +268,37 @@ impl World {
             client.broken = true;
         }
         self.arrives(number);
+    }
+
+    /// One rule or all of them become others. Nobody may be closed by that, nor be forgotten.
+    fn change_rules(&mut self) {
+        // What is due under the old rules happens.
+        self.turn();
+        let any = any_rules(&mut self.random);
+        let old = self.rules.clone();
+        let with = old.clone();
+        self.rules = match self.random.below(5) {
+            0 => Rules { outbox_bytes: any.outbox_bytes, ..with },
+            1 => Rules { memory_bytes: any.memory_bytes, ..with },
+            2 => Rules { policy: any.policy, ..with },
+            3 => Rules { heartbeat: any.heartbeat, hello: any.hello, ..with },
+            _ => Rules { max_payload: with.max_payload, ..any },
+        };
+        self.policies.push(self.rules.policy);
+        self.policies.dedup();
+        self.model.allow(self.rules.max_subscriptions);
+        let talking = |broker: &Broker| -> Vec<_> {
+            let all = broker.connections.iter();
+            all.filter(|(_, connection)| connection.is_talking()).map(|(at, _)| at).collect()
+        };
+        let before = talking(&self.broker);
+        self.broker.set_rules(self.rules.clone(), self.now);
+        self.broker.expire(self.now);
+        self.broker.end_turn(self.now);
+        // Old ones may go on closing.
+        let closed = talking(&self.broker) != before;
+        assert!(!closed || self.rules == old, "new rules closed somebody");
+        self.turn();
     }
 
     fn time_passes(&mut self) {
@@ -377,7 +403,8 @@ impl World {
         client.carried = frames.max(client.carried);
         let stats = self.broker.stats();
         // A run that closes one of its receivers is counted for it by the model alone.
-        if self.policy != OverflowPolicy::Disconnect && !self.broke_midway {
+        let never_disconnects = !self.policies.contains(&OverflowPolicy::Disconnect);
+        if never_disconnects && !self.broke_midway {
             let placed = stats.deliveries + stats.dropped;
             // An interrupted delivery is counted when it is done.
             assert!(placed <= self.model.matched, "more was delivered than matches");
@@ -450,6 +477,11 @@ impl World {
         }
         let held = chunks.values().sum::<usize>() + slices * SLICE_OVERHEAD + filling;
         assert_eq!(self.broker.memory_held(), held, "memory is counted as it is");
+        for (_, connection) in &self.broker.connections {
+            let due = connection.deadline(&self.broker.rules, self.broker.draining);
+            let armed = connection.armed;
+            assert!(due.is_none_or(|due| armed.is_some_and(|at| at <= due)), "a deadline is lost");
+        }
     }
 }
 
@@ -457,6 +489,23 @@ fn make_ready(ready: &mut VecDeque<usize>, number: usize, client: &mut Client) {
     if !client.ready && !client.closed {
         client.ready = true;
         ready.push_back(number);
+    }
+}
+
+/// Rules as a world may have them.
+fn any_rules(random: &mut Random) -> Rules {
+    let policies = [OverflowPolicy::Block, OverflowPolicy::Drop, OverflowPolicy::Disconnect];
+    Rules {
+        max_connections: random.pick(&[5, 20, 100]),
+        max_payload: random.pick(&[20, 300, 3_000]),
+        max_subscriptions: random.pick(&[2, 5, 100]),
+        outbox_bytes: random.pick(&[1, 60, 300, 2_000, 100_000]),
+        memory_bytes: random.pick(&[20_000, 100_000, 10_000_000]),
+        policy: random.pick(&policies),
+        stall_timeout: random.pick(&[Duration::from_secs(1), HOUR]),
+        min_rate_bytes: random.pick(&[0, 100]),
+        hello: random.pick(&[Duration::from_secs(2), HOUR]),
+        heartbeat: random.pick(&[Duration::ZERO, Duration::from_secs(3), HOUR]),
     }
 }
 
