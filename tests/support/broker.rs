@@ -32,6 +32,25 @@ impl Broker {
         Broker::run(dir, &["-s", "0", "-p", "0", "--config", "settings.ini"])
     }
 
+    /// With a log file instead of standard error, whose reading would be work for the test.
+    pub(crate) fn with_log_file(settings: &[(&str, &str)]) -> Broker {
+        let dir = TempDir::new();
+        let settings = [settings, &[("log.file", "broker.log")]].concat();
+        dir.write("settings.ini", &ini(&settings));
+        let arguments = ["-s", "0", "-p", "0", "--config", "settings.ini"];
+        let process = Process::spawn(command(dir.path()).args(arguments));
+        let file = dir.path().join("broker.log");
+        let [publishers, subscribers] = ["publishers", "subscribers"].map(|role| {
+            let words = format!("listening for {role} on ");
+            super::eventually(&words, || {
+                let log = std::fs::read_to_string(&file).ok()?;
+                let line = log.lines().find(|line| line.contains(&words))?.to_owned();
+                log.ends_with('\n').then(|| address_behind(&line, &words))
+            })
+        });
+        Broker { process, publishers, subscribers, dir }
+    }
+
     /// With these arguments, in this directory.
     pub(crate) fn run(dir: TempDir, arguments: &[&str]) -> Broker {
         let process = Process::spawn(command(dir.path()).args(arguments));
@@ -128,7 +147,10 @@ pub(crate) fn command(dir: &Path) -> Command {
 
 /// The address behind `words` in the log.
 fn listening(log: &Lines, words: &str) -> SocketAddr {
-    let line = log.wait_for(words, |line| line.contains(words));
+    address_behind(&log.wait_for(words, |line| line.contains(words)), words)
+}
+
+fn address_behind(line: &str, words: &str) -> SocketAddr {
     let address = line.split(words).nth(1).and_then(|rest| rest.split_whitespace().next());
     let address = address.unwrap_or_else(|| panic!("no address in: {line}"));
     address.parse().unwrap_or_else(|_| panic!("no address and port in: {line}"))

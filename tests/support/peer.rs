@@ -36,13 +36,16 @@ impl Peer {
 
     /// Connects with small kernel buffers on this side, so that not reading soon shows.
     pub(crate) fn connect_small(address: SocketAddr) -> Peer {
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)
-            .expect("the system has a socket for a test");
-        socket.set_recv_buffer_size(65_536).expect("the buffer size can be set");
-        socket.set_send_buffer_size(16_384).expect("the buffer size can be set");
-        socket.connect(&address.into()).expect("the broker accepts");
-        Peer::on(socket.into())
+        Peer::on(small_socket(address, |_| {}))
+    }
+
+    /// The same with small segments as on a real wire, which keep the kernel's buffer for what the
+    /// broker sends small as well: tens of KiB instead of megabytes.
+    pub(crate) fn connect_tiny(address: SocketAddr) -> Peer {
+        Peer::on(small_socket(address, |socket| {
+            socket.set_tcp_mss(536).expect("the segment size can be set");
+            socket.set_recv_buffer_size(4_096).expect("the buffer size can be set");
+        }))
     }
 
     fn on(stream: TcpStream) -> Peer {
@@ -219,6 +222,18 @@ impl Peer {
             }
         }
     }
+}
+
+/// A connection with small buffers on this side, and what else `prepare` sets.
+fn small_socket(address: SocketAddr, prepare: impl FnOnce(&socket2::Socket)) -> TcpStream {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)
+        .expect("the system has a socket for a test");
+    socket.set_recv_buffer_size(65_536).expect("the buffer size can be set");
+    socket.set_send_buffer_size(16_384).expect("the buffer size can be set");
+    prepare(&socket);
+    socket.connect(&address.into()).expect("the broker accepts");
+    socket.into()
 }
 
 /// Checks all that an ERROR frame must be.

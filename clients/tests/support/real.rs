@@ -78,10 +78,14 @@ impl Broker {
     }
 }
 
-/// The broker beside the programs; built if only the clients were.
+/// The broker beside the programs; built if only the clients were. `BROKER_UNDER_TEST` names
+/// another one to test.
 fn executable() -> &'static Path {
     static EXECUTABLE: OnceLock<PathBuf> = OnceLock::new();
     EXECUTABLE.get_or_init(|| {
+        if let Some(other) = std::env::var_os("BROKER_UNDER_TEST") {
+            return other.into();
+        }
         let folder = Path::new(env!("CARGO_BIN_EXE_publisher")).parent().unwrap();
         let executable = folder.join(format!("broker{}", std::env::consts::EXE_SUFFIX));
         if !executable.exists() {
