@@ -26,6 +26,9 @@ const NODE_BYTES: usize = 256;
 /// Numbers of subscriptions; as many as need no more room than a vector lie in place.
 type Numbers = SmallVec<[u32; 4]>;
 
+/// The name of a filter; most are short enough to lie in place.
+type Name = SmallVec<[u8; 16]>;
+
 /// Who hears one filter, plainly or in one queue group.
 struct Audience {
     filter: u32,
@@ -42,7 +45,7 @@ struct Group {
 
 /// A filter that somebody holds.
 struct Filter {
-    name: Box<[u8]>,
+    name: Name,
     plain: Option<u32>,
     groups: Option<Box<Groups>>,
 }
@@ -279,13 +282,16 @@ impl Registry {
     }
 
     fn add_filter(&mut self, name: &[u8]) -> u32 {
-        let filter =
-            key(self.filters.insert(Filter { name: name.into(), plain: None, groups: None }));
+        let filter = key(self.filters.insert(Filter {
+            name: Name::from_slice(name),
+            plain: None,
+            groups: None,
+        }));
         if topic::has_wildcard(name) {
             self.wildcards.insert(name, filter);
         }
         let (hasher, filters) = (&self.hasher, &self.filters);
-        let hash = |&filter: &u32| hasher.hash_one(&*filters[filter as usize].name);
+        let hash = |&filter: &u32| hasher.hash_one(&filters[filter as usize].name[..]);
         self.by_name.insert_unique(hash(&filter), filter, hash);
         filter
     }
@@ -308,7 +314,7 @@ impl Registry {
         }
         if entry.plain.is_none() && entry.groups.is_none() {
             let Filter { name, .. } = self.filters.remove(filter as usize);
-            remove(&mut self.by_name, self.hasher.hash_one(&*name), filter);
+            remove(&mut self.by_name, self.hasher.hash_one(&name[..]), filter);
             if topic::has_wildcard(&name) {
                 self.wildcards.remove(&name);
             }
