@@ -1,0 +1,249 @@
+//! What must hold at every moment of a world, whatever has happened: recounted, not remembered.
+//!
+//! Owns the checks between the broker's parts. Must not change anything but what was noted.
+
+use std::collections::BTreeMap;
+
+use super::client::Heard;
+use super::world::World;
+use super::*;
+use crate::broker::chunk::{CHUNK_OVERHEAD, SLICE_OVERHEAD, Slice};
+use crate::broker::close_reason::CloseReason;
+use crate::broker::inbox::Inbox;
+use crate::broker::rules::OverflowPolicy;
+
+/// Memory as a recount finds it, in bytes.
+#[derive(Default)]
+struct Recount {
+    /// By chunk: what it costs, and how much of it is wanted.
+    chunks: BTreeMap<usize, (usize, usize, bool)>,
+    slices: usize,
+    /// Frames being read into chunks of their own.
+    filling: usize,
+}
+
+impl Recount {
+    fn add(&mut self, slice: &Slice) {
+        let (chunk, cost) = slice.cost();
+        let (_, wanted, _) = self.chunks.entry(chunk).or_insert((cost, 0, slice.is_answers()));
+        *wanted += slice.len();
+        self.slices += 1;
+    }
+
+    fn held(&self) -> usize {
+        let chunks: usize = self.chunks.values().map(|(cost, ..)| cost).sum();
+        chunks + self.slices * SLICE_OVERHEAD + self.filling
+    }
+
+    /// Bytes of the chunks of messages, and how many of them are wanted.
+    fn messages(&self) -> (usize, usize) {
+        let chunks = self.chunks.values().filter(|(_, _, is_answers)| !is_answers);
+        chunks.fold((0, 0), |(held, wanted), (cost, more, _)| {
+            (held + cost - CHUNK_OVERHEAD, wanted + more)
+        })
+    }
+}
+
+fn is_slow(connection: &Connection) -> bool {
+    connection.reason == Some(CloseReason::SlowConsumer)
+}
+
+impl World {
+    fn count_again(&self) -> Recount {
+        let mut recount = Recount::default();
+        for (_, connection) in &self.broker.connections {
+            connection.outbox.check();
+            connection.outbox.slices().for_each(|slice| recount.add(slice));
+            match &connection.inbox {
+                Inbox::Empty => {}
+                Inbox::Large(large) => recount.filling += large.cost(),
+                Inbox::Rest(slice) | Inbox::Backlog(slice) => recount.add(slice),
+            }
+        }
+        recount
+    }
+
+    /// Memory is what the broker says it is.
+    pub(super) fn recount(&mut self) {
+        let held = self.count_again().held();
+        assert_eq!(self.broker.memory_held(), held, "memory is counted as it is");
+    }
+
+    /// What must hold behind a turn.
+    pub(super) fn check_turn(&mut self) {
+        self.check_memory();
+        self.check_waits();
+        self.check_deadlines();
+        self.check_flushed();
+        self.note_turn();
+    }
+
+    /// What is held beside bookkeeping is at most twice what is wanted and one chunk, or four
+    /// times what is wanted: a stalled subscriber's few bytes do not pin whole chunks.
+    fn check_memory(&mut self) {
+        let recount = self.count_again();
+        let all = recount.held();
+        assert_eq!(self.broker.memory_held(), all, "memory is counted as it is");
+        let (held, wanted) = recount.messages();
+        let most = (2 * wanted + self.setup.read_bytes).max(2 * wanted + all / 2);
+        // Whoever is closed for its memory lets go behind the compaction: then the next turn is.
+        let slow = self.broker.stats().closed[CloseReason::SlowConsumer as usize]
+            + self.broker.connections.iter().filter(|(_, found)| is_slow(found)).count() as u64;
+        let just_closed = std::mem::replace(&mut self.slow, slow) != slow;
+        let kept = held <= most || just_closed;
+        assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
+        let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);
+        if policy == OverflowPolicy::Disconnect && all > limit && !just_closed {
+            let mut open =
+                self.broker.connections.iter().filter(|(_, found)| {
+                    found.state == State::Open && found.role == Role::Subscriber
+                });
+            let closed = open.all(|(_, found)| found.outbox.queued() == found.outbox.answers());
+            assert!(closed, "{all} bytes are held, and nobody was closed for it");
+        }
+    }
+
+    /// Both sides of each wait know of it, and whoever is waited for has something to drain.
+    fn check_waits(&self) {
+        let connections = &self.broker.connections;
+        let mut waited_for = BTreeMap::<usize, u32>::new();
+        for (_, receiver) in connections {
+            let Some(holding_up) = &receiver.holding_up else { continue };
+            for waiter in &holding_up.waiters {
+                let publisher = connections.get(waiter.publisher.index());
+                let Some(publisher) = publisher.filter(|found| found.waits(waiter)) else {
+                    continue;
+                };
+                assert!(!receiver.outbox.is_empty(), "somebody waits for nothing");
+                if !waiter.for_group {
+                    assert_eq!(publisher.epoch, waiter.epoch);
+                    *waited_for.entry(waiter.publisher.index()).or_default() += 1;
+                }
+            }
+        }
+        for (index, connection) in connections {
+            let waits = waited_for.get(&index).copied().unwrap_or(0);
+            assert_eq!(connection.waits_for, waits, "waits are known on both sides");
+            let listed = self.broker.waiting_for_groups.contains(&Token::new(index));
+            assert!(connection.group_wait.is_none() || listed, "a group's change wakes it up");
+            let starved = self.broker.starved.contains(&Token::new(index));
+            let waits = connection.starved && connection.is_talking();
+            assert!(!waits || (starved && self.broker.is_starving), "memory wakes it up");
+        }
+    }
+
+    /// Whatever is due was done, and the next turn comes in time for the rest.
+    fn check_deadlines(&mut self) {
+        let next = self.broker.next_deadline();
+        let draining = self.broker.is_draining();
+        let in_time = |at: Instant| next.is_some_and(|next| next <= at) && at > self.now;
+        let millis = Duration::from_millis;
+        for (&token, &number) in &self.by_token {
+            let connection = &self.broker.connections[token.index()];
+            let client = &mut self.clients[number];
+            let state = connection.state;
+            match state {
+                State::Handshake => {
+                    let due = client.since + millis(self.setup.hello);
+                    assert!(in_time(due), "client {number}: HELLO is due");
+                }
+                State::Closing | State::Discarding => {
+                    assert!(in_time(connection.since + CLOSING_TIME), "client {number}: closing");
+                }
+                State::Open | State::Finishing | State::Gone => {}
+            }
+            let holding_up = connection.holding_up.as_ref().filter(|_| !draining);
+            let stall = holding_up.map(|found| found.since + millis(self.setup.stall_timeout));
+            let due = stall.filter(|_| connection.is_alive() && connection.has_waiters());
+            assert!(due.is_none_or(in_time), "client {number}: a stall is to be judged");
+            if self.setup.heartbeat == 0 || state != State::Open || draining {
+                continue;
+            }
+            assert!(next.is_some(), "client {number}: its heartbeat is watched");
+            let heartbeat = millis(self.setup.heartbeat);
+            if connection.is_unread() {
+                (client.last_sign, client.silences) = (self.now, 0);
+            } else if client.last_sign + heartbeat <= self.now {
+                (client.last_sign, client.silences) = (self.now, client.silences + 1);
+            }
+            // The first silence is answered by PING, the second by the end.
+            assert!(client.silences < 3, "client {number} is silent and still there");
+        }
+    }
+
+    /// Whoever has something to be written has a full socket, or stands in the list.
+    fn check_flushed(&self) {
+        for (index, connection) in &self.broker.connections {
+            let listed = self.broker.dirty.contains(&Token::new(index));
+            assert_eq!(connection.dirty, listed, "it stands in the list that it thinks");
+            let waits = connection.outbox.is_empty() || !connection.writable;
+            assert!(waits || listed, "an outbox that could be flushed is forgotten");
+        }
+    }
+
+    fn note_turn(&mut self) {
+        let (setup, edges) = (&self.setup, &mut self.edges);
+        for (&token, &number) in &self.by_token {
+            let connection = &self.broker.connections[token.index()];
+            let queued = connection.outbox.queued();
+            self.was_short |= queued > setup.outbox_bytes / 2 || setup.outbox_bytes < 100_000;
+            let large = queued > setup.outbox_bytes && connection.outbox.messages() == 1;
+            edges.note("message larger than its outbox", large.into());
+            edges.note("publisher waits for a queue group", connection.group_wait.is_some().into());
+            edges.note("unread for its answers", connection.awaits_answers.into());
+            edges.note("frame rescued from full memory", connection.rescued.into());
+            let closing = connection.state == State::Closing && self.clients[number].has_partial();
+            edges.note("frame half-written when closing began", closing.into());
+            let given_up = connection.rescued && connection.state == State::Closing;
+            edges.note("rescued frame given up", given_up.into());
+            let compacted = self.clients[number].has_partial()
+                && connection.outbox.slices().next().is_some_and(Slice::is_private);
+            edges.note("half-written frame compacted", compacted.into());
+        }
+    }
+
+    /// Notes what the broker's counters and the clients know of edges.
+    pub(super) fn note_edges(&mut self) {
+        let (stats, edges) = (self.broker.stats(), &mut self.edges);
+        edges.note("publisher paused", stats.pauses);
+        edges.note("memory full, reading stopped", stats.memory_pauses);
+        edges.note("sparse chunks compacted", stats.compactions);
+        edges.note("message dropped", stats.dropped);
+        edges.note("messages undelivered at the end", stats.undelivered);
+        edges.note("too many subscriptions", self.model.refused);
+        let slow = match self.setup.policy {
+            OverflowPolicy::Block => "closed: slow consumer under block",
+            _ => "closed: slow consumer under disconnect",
+        };
+        for (reason, edge) in [
+            (CloseReason::SlowConsumer, slow),
+            (CloseReason::HelloTimeout, "closed: hello time-out"),
+            (CloseReason::HeartbeatTimeout, "closed: heartbeat time-out"),
+            (CloseReason::TooManyConnections, "closed: too many connections"),
+            (CloseReason::Malformed, "closed: malformed"),
+            (CloseReason::HelloExpected, "closed: hello expected"),
+            (CloseReason::NotAllowed, "closed: not allowed"),
+            (CloseReason::TooLarge, "closed: too large"),
+            (CloseReason::ClientClosed, "closed: by the client"),
+            (CloseReason::ConnectionLost, "closed: lost"),
+        ] {
+            edges.note(edge, stats.closed[reason as usize]);
+        }
+        for (number, client) in self.clients.iter().enumerate() {
+            let count = |what: fn(&Heard) -> bool| {
+                client.heard.iter().filter(|heard| what(heard)).count() as u64
+            };
+            let lost = count(|heard| matches!(heard, Heard::Lost(_)));
+            edges.note("LOST heard", lost);
+            let in_group = if self.model.is_grouped(number) { lost } else { 0 };
+            edges.note("LOST heard by a member of a queue group", in_group);
+            edges.note("LOST within the same outbox twice", u64::from(lost > 1));
+            edges.note("PING heard", count(|heard| *heard == Heard::Ping));
+            let bad = count(|heard| *heard == Heard::Error(ErrorCode::BadTopic, false));
+            edges.note("bad topic refused", bad);
+            let messages = count(|heard| matches!(heard, Heard::Message(_)));
+            let goodbye = client.heard_goodbye() && messages > 0;
+            edges.note("GOODBYE behind messages", goodbye.into());
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Scripts that failed once, shrunk, so that they never fail again.
