@@ -10,7 +10,7 @@ const COUNTS: [usize; 4] = [1, 100, 10_000, 100_000];
 
 /// An index with so many filters of so many connections, one each.
 fn index(count: usize, filter: impl Fn(usize) -> String) -> TopicIndex {
-    let mut index = TopicIndex::new();
+    let mut index = TopicIndex::default();
     for number in 0..count {
         index.subscribe(Token::new(number), filter(number).as_bytes(), None);
     }

@@ -119,7 +119,7 @@ impl World {
     }
 
     fn connect(&mut self, role: Role) -> Token {
-        let token = self.broker.accept(role, "bench".into(), self.now);
+        let token = self.broker.accept(role, "bench", self.now);
         let mut hello = Vec::new();
         encode(Kind::Hello, 0, b"bench", b"version=1\n", &mut hello);
         self.feed(token, &hello);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use log::{debug, info};
 
 use super::close_reason::CloseReason;
-use super::connection::{Connection, State};
+use super::connection::State;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::{Broker, Token};
@@ -69,7 +69,7 @@ impl Broker {
                 false => CloseReason::DrainTimeout,
             };
             self.abandon(token, reason);
-            undelivered += self.connections[token.index()].traffic.undelivered;
+            undelivered += self.connections[token.index()].undelivered();
         }
         undelivered
     }
@@ -85,9 +85,8 @@ impl Broker {
         connection.reason = Some(reason);
         connection.since = now;
         connection.inbox = Inbox::Empty;
-        connection.waits_for = 0;
-        connection.group_wait = None;
-        connection.traffic.undelivered += connection.outbox.drop_messages();
+        let undelivered = connection.outbox.drop_messages();
+        connection.end_waits(undelivered);
         self.detach(token);
         if let Some((code, text)) = reason.error() {
             let mut bytes = Vec::new();
@@ -109,7 +108,8 @@ impl Broker {
         if reason == CloseReason::DrainTimeout {
             connection.reason = Some(reason);
         }
-        connection.traffic.undelivered += connection.outbox.messages();
+        let undelivered = connection.outbox.messages();
+        connection.end_waits(undelivered);
         self.detach(token);
         self.vanish(token);
     }
@@ -146,7 +146,7 @@ impl Broker {
         }
         let connection = &mut self.connections[token.index()];
         match connection.state {
-            State::Open | State::Finishing if connection.lost > 0 => self.tell_lost(token),
+            State::Open | State::Finishing if connection.lost() > 0 => self.tell_lost(token),
             State::Finishing | State::Closing if connection.input_ended => self.vanish(token),
             State::Finishing | State::Closing => {
                 // It is the client's turn to close now.
@@ -172,12 +172,13 @@ impl Broker {
             self.refused -= usize::from(connection.refused);
             let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
             self.stats.closed[reason as usize] += 1;
-            let Connection { traffic, .. } = connection;
-            self.stats.undelivered += traffic.undelivered;
+            let (traffic, undelivered) = (connection.traffic, connection.undelivered());
+            let dropped = connection.trouble().map_or(0, |trouble| trouble.dropped);
+            self.stats.undelivered += undelivered;
             info!(
-                "disconnected: {connection}: {reason}; {} messages, {} bytes, {} dropped, \
-                 {} undelivered",
-                traffic.messages, traffic.bytes, traffic.dropped, traffic.undelivered
+                "disconnected: {connection}: {reason}; {} messages, {} bytes, {dropped} dropped, \
+                 {undelivered} undelivered",
+                traffic.messages, traffic.bytes
             );
         }
         self.dirty.retain(|token| self.connections.contains(token.index()));

@@ -84,18 +84,31 @@ pub struct Traffic {
     pub messages: u64,
     /// Bytes of those messages, as frames.
     pub bytes: u64,
+}
+
+/// What only connections have that were too slow for others or had to wait for them. Most never
+/// do, so it lies apart.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    /// Outboxes that this publisher waits for.
+    pub(crate) waits_for: u32,
+    /// The wait for any member of a queue group.
+    pub(crate) group_wait: Option<GroupWait>,
+    /// Messages not delivered to it that it was not told of yet.
+    pub(crate) lost: u64,
     /// Messages that the policy `drop` kept from a subscriber.
-    pub dropped: u64,
+    pub(crate) dropped: u64,
     /// Messages that were still queued when the connection ended.
-    pub undelivered: u64,
+    pub(crate) undelivered: u64,
 }
 
 /// One peer.
 pub struct Connection {
     pub(crate) role: Role,
     pub(crate) state: State,
-    pub(crate) id: Box<str>,
-    pub(crate) peer: Box<str>,
+    /// The client's address, and behind it the id that it gave itself.
+    names: Box<str>,
+    address_len: u16,
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
     /// The socket is not known to be full.
@@ -114,14 +127,9 @@ pub struct Connection {
     pub(crate) starved: bool,
     /// Memory is full, but it may end the frame that it has begun.
     pub(crate) rescued: bool,
-    /// Outboxes that this publisher waits for.
-    pub(crate) waits_for: u32,
-    /// The wait for any member of a queue group.
-    pub(crate) group_wait: Option<GroupWait>,
     pub(crate) epoch: NonZeroU64,
     pub(crate) holding_up: Option<Box<HoldingUp>>,
-    /// Messages not delivered to it that it was not told of yet.
-    pub(crate) lost: u64,
+    trouble: Option<Box<Trouble>>,
     /// When the state that its next deadline counts from began: it connected; it last showed a
     /// sign of life, or was asked for one; its closing was decided.
     pub(crate) since: Instant,
@@ -134,12 +142,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(role: Role, peer: Box<str>, epoch: NonZeroU64, now: Instant) -> Connection {
+    pub(crate) fn new(role: Role, address: &str, epoch: NonZeroU64, now: Instant) -> Connection {
+        let address_len = u16::try_from(address.len()).expect("an address is a few dozen bytes");
         Connection {
             role,
             state: State::Handshake,
-            id: Box::default(),
-            peer,
+            names: address.into(),
+            address_len,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             writable: true,
@@ -150,17 +159,57 @@ impl Connection {
             awaits_answers: false,
             starved: false,
             rescued: false,
-            waits_for: 0,
-            group_wait: None,
             epoch,
             holding_up: None,
-            lost: 0,
+            trouble: None,
             since: now,
             pinged: false,
             armed: None,
             reason: None,
             traffic: Traffic::default(),
         }
+    }
+
+    /// Where the client is.
+    pub(crate) fn address(&self) -> &str {
+        &self.names[..self.address_len.into()]
+    }
+
+    /// What the client calls itself; empty before HELLO.
+    pub(crate) fn id(&self) -> &str {
+        &self.names[self.address_len.into()..]
+    }
+
+    pub(crate) fn set_id(&mut self, id: &str) {
+        self.names = [self.address(), id].concat().into();
+    }
+
+    /// What troubles it, if anything ever did.
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_deref()
+    }
+
+    pub(crate) fn trouble_mut(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    /// It waits for nobody any more, and `undelivered` messages more will not reach it.
+    pub(crate) fn end_waits(&mut self, undelivered: u64) {
+        if undelivered > 0 || self.is_paused() {
+            let trouble = self.trouble_mut();
+            (trouble.waits_for, trouble.group_wait) = (0, None);
+            trouble.undelivered += undelivered;
+        }
+    }
+
+    /// Messages that were still queued when the connection ended.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.trouble().map_or(0, |trouble| trouble.undelivered)
+    }
+
+    /// Messages not delivered to it that it was not told of yet.
+    pub(crate) fn lost(&self) -> u64 {
+        self.trouble().map_or(0, |trouble| trouble.lost)
     }
 
     /// What may come next.
@@ -179,7 +228,7 @@ impl Connection {
 
     /// Whether a publisher waits for outboxes.
     pub(crate) fn is_paused(&self) -> bool {
-        self.waits_for > 0 || self.group_wait.is_some()
+        self.trouble().is_some_and(|it| it.waits_for > 0 || it.group_wait.is_some())
     }
 
     /// Whether the broker does not read it, through no fault of its own or through its own.
@@ -201,10 +250,11 @@ impl Connection {
 
     /// Whether this wait of the connection is not over.
     pub(crate) fn waits(&self, waiter: &Waiter) -> bool {
+        let Some(trouble) = self.trouble() else { return false };
         if waiter.for_group {
-            self.group_wait.is_some_and(|wait| wait.epoch == waiter.epoch)
+            trouble.group_wait.is_some_and(|wait| wait.epoch == waiter.epoch)
         } else {
-            self.epoch == waiter.epoch && self.waits_for > 0
+            self.epoch == waiter.epoch && trouble.waits_for > 0
         }
     }
 
@@ -223,6 +273,6 @@ impl Connection {
 /// For log lines: `publisher "p1" at 127.0.0.1:4711`, with anything odd in the id made visible.
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} at {}", self.role, self.id, self.peer)
+        write!(f, "{} {:?} at {}", self.role, self.id(), self.address())
     }
 }

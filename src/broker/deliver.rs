@@ -139,7 +139,7 @@ impl Broker {
     ) -> Result<(), Run> {
         let connection = &self.connections[receiver.index()];
         let fits = connection.outbox.queued() + run.len() <= self.room_of(connection);
-        if fits && connection.lost == 0 && connection.state == State::Open {
+        if fits && connection.lost() == 0 && connection.state == State::Open {
             self.push(receiver, source, run);
             return Ok(());
         }
@@ -211,7 +211,7 @@ impl Broker {
         if connection.outbox.is_empty() {
             return true;
         }
-        let lost = if connection.lost > 0 { LOST_BYTES } else { 0 };
+        let lost = if connection.lost() > 0 { LOST_BYTES } else { 0 };
         connection.outbox.queued() + lost + length <= self.room_of(connection)
     }
 
@@ -235,17 +235,19 @@ impl Broker {
     }
 
     fn drop_messages(&mut self, receiver: Token, messages: u64) {
-        let connection = &mut self.connections[receiver.index()];
-        connection.lost += messages;
-        connection.traffic.dropped += messages;
+        let trouble = self.connections[receiver.index()].trouble_mut();
+        trouble.lost += messages;
+        trouble.dropped += messages;
         self.stats.dropped += messages;
     }
 
     /// Tells a subscriber of messages that it was not given, if there are any that it was not
     /// told of.
     pub(super) fn tell_lost(&mut self, receiver: Token) {
-        let lost = std::mem::take(&mut self.connections[receiver.index()].lost);
+        let connection = &mut self.connections[receiver.index()];
+        let lost = connection.lost();
         if lost > 0 {
+            connection.trouble_mut().lost = 0;
             let mut bytes = Vec::new();
             frame::encode(Kind::Lost, 0, b"", &lost.to_be_bytes(), &mut bytes);
             self.answer(receiver, &bytes);

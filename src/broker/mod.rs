@@ -63,8 +63,8 @@ const THIN_BYTES: usize = 4 << 10;
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Refused connections that may be told why at the same time; more are closed without a word.
 const MAX_REFUSALS: usize = 256;
-/// Connections that addresses are set aside for at the start. It costs no memory before they come,
-/// and growing a table of them would leave its old places behind.
+/// Connections, and a subscription for each, that address space is set aside for at the start. It
+/// costs no memory before they come, and growing a table of them would leave its old places behind.
 const RESERVED: usize = 64 << 10;
 
 const _: () = assert!(stats::REASONS == CloseReason::ALL.len(), "each reason is counted");
@@ -146,11 +146,12 @@ impl Broker {
     /// A broker without connections, called `id` in WELCOME. It reads into chunks of
     /// `read_bytes`.
     pub fn new(rules: Rules, read_bytes: usize, id: String) -> Broker {
+        let expected = rules.max_connections.min(RESERVED);
         Broker {
             id,
             pool: Pool::new(read_bytes),
-            connections: Slab::with_capacity(rules.max_connections.min(RESERVED)),
-            index: TopicIndex::new(),
+            connections: Slab::with_capacity(expected),
+            index: TopicIndex::new(expected),
             deadlines: Deadlines::default(),
             stats: Stats::default(),
             epoch: NonZeroU64::MIN,
@@ -171,13 +172,13 @@ impl Broker {
         }
     }
 
-    /// A client has connected from `peer` (an address, for people). Over `max_connections` it is
+    /// A client has connected from `address` (for people). Over `max_connections` it is
     /// told so and closed.
-    pub fn accept(&mut self, role: Role, peer: Box<str>, now: Instant) -> Token {
+    pub fn accept(&mut self, role: Role, address: &str, now: Instant) -> Token {
         self.stats.connections += 1;
         let epoch = self.next_epoch();
         let full = self.connections.len() - self.refused >= self.rules.max_connections;
-        let connection = Connection::new(role, peer, epoch, now);
+        let connection = Connection::new(role, address, epoch, now);
         let token = Token::new(self.connections.insert(connection));
         if full {
             self.refused += 1;

@@ -172,7 +172,7 @@ impl Broker {
         let mut bytes = Vec::new();
         welcome.encode(&mut bytes);
         let connection = &mut self.connections[token.index()];
-        connection.id = hello.id.into();
+        connection.set_id(hello.id);
         connection.state = State::Open;
         connection.showed_life(now);
         info!("connected: {connection}");

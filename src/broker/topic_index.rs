@@ -1,8 +1,7 @@
 //! Topic to connection tokens: who receives a message.
 //!
-//! Owns subscriptions in both directions (who hears a filter, what a connection holds) and the
-//! routes made from them. Every change goes through `link` and `unlink`, which keep both
-//! directions and forget what is empty. Must not know what a connection is, nor deliver.
+//! Owns the routes that are made from subscriptions, and how long each stays true. Must not know
+//! what a connection is, nor deliver.
 //!
 //! Filters without a wildcard are found by name, those with one through a trie of tokens. The
 //! receivers of a topic are a [`Route`]; equal sets of receivers share one route, so that telling
@@ -12,23 +11,20 @@
 //! route that is not cached takes one visit to each trie node that matches the topic's beginning,
 //! which is at most the number of wildcard filters times their tokens.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
-
-use slab::Slab;
 
 use super::Token;
 use super::route_cache::{Found, RouteCache};
-use super::trie::Trie;
 use crate::wire::topic::{self, TopicError};
+
+mod registry;
+
+use registry::Registry;
 
 /// Routes that nobody uses are looked for when there are this many, and twice as many as the
 /// last time.
 const ROUTES_BEFORE_PURGE: usize = 1_024;
-/// About what a subscription costs beside names and nodes, in bytes: measured with a million.
-const SUBSCRIPTION_BYTES: usize = 256;
-/// About what a node of the trie costs that nobody shares, in bytes: measured likewise.
-const NODE_BYTES: usize = 256;
 /// Changes of wildcard filters that are remembered, so that a cached route which none of them
 /// touches need not be found again.
 const REMEMBERED_CHANGES: usize = 32;
@@ -46,48 +42,9 @@ pub struct Route {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct GroupKey(u32);
 
-/// Who hears one filter, plainly or in one queue group.
-struct Audience {
-    filter: u32,
-    group: Option<Box<[u8]>>,
-    members: Vec<u32>,
-    /// Position of the member whose turn it is, for a queue group.
-    turn: usize,
-}
-
-/// A filter that somebody holds.
-struct Filter {
-    name: Rc<[u8]>,
-    plain: Option<u32>,
-    groups: BTreeMap<Box<[u8]>, u32>,
-}
-
-/// One connection's membership in one audience, and its places in both lists that hold it.
-struct Subscription {
-    audience: u32,
-    token: Token,
-    in_audience: u32,
-    in_connection: u32,
-}
-
-/// What one connection holds.
-#[derive(Default)]
-struct Held {
-    subscriptions: Vec<u32>,
-    bytes: usize,
-}
-
-/// All subscriptions.
+/// All subscriptions, and the routes made from them.
 pub struct TopicIndex {
-    filters: Slab<Filter>,
-    by_name: HashMap<Rc<[u8]>, u32>,
-    wildcards: Trie,
-    audiences: Slab<Audience>,
-    subscriptions: Slab<Subscription>,
-    by_member: HashMap<(u32, Token), u32>,
-    /// By token: the subscriptions of each connection.
-    by_connection: Vec<Held>,
-    bytes: usize,
+    registry: Registry,
     cache: RouteCache<Route>,
     /// Grows when a filter with a wildcard changes: any cached route may be stale then.
     generation: u64,
@@ -100,22 +57,15 @@ pub struct TopicIndex {
 
 impl Default for TopicIndex {
     fn default() -> TopicIndex {
-        TopicIndex::new()
+        TopicIndex::new(0)
     }
 }
 
 impl TopicIndex {
-    /// An index without subscriptions.
-    pub fn new() -> TopicIndex {
+    /// An index without subscriptions; `expected` of them need not be moved in memory later.
+    pub fn new(expected: usize) -> TopicIndex {
         TopicIndex {
-            filters: Slab::new(),
-            by_name: HashMap::new(),
-            wildcards: Trie::new(),
-            audiences: Slab::new(),
-            subscriptions: Slab::new(),
-            by_member: HashMap::new(),
-            by_connection: Vec::new(),
-            bytes: 0,
+            registry: Registry::new(expected),
             cache: RouteCache::new(),
             generation: 1,
             changes: VecDeque::new(),
@@ -127,22 +77,22 @@ impl TopicIndex {
 
     /// How many subscriptions a connection holds.
     pub fn count(&self, token: Token) -> usize {
-        self.by_connection.get(token.index()).map_or(0, |held| held.subscriptions.len())
+        self.registry.held(token).0
     }
 
     /// What the subscriptions of a connection weigh, and those of all, in bytes.
     pub fn weights(&self, token: Token) -> (usize, usize) {
-        (self.by_connection.get(token.index()).map_or(0, |held| held.bytes), self.bytes)
+        (self.registry.held(token).1, self.registry.bytes())
     }
 
     /// How many subscriptions there are in all.
     pub fn subscriptions(&self) -> usize {
-        self.subscriptions.len()
+        self.registry.subscriptions()
     }
 
     /// How many filters somebody holds.
     pub fn filters(&self) -> usize {
-        self.filters.len()
+        self.registry.filters()
     }
 
     /// How many topics the cache of routes knows.
@@ -152,39 +102,31 @@ impl TopicIndex {
 
     /// Whether a connection holds a valid filter, in `group` if one is given.
     pub fn holds(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> bool {
-        self.find(token, filter, group).is_some()
+        self.registry.find(token, filter, group).is_some()
     }
 
     /// Adds a subscription to a valid filter; nothing changes if it is held already.
     pub fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
         if !self.holds(token, filter, group) {
-            let audience = self.audience(filter, group);
-            self.link(token, audience);
+            self.registry.link(token, filter, group);
             self.make_stale(filter);
         }
     }
 
     /// Ends a subscription; nothing changes if it is not held.
     pub fn unsubscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
-        if let Some(subscription) = self.find(token, filter, group) {
-            self.unlink(subscription);
+        if let Some(subscription) = self.registry.find(token, filter, group) {
+            self.registry.unlink(subscription);
             self.make_stale(filter);
         }
     }
 
     /// Ends all subscriptions of a connection.
     pub fn forget(&mut self, token: Token) {
-        while let Some(&last) =
-            self.by_connection.get(token.index()).and_then(|held| held.subscriptions.last())
-        {
-            let audience = self.subscriptions[last as usize].audience;
-            let filter = self.audiences[audience as usize].filter;
-            let name = self.filters[filter as usize].name.clone();
-            self.unlink(last);
+        while let Some(last) = self.registry.last_of(token) {
+            let name: Box<[u8]> = self.registry.name(last).into();
+            self.registry.unlink(last);
             self.make_stale(&name);
-        }
-        if let Some(held) = self.by_connection.get_mut(token.index()) {
-            *held = Held::default();
         }
     }
 
@@ -220,16 +162,12 @@ impl TopicIndex {
     /// The members of a queue group, beginning with the one whose turn it is; none if the last
     /// one has left since the route was made.
     pub fn members(&self, group: GroupKey) -> impl Iterator<Item = Token> {
-        let audience = self.audiences.get(group.0 as usize);
-        let (later, first) = audience
-            .map_or((&[][..], &[][..]), |audience| audience.members.split_at(audience.turn));
-        first.iter().chain(later).map(|&member| self.subscriptions[member as usize].token)
+        self.registry.members(group.0)
     }
 
     /// The turn passes to the member `skipped` places behind the one that just had it.
     pub fn pass_turn(&mut self, group: GroupKey, skipped: usize) {
-        let audience = &mut self.audiences[group.0 as usize];
-        audience.turn = (audience.turn + skipped + 1) % audience.members.len().max(1);
+        self.registry.pass_turn(group.0, skipped);
     }
 
     /// Nodes of the trie that routes have visited so far: the work that topics which are not
@@ -239,19 +177,14 @@ impl TopicIndex {
     }
 
     fn find_route(&mut self, topic: &[u8]) -> Route {
-        let mut matching = Vec::new();
-        matching.extend(self.by_name.get(topic).copied());
-        self.work += self.wildcards.matching(topic, &mut matching) as u64;
-        let filters = || matching.iter().map(|&filter| &self.filters[filter as usize]);
-        let audiences = filters().filter_map(|filter| filter.plain);
-        let mut plain: Vec<_> = audiences
-            .flat_map(|audience| &self.audiences[audience as usize].members)
-            .map(|&member| self.subscriptions[member as usize].token)
-            .collect();
+        let mut filters = Vec::new();
+        self.work += self.registry.matching(topic, &mut filters) as u64;
+        let filters = || filters.iter().copied();
+        let mut plain: Vec<_> = filters().flat_map(|filter| self.registry.plain(filter)).collect();
         plain.sort_unstable();
         plain.dedup();
         let mut groups: Vec<_> =
-            filters().flat_map(|filter| filter.groups.values().map(|&key| GroupKey(key))).collect();
+            filters().flat_map(|filter| self.registry.groups(filter)).map(GroupKey).collect();
         groups.sort_unstable();
         Route { plain: plain.into(), groups: groups.into() }
     }
@@ -282,132 +215,6 @@ impl TopicIndex {
             self.cache.make_stale(filter);
         }
     }
-
-    fn find(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> Option<u32> {
-        let filter = &self.filters[*self.by_name.get(filter)? as usize];
-        let audience = match group {
-            None => filter.plain?,
-            Some(name) => *filter.groups.get(name)?,
-        };
-        self.by_member.get(&(audience, token)).copied()
-    }
-
-    /// The audience of a filter, made if there is none.
-    fn audience(&mut self, filter: &[u8], group: Option<&[u8]>) -> u32 {
-        let filter = match self.by_name.get(filter) {
-            Some(&filter) => filter,
-            None => self.add_filter(filter),
-        };
-        let entry = &mut self.filters[filter as usize];
-        let found = match group {
-            None => entry.plain,
-            Some(name) => entry.groups.get(name).copied(),
-        };
-        found.unwrap_or_else(|| {
-            let group = group.map(Box::from);
-            let audience = Audience { filter, group: group.clone(), members: Vec::new(), turn: 0 };
-            let audience = key(self.audiences.insert(audience));
-            match group {
-                None => entry.plain = Some(audience),
-                Some(name) => {
-                    entry.groups.insert(name, audience);
-                }
-            }
-            audience
-        })
-    }
-
-    fn add_filter(&mut self, name: &[u8]) -> u32 {
-        let name: Rc<[u8]> = name.into();
-        let filter = Filter { name: name.clone(), plain: None, groups: BTreeMap::new() };
-        let filter = key(self.filters.insert(filter));
-        if topic::has_wildcard(&name) {
-            self.wildcards.insert(&name, filter);
-        }
-        self.by_name.insert(name, filter);
-        filter
-    }
-
-    /// Makes a connection a member of an audience: both directions and the look-up.
-    fn link(&mut self, token: Token, audience: u32) {
-        if self.by_connection.len() <= token.index() {
-            self.by_connection.resize_with(token.index() + 1, Held::default);
-        }
-        let weight = self.weight(audience);
-        self.bytes += weight;
-        let held = &mut self.by_connection[token.index()];
-        held.bytes += weight;
-        let members = &mut self.audiences[audience as usize].members;
-        let subscription = Subscription {
-            audience,
-            token,
-            in_audience: key(members.len()),
-            in_connection: key(held.subscriptions.len()),
-        };
-        let subscription = key(self.subscriptions.insert(subscription));
-        members.push(subscription);
-        held.subscriptions.push(subscription);
-        self.by_member.insert((audience, token), subscription);
-    }
-
-    /// About what a subscription in this audience costs in bytes, as if nobody shared its filter:
-    /// its names, twice, its places in lists, and for a wildcard a node for each token.
-    fn weight(&self, audience: u32) -> usize {
-        let Audience { filter, group, .. } = &self.audiences[audience as usize];
-        let name = &self.filters[*filter as usize].name;
-        let nodes = if topic::has_wildcard(name) { topic::tokens(name).count() } else { 0 };
-        let names = 2 * (name.len() + group.as_ref().map_or(0, |group| group.len()));
-        SUBSCRIPTION_BYTES + names + NODE_BYTES * nodes
-    }
-
-    /// Undoes `link`, and forgets an audience and a filter that nobody is left in.
-    fn unlink(&mut self, subscription: u32) {
-        let Subscription { audience, token, in_audience, in_connection } =
-            self.subscriptions.remove(subscription as usize);
-        self.by_member.remove(&(audience, token));
-        let weight = self.weight(audience);
-        self.bytes -= weight;
-        let held = &mut self.by_connection[token.index()];
-        held.bytes -= weight;
-        held.subscriptions.swap_remove(in_connection as usize);
-        if let Some(&moved) = held.subscriptions.get(in_connection as usize) {
-            self.subscriptions[moved as usize].in_connection = in_connection;
-        }
-        let left = &mut self.audiences[audience as usize];
-        left.members.swap_remove(in_audience as usize);
-        if let Some(&moved) = left.members.get(in_audience as usize) {
-            self.subscriptions[moved as usize].in_audience = in_audience;
-        }
-        if left.turn >= left.members.len() {
-            left.turn = 0;
-        }
-        if left.members.is_empty() {
-            self.remove_audience(audience);
-        }
-    }
-
-    fn remove_audience(&mut self, audience: u32) {
-        let Audience { filter, group, .. } = self.audiences.remove(audience as usize);
-        let entry = &mut self.filters[filter as usize];
-        match group {
-            None => entry.plain = None,
-            Some(name) => {
-                entry.groups.remove(&name);
-            }
-        }
-        if entry.plain.is_none() && entry.groups.is_empty() {
-            let Filter { name, .. } = self.filters.remove(filter as usize);
-            self.by_name.remove(&name);
-            if topic::has_wildcard(&name) {
-                self.wildcards.remove(&name);
-            }
-        }
-    }
-}
-
-/// A slab's key or a list's position in 4 bytes; 4 billion of anything here do not fit in memory.
-fn key(number: usize) -> u32 {
-    u32::try_from(number).expect("fewer than 2^32 subscriptions fit in memory")
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ impl Broker {
         self.add_waiter(receiver, waiter, now);
         let connection = &mut self.connections[publisher.index()];
         self.stats.pauses += u64::from(!connection.is_paused());
-        connection.waits_for += 1;
+        connection.trouble_mut().waits_for += 1;
     }
 
     /// A publisher waits until any member of a queue group has drained to half, or the group has
@@ -34,7 +34,7 @@ impl Broker {
         }
         let connection = &mut self.connections[publisher.index()];
         self.stats.pauses += u64::from(!connection.is_paused());
-        connection.group_wait = Some(GroupWait { group, epoch });
+        connection.trouble_mut().group_wait = Some(GroupWait { group, epoch });
         self.waiting_for_groups.push(publisher);
     }
 
@@ -57,7 +57,7 @@ impl Broker {
                 self.end_group_wait(waiter.publisher);
                 continue;
             }
-            publisher.waits_for -= 1;
+            publisher.trouble_mut().waits_for -= 1;
             if !publisher.is_paused() {
                 self.resumed.push(waiter.publisher);
             }
@@ -76,7 +76,7 @@ impl Broker {
     /// A publisher need not wait for a queue group any more, so none of its members holds it up.
     fn end_group_wait(&mut self, publisher: Token) {
         let connection = &mut self.connections[publisher.index()];
-        let Some(wait) = connection.group_wait.take() else { return };
+        let Some(wait) = connection.trouble_mut().group_wait.take() else { return };
         if !connection.is_paused() {
             self.resumed.push(publisher);
         }

@@ -228,7 +228,7 @@ impl Reactor {
                 let Ok(mut transport) = Transport::new(stream) else {
                     continue;
                 };
-                let token = self.broker.accept(role, address.to_string().into(), now);
+                let token = self.broker.accept(role, &address.to_string(), now);
                 let failed =
                     transport.register(self.poll.registry(), PollToken(token.index())).is_err();
                 if self.peers.len() <= token.index() {

@@ -7,7 +7,7 @@ use super::paths::{module, named};
 /// Parts of `broker/` that know nothing of each other, but for `chunk`, which all may know.
 const SIBLINGS: [&str; 6] = ["chunk", "inbox", "outbox", "topic_index", "stats", "close_reason"];
 /// The crates that `broker/` may use. `wire/` may, too.
-const ALLOWED_CRATES: [&str; 3] = ["slab", "byteorder", "log"];
+const ALLOWED_CRATES: [&str; 5] = ["slab", "byteorder", "log", "hashbrown", "smallvec"];
 /// What names a socket or reads a clock.
 const SOCKETS_AND_CLOCKS: [&str; 11] = [
     "TcpStream",

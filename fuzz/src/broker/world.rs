@@ -79,7 +79,7 @@ impl World {
     }
 
     pub(super) fn connects(&mut self, role: Role) -> usize {
-        let token = self.broker.accept(role, "fuzz".into(), self.now);
+        let token = self.broker.accept(role, "fuzz", self.now);
         let number = self.clients.len();
         assert!(self.by_token.insert(token, number).is_none(), "tokens are given out once");
         self.clients.push(Client {

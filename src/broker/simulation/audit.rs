@@ -123,9 +123,12 @@ impl World {
         }
         for (index, connection) in connections {
             let waits = waited_for.get(&index).copied().unwrap_or(0);
-            assert_eq!(connection.waits_for, waits, "waits are known on both sides");
+            let trouble = connection.trouble();
+            let waits_for = trouble.map_or(0, |trouble| trouble.waits_for);
+            let group_wait = trouble.and_then(|trouble| trouble.group_wait);
+            assert_eq!(waits_for, waits, "waits are known on both sides");
             let listed = self.broker.waiting_for_groups.contains(&Token::new(index));
-            assert!(connection.group_wait.is_none() || listed, "a group's change wakes it up");
+            assert!(group_wait.is_none() || listed, "a group's change wakes it up");
             let starved = self.broker.starved.contains(&Token::new(index));
             let waits = connection.starved && connection.is_talking();
             assert!(!waits || (starved && self.broker.is_starving), "memory wakes it up");
@@ -189,7 +192,8 @@ impl World {
             self.was_short |= queued > setup.outbox_bytes / 2 || setup.outbox_bytes < 100_000;
             let large = queued > setup.outbox_bytes && connection.outbox.messages() == 1;
             edges.note("message larger than its outbox", large.into());
-            edges.note("publisher waits for a queue group", connection.group_wait.is_some().into());
+            let group_wait = connection.trouble().is_some_and(|found| found.group_wait.is_some());
+            edges.note("publisher waits for a queue group", group_wait.into());
             edges.note("unread for its answers", connection.awaits_answers.into());
             edges.note("frame rescued from full memory", connection.rescued.into());
             let closing = connection.state == State::Closing && self.clients[number].has_partial();

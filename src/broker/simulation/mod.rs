@@ -8,7 +8,8 @@
 //! were not.
 //!
 //! `SIMULATION_SEEDS=1000000 cargo test --release --lib simulation` runs more seeds,
-//! `SIMULATION_SEED=42` one. A failing seed is told, and its script shrunk and printed as Rust.
+//! `SIMULATION_SEED=42` one. A failing seed is told, and its script shrunk and printed as Rust;
+//! `SIMULATION_SHRINK=0` leaves that out.
 
 use super::*;
 
@@ -67,6 +68,9 @@ fn run_seeds(seeds: u64) -> (Option<u64>, Edges) {
 /// Tells all that there is to know of a seed that fails.
 fn tell(seed: u64) -> ! {
     println!("seed {seed} fails; SIMULATION_SEED={seed} replays it");
+    if number("SIMULATION_SHRINK") == Some(0) {
+        panic!("seed {seed} fails");
+    }
     let script = shrink(Script::of(seed, STEPS), &|script| fails(script));
     println!("The shortest script found that fails, as Rust for kept.rs:\n{}", as_rust(&script));
     play(&script);

@@ -140,7 +140,7 @@ impl World {
         if self.broker.is_draining() {
             return;
         }
-        let token = self.broker.accept(role, "sim".into(), self.now);
+        let token = self.broker.accept(role, "sim", self.now);
         let number = self.clients.len();
         self.clients.push(Client::new(token, role, room, self.now));
         self.by_name.insert(name, number);
@@ -308,7 +308,7 @@ impl World {
         }
     }
 
-    fn read(&mut self, number: usize, mut filling: chunk::Filling) -> Progress {
+    fn read(&mut self, number: usize, mut filling: Filling) -> Progress {
         let large = u64::from(filling.capacity() > self.setup.read_bytes);
         self.edges.note("frame larger than a chunk", large);
         let client = &mut self.clients[number];
@@ -427,10 +427,10 @@ impl World {
             let alive = client.is_talking() && !client.hung_up && !stopping;
             if alive {
                 let connection = &self.broker.connections[client.token.index()];
-                let waits = (connection.waits_for, connection.group_wait, connection.starved);
+                let waits = (connection.is_paused(), connection.starved);
                 let (carried, said) = (client.carried, client.said.len());
                 assert_eq!(carried, said, "client {number} is not heard: {waits:?}");
-                assert!(connection.outbox.is_empty() && connection.lost == 0);
+                assert!(connection.outbox.is_empty() && connection.lost() == 0);
                 assert!(!connection.is_unread(), "client {number} waits for ever");
                 assert!(!client.has_partial(), "client {number} has half a frame");
                 self.check_traffic(number);
@@ -453,8 +453,9 @@ impl World {
                 _ => {}
             }
         }
-        let traffic = self.broker.connections[client.token.index()].traffic;
-        assert_eq!((messages, lost), (traffic.messages, traffic.dropped), "client {number}");
+        let connection = &self.broker.connections[client.token.index()];
+        let dropped = connection.trouble().map_or(0, |trouble| trouble.dropped);
+        assert_eq!((messages, lost), (connection.traffic.messages, dropped), "client {number}");
     }
 
     /// What must hold when all have left.

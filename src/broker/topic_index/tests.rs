@@ -1,5 +1,7 @@
 //! The index against the plain definition: a list of subscriptions and a loop.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::wire::topic::matches;
 
@@ -16,7 +18,7 @@ fn subscribe(index: &mut TopicIndex, token: usize, filter: &str) {
 
 #[test]
 fn connection_is_in_a_route_once_however_many_filters_match() {
-    let mut index = TopicIndex::new();
+    let mut index = TopicIndex::default();
     for filter in ["a.b", "a.*", "*.b", ">"] {
         subscribe(&mut index, 3, filter);
     }
@@ -27,7 +29,7 @@ fn connection_is_in_a_route_once_however_many_filters_match() {
 
 #[test]
 fn equal_receivers_share_one_route() {
-    let mut index = TopicIndex::new();
+    let mut index = TopicIndex::default();
     subscribe(&mut index, 1, ">");
     let a = index.route(b"a").unwrap();
     let b = index.route(b"b").unwrap();
@@ -39,7 +41,7 @@ fn equal_receivers_share_one_route() {
 
 #[test]
 fn changes_show_in_routes_that_were_cached() {
-    let mut index = TopicIndex::new();
+    let mut index = TopicIndex::default();
     assert_eq!(route(&mut index, "a.b"), [0; 0]);
     subscribe(&mut index, 1, "a.b");
     assert_eq!(route(&mut index, "a.b"), [1]);
@@ -54,7 +56,7 @@ fn changes_show_in_routes_that_were_cached() {
 
 #[test]
 fn members_of_a_group_take_turns() {
-    let mut index = TopicIndex::new();
+    let mut index = TopicIndex::default();
     for token in 0..3 {
         index.subscribe(Token::new(token), b"t", Some(b"g"));
     }
@@ -77,7 +79,7 @@ fn members_of_a_group_take_turns() {
 
 #[test]
 fn bad_topics_have_no_route() {
-    let mut index = TopicIndex::new();
+    let mut index = TopicIndex::default();
     assert!(matches!(index.route(b"a..b"), Err(TopicError::EmptyToken)));
     assert!(matches!(index.route(b"*"), Err(TopicError::WildcardInTopic)));
     assert_eq!(index.cached_topics(), 0);
@@ -93,7 +95,7 @@ fn random_changes_agree_with_a_list_and_a_loop() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (random >> 33) as usize % below
     };
-    let mut index = TopicIndex::new();
+    let mut index = TopicIndex::default();
     let mut model: Vec<Held> = Vec::new();
     for step in 0..20_000 {
         let (token, filter) = (Token::new(pick(6)), filters[pick(10)].as_bytes());
@@ -122,8 +124,8 @@ fn random_changes_agree_with_a_list_and_a_loop() {
     for token in 0..6 {
         index.forget(Token::new(token));
     }
-    assert_eq!((index.subscriptions(), index.filters(), index.audiences.len()), (0, 0, 0));
-    assert_eq!(index.bytes, 0);
+    assert_eq!((index.subscriptions(), index.filters(), index.registry.audiences()), (0, 0, 0));
+    assert_eq!(index.registry.bytes(), 0);
 }
 
 /// The route of a topic is what the list and the loop say.

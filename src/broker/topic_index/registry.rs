@@ -1,0 +1,350 @@
+//! Who hears what: filters, their audiences, and what each connection holds.
+//!
+//! Owns subscriptions in both directions. Every change goes through `link` and `unlink`, which
+//! keep both directions and forget what is empty. Must not know of routes.
+//!
+//! There may be a million of all this, mostly of one kind: a connection with one filter of its
+//! own. So short lists lie where they belong instead of on the heap, and the tables that look
+//! something up hold only its number.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::super::Token;
+use super::super::trie::Trie;
+use crate::wire::topic;
+
+/// About what a subscription costs beside names and nodes, in bytes: measured with a million.
+const SUBSCRIPTION_BYTES: usize = 256;
+/// About what a node of the trie costs that nobody shares, in bytes: measured likewise.
+const NODE_BYTES: usize = 256;
+
+/// Numbers of subscriptions; as many as need no more room than a vector lie in place.
+type Numbers = SmallVec<[u32; 4]>;
+
+/// Who hears one filter, plainly or in one queue group.
+struct Audience {
+    filter: u32,
+    members: Numbers,
+    group: Option<Box<Group>>,
+}
+
+/// What only the audience of a queue group has.
+struct Group {
+    name: Box<[u8]>,
+    /// Position of the member whose turn it is.
+    turn: usize,
+}
+
+/// A filter that somebody holds.
+struct Filter {
+    name: Box<[u8]>,
+    plain: Option<u32>,
+    groups: Option<Box<Groups>>,
+}
+
+/// The audiences of a filter's queue groups, by name.
+type Groups = BTreeMap<Box<[u8]>, u32>;
+
+/// One connection's membership in one audience, and its places in both lists that hold it.
+struct Subscription {
+    audience: u32,
+    token: Token,
+    in_audience: u32,
+    in_connection: u32,
+}
+
+/// What one connection holds.
+#[derive(Default)]
+struct Held {
+    subscriptions: Numbers,
+    bytes: usize,
+}
+
+/// All subscriptions.
+pub(super) struct Registry {
+    filters: Slab<Filter>,
+    /// Filters by name.
+    by_name: HashTable<u32>,
+    wildcards: Trie,
+    audiences: Slab<Audience>,
+    subscriptions: Slab<Subscription>,
+    /// Subscriptions by audience and token.
+    by_member: HashTable<u32>,
+    /// By token: the subscriptions of each connection.
+    by_connection: Vec<Held>,
+    bytes: usize,
+    /// Keyed at random: nobody can make names that collide.
+    hasher: RandomState,
+}
+
+impl Registry {
+    /// A registry without subscriptions, and address space for `expected` ones: it costs no
+    /// memory before they come, and growing a table of them would leave its old places behind.
+    pub(super) fn new(expected: usize) -> Registry {
+        Registry {
+            filters: Slab::with_capacity(expected),
+            by_name: HashTable::new(),
+            wildcards: Trie::new(),
+            audiences: Slab::with_capacity(expected),
+            subscriptions: Slab::with_capacity(expected),
+            by_member: HashTable::new(),
+            by_connection: Vec::with_capacity(expected),
+            bytes: 0,
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// How many subscriptions a connection holds, and what they weigh in bytes.
+    pub(super) fn held(&self, token: Token) -> (usize, usize) {
+        let held = self.by_connection.get(token.index());
+        held.map_or((0, 0), |held| (held.subscriptions.len(), held.bytes))
+    }
+
+    /// How many subscriptions there are in all.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// How many filters somebody holds.
+    pub(super) fn filters(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// How many audiences there are.
+    #[cfg(test)]
+    pub(super) fn audiences(&self) -> usize {
+        self.audiences.len()
+    }
+
+    /// What all subscriptions weigh, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The number of a connection's subscription.
+    pub(super) fn find(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> Option<u32> {
+        let filter = &self.filters[self.find_filter(filter)? as usize];
+        let audience = filter.audience(group)?;
+        let hash = self.hasher.hash_one((audience, token));
+        let is_it = |&number: &u32| self.subscriptions[number as usize].is(audience, token);
+        self.by_member.find(hash, is_it).copied()
+    }
+
+    /// The subscription of a connection that was made last, as far as anybody can tell.
+    pub(super) fn last_of(&self, token: Token) -> Option<u32> {
+        self.by_connection.get(token.index())?.subscriptions.last().copied()
+    }
+
+    /// The filter of a subscription.
+    pub(super) fn name(&self, subscription: u32) -> &[u8] {
+        let audience = self.subscriptions[subscription as usize].audience;
+        &self.filters[self.audiences[audience as usize].filter as usize].name
+    }
+
+    /// Appends the filters that match a valid topic; returns how many nodes of the trie were
+    /// visited.
+    pub(super) fn matching(&self, topic: &[u8], found: &mut Vec<u32>) -> usize {
+        found.extend(self.find_filter(topic));
+        self.wildcards.matching(topic, found)
+    }
+
+    /// Connections that hold a filter without a queue group.
+    pub(super) fn plain(&self, filter: u32) -> impl Iterator<Item = Token> {
+        let audience = self.filters[filter as usize].plain;
+        let members = audience.map_or(&[][..], |audience| self.audience_members(audience));
+        members.iter().map(|&member| self.subscriptions[member as usize].token)
+    }
+
+    /// The audiences of a filter's queue groups.
+    pub(super) fn groups(&self, filter: u32) -> impl Iterator<Item = u32> {
+        self.filters[filter as usize].groups.iter().flat_map(|groups| groups.values().copied())
+    }
+
+    /// The members of a queue group, beginning with the one whose turn it is; none if the
+    /// audience is gone.
+    pub(super) fn members(&self, audience: u32) -> impl Iterator<Item = Token> {
+        let turn = self.audiences.get(audience as usize).map_or(0, Audience::turn);
+        let (later, first) = self.audience_members(audience).split_at(turn);
+        first.iter().chain(later).map(|&member| self.subscriptions[member as usize].token)
+    }
+
+    /// The turn passes to the member `skipped` places behind the one that just had it.
+    pub(super) fn pass_turn(&mut self, audience: u32, skipped: usize) {
+        let audience = &mut self.audiences[audience as usize];
+        if let Some(group) = &mut audience.group {
+            group.turn = (group.turn + skipped + 1) % audience.members.len().max(1);
+        }
+    }
+
+    fn audience_members(&self, audience: u32) -> &[u32] {
+        self.audiences.get(audience as usize).map_or(&[], |audience| &audience.members)
+    }
+
+    fn find_filter(&self, name: &[u8]) -> Option<u32> {
+        let is_it = |&filter: &u32| *self.filters[filter as usize].name == *name;
+        self.by_name.find(self.hasher.hash_one(name), is_it).copied()
+    }
+
+    /// Makes a connection a member of the audience of a filter: both directions and the look-up.
+    pub(super) fn link(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
+        let audience = self.audience(filter, group);
+        if self.by_connection.len() <= token.index() {
+            self.by_connection.resize_with(token.index() + 1, Held::default);
+        }
+        let weight = self.weight(audience);
+        self.bytes += weight;
+        let held = &mut self.by_connection[token.index()];
+        held.bytes += weight;
+        let members = &mut self.audiences[audience as usize].members;
+        let subscription = Subscription {
+            audience,
+            token,
+            in_audience: key(members.len()),
+            in_connection: key(held.subscriptions.len()),
+        };
+        let subscription = key(self.subscriptions.insert(subscription));
+        members.push(subscription);
+        held.subscriptions.push(subscription);
+        let (hasher, subscriptions) = (&self.hasher, &self.subscriptions);
+        let hash = |&number: &u32| {
+            let Subscription { audience, token, .. } = subscriptions[number as usize];
+            hasher.hash_one((audience, token))
+        };
+        self.by_member.insert_unique(hash(&subscription), subscription, hash);
+    }
+
+    /// Undoes `link`, and forgets an audience and a filter that nobody is left in.
+    pub(super) fn unlink(&mut self, subscription: u32) {
+        let Subscription { audience, token, in_audience, in_connection } =
+            self.subscriptions.remove(subscription as usize);
+        let hash = self.hasher.hash_one((audience, token));
+        remove(&mut self.by_member, hash, subscription);
+        let weight = self.weight(audience);
+        self.bytes -= weight;
+        let held = &mut self.by_connection[token.index()];
+        held.bytes -= weight;
+        held.subscriptions.swap_remove(in_connection as usize);
+        if let Some(&moved) = held.subscriptions.get(in_connection as usize) {
+            self.subscriptions[moved as usize].in_connection = in_connection;
+        }
+        if held.subscriptions.is_empty() {
+            *held = Held::default();
+        }
+        let left = &mut self.audiences[audience as usize];
+        left.members.swap_remove(in_audience as usize);
+        if let Some(&moved) = left.members.get(in_audience as usize) {
+            self.subscriptions[moved as usize].in_audience = in_audience;
+        }
+        if let Some(group) = &mut left.group
+            && group.turn >= left.members.len()
+        {
+            group.turn = 0;
+        }
+        if left.members.is_empty() {
+            self.remove_audience(audience);
+        }
+    }
+
+    /// About what a subscription in this audience costs in bytes, as if nobody shared its filter:
+    /// its names, twice, its places in lists, and for a wildcard a node for each token.
+    fn weight(&self, audience: u32) -> usize {
+        let Audience { filter, group, .. } = &self.audiences[audience as usize];
+        let name = &self.filters[*filter as usize].name;
+        let nodes = if topic::has_wildcard(name) { topic::tokens(name).count() } else { 0 };
+        let names = 2 * (name.len() + group.as_ref().map_or(0, |group| group.name.len()));
+        SUBSCRIPTION_BYTES + names + NODE_BYTES * nodes
+    }
+
+    /// The audience of a filter, made if there is none.
+    fn audience(&mut self, name: &[u8], group: Option<&[u8]>) -> u32 {
+        let filter = self.find_filter(name).unwrap_or_else(|| self.add_filter(name));
+        let entry = &mut self.filters[filter as usize];
+        entry.audience(group).unwrap_or_else(|| {
+            let members = Numbers::new();
+            let own = group.map(|name| Box::new(Group { name: name.into(), turn: 0 }));
+            let audience = key(self.audiences.insert(Audience { filter, members, group: own }));
+            match group {
+                None => entry.plain = Some(audience),
+                Some(name) => {
+                    entry.groups.get_or_insert_default().insert(name.into(), audience);
+                }
+            }
+            audience
+        })
+    }
+
+    fn add_filter(&mut self, name: &[u8]) -> u32 {
+        let filter =
+            key(self.filters.insert(Filter { name: name.into(), plain: None, groups: None }));
+        if topic::has_wildcard(name) {
+            self.wildcards.insert(name, filter);
+        }
+        let (hasher, filters) = (&self.hasher, &self.filters);
+        let hash = |&filter: &u32| hasher.hash_one(&*filters[filter as usize].name);
+        self.by_name.insert_unique(hash(&filter), filter, hash);
+        filter
+    }
+
+    fn remove_audience(&mut self, audience: u32) {
+        let Audience { filter, group, .. } = self.audiences.remove(audience as usize);
+        let entry = &mut self.filters[filter as usize];
+        match group {
+            None => entry.plain = None,
+            Some(group) => {
+                let groups = entry.groups.as_mut();
+                let left = groups.map_or(0, |groups| {
+                    groups.remove(&group.name);
+                    groups.len()
+                });
+                if left == 0 {
+                    entry.groups = None;
+                }
+            }
+        }
+        if entry.plain.is_none() && entry.groups.is_none() {
+            let Filter { name, .. } = self.filters.remove(filter as usize);
+            remove(&mut self.by_name, self.hasher.hash_one(&*name), filter);
+            if topic::has_wildcard(&name) {
+                self.wildcards.remove(&name);
+            }
+        }
+    }
+}
+
+impl Audience {
+    /// Position of the member whose turn it is.
+    fn turn(&self) -> usize {
+        self.group.as_ref().map_or(0, |group| group.turn)
+    }
+}
+
+impl Filter {
+    fn audience(&self, group: Option<&[u8]>) -> Option<u32> {
+        match group {
+            None => self.plain,
+            Some(name) => self.groups.as_ref()?.get(name).copied(),
+        }
+    }
+}
+
+impl Subscription {
+    fn is(&self, audience: u32, token: Token) -> bool {
+        self.audience == audience && self.token == token
+    }
+}
+
+fn remove(table: &mut HashTable<u32>, hash: u64, number: u32) {
+    if let Ok(entry) = table.find_entry(hash, |&found| found == number) {
+        entry.remove();
+    }
+}
+
+/// A slab's key or a list's position in 4 bytes; 4 billion of anything here do not fit in memory.
+fn key(number: usize) -> u32 {
+    u32::try_from(number).expect("fewer than 2^32 subscriptions fit in memory")
+}
