@@ -322,6 +322,33 @@ mod tests {
     }
 
     #[test]
+    fn copy_of_a_large_message_that_is_nearly_written_is_small() {
+        let pool = Pool::new(64);
+        let bytes = message(&[7; 1_000]);
+        let mut filling = pool.take(bytes.len());
+        filling.prepend(&bytes);
+        let source = filling.seal();
+        let mut outboxes = [Outbox::default(), Outbox::default()];
+        for outbox in &mut outboxes {
+            outbox.push(&source, 0, bytes.len());
+            outbox.push_answer(&pool, &message(b""));
+            outbox.consume(bytes.len() - 5);
+        }
+        drop(source);
+        for outbox in &mut outboxes {
+            outbox.compact(&pool);
+            outbox.check();
+            assert_eq!(contents(outbox)[..5], [7; 5]);
+            assert_eq!((outbox.messages(), outbox.half_written().unwrap().rest), (2, 5));
+        }
+        assert!(pool.held() < 1_000, "{} bytes for 10", pool.held());
+        outboxes[0].drop_messages();
+        assert_eq!(contents(&outboxes[0])[..5], [7; 5]);
+        outboxes[1].consume(5);
+        assert_eq!((outboxes[1].messages(), outboxes[1].half_written().is_none()), (1, true));
+    }
+
+    #[test]
     fn half_written_frame_survives_at_every_interleaving() {
         let pool = Pool::new(64);
         let all = [message(b"one"), message(b"two"), message(b"six")].concat();

@@ -72,6 +72,7 @@ impl World {
     /// What must hold behind a turn.
     pub(super) fn check_turn(&mut self) {
         self.check_memory();
+        self.check_outboxes();
         self.check_waits();
         self.check_deadlines();
         self.check_flushed();
@@ -100,6 +101,19 @@ impl World {
                 });
             let closed = open.all(|(_, found)| found.outbox.queued() == found.outbox.answers());
             assert!(closed, "{all} bytes are held, and nobody was closed for it");
+        }
+    }
+
+    /// Where messages may be left out, an outbox holds no more than it may: one message, or as
+    /// many as fit. (A member of two queue groups may get one message twice.)
+    fn check_outboxes(&self) {
+        for (token, &number) in &self.by_token {
+            let outbox = &self.broker.connections[token.index()].outbox;
+            let messages = outbox.queued() - outbox.answers();
+            let exempt = self.setup.policy == OverflowPolicy::Block
+                || messages <= self.setup.outbox_bytes
+                || self.model.is_grouped(number);
+            assert!(exempt || outbox.messages() == 1, "an outbox holds {messages} bytes");
         }
     }
 

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use edges::Edges;
 use script::Script;
-use shrink::{as_rust, fails, shrink};
+use shrink::{as_rust, fails, shrink, try_to_play};
 use world::play;
 
 /// Seeds of an ordinary test run, and steps of each.
@@ -53,9 +53,9 @@ fn run_seeds(seeds: u64) -> (Option<u64>, Edges) {
                         return;
                     }
                     let script = Script::of(seed, STEPS);
-                    match std::panic::catch_unwind(|| play(&script)) {
-                        Ok(trace) => edges.lock().unwrap().add(&trace.edges),
-                        Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
+                    match try_to_play(&script) {
+                        Some(trace) => edges.lock().unwrap().add(&trace.edges),
+                        None => drop(failed.fetch_min(seed, Ordering::Relaxed)),
                     }
                 }
             });

@@ -3,15 +3,41 @@
 //!
 //! Owns the search. Must not know what actions mean, beyond which numbers in them may be smaller.
 
+use std::cell::Cell;
+use std::panic::{catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
 use super::script::{Action, Said, Script};
-use super::world::play;
+use super::world::{Trace, play};
 
 /// Scripts that are tried at most.
 const MOST_TRIES: usize = 4_000;
 
+thread_local! {
+    /// This thread's panics are expected, and not told.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Whether playing a script panics.
 pub(super) fn fails(script: &Script) -> bool {
-    std::panic::catch_unwind(|| play(script)).is_err()
+    try_to_play(script).is_none()
+}
+
+/// Plays a script; nothing if that panics, without a word about it.
+pub(super) fn try_to_play(script: &Script) -> Option<Trace> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let tell = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                tell(panic);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let trace = catch_unwind(|| play(script)).ok();
+    QUIET.set(false);
+    trace
 }
 
 /// The smallest script that could be found which fails, too.
