@@ -430,3 +430,6 @@ impl Peer {
         self.failed |= event.is_error();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,3 +56,23 @@ fn time_that_jumps_by_days_closes_whom_it_should() {
     }
     play(&Script { setup, actions });
 }
+
+/// Each slice costs more to remember than a small message has bytes, and there is one for each
+/// receiver: a chunk that alternates between two crowds must not be carried out beyond the limit.
+#[test]
+fn small_messages_to_alternating_crowds_stay_within_memory() {
+    let setup = Setup { memory_bytes: 1 << 20, read_bytes: 128 << 10, ..roomy() };
+    let mut actions = Vec::new();
+    for name in 0..98 {
+        let filter = if name % 2 == 0 { "a" } else { "b" };
+        actions.extend([Connect(name, Subscriber, 60), Say(name, Hello)]);
+        actions.push(Say(name, Subscribe(filter, None)));
+    }
+    actions.extend([WHOLE_TURN, Connect(100, Publisher, 1_000), Say(100, Hello)]);
+    for pair in 0..3_500 {
+        actions.push(Say(100, Publish("a", 2 * pair + 1, 8)));
+        actions.push(Say(100, Publish("b", 2 * pair + 2, 8)));
+    }
+    actions.extend([WHOLE_TURN; 5]);
+    play(&Script { setup, actions });
+}
