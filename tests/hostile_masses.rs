@@ -284,3 +284,25 @@ fn a_flood_of_bad_topics_by_a_client_that_does_not_read_is_not_read() {
     let subscriber = Peer::connect_small(broker.subscribers).hello(b"flooder");
     unread_answers(&broker, subscriber, &subscribe(b">.a", b""));
 }
+
+#[test]
+fn frames_that_are_begun_and_not_ended_hold_up_others_for_one_stall_timeout_at_most() {
+    // Nothing but the rule itself can come to the help of the healthy pair.
+    let broker = Broker::with(&[
+        ("limits.memory_bytes", "4MiB"),
+        ("overflow.stall_timeout", "2"),
+        ("timeouts.hello", "600"),
+        ("timeouts.heartbeat", "0"),
+    ]);
+    let mut healthy = Healthy::pair(&broker);
+    let whole = publish(b"never", &[7; 1 << 20]);
+    let begun = &whole[..whole.len() - 1];
+    let attackers: Vec<Peer> = (0..12).map(|_| broker.publisher()).collect();
+    let floods: Vec<_> =
+        attackers.iter().map(|peer| Flood::start(peer.sender(), begun.to_vec())).collect();
+    broker.log().wait_for("full memory", |line| line.contains("memory_bytes is reached"));
+    healthy.goes_on();
+    broker.log().wait_for_count("frame_timeout", 3);
+    drop((attackers, floods));
+    healthy.goes_on();
+}

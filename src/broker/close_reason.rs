@@ -31,6 +31,8 @@ pub enum CloseReason {
     HelloTimeout,
     /// No sign of life for two heartbeats.
     HeartbeatTimeout,
+    /// Memory was full, and the client did not end the frame that it had begun.
+    FrameTimeout,
     /// The broker shut down and the client had taken everything.
     Shutdown,
     /// The broker shut down before the client had taken everything.
@@ -39,7 +41,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [CloseReason; 13] = [
+    pub const ALL: [CloseReason; 14] = [
         CloseReason::ClientClosed,
         CloseReason::ConnectionLost,
         CloseReason::Malformed,
@@ -51,6 +53,7 @@ impl CloseReason {
         CloseReason::SlowConsumer,
         CloseReason::HelloTimeout,
         CloseReason::HeartbeatTimeout,
+        CloseReason::FrameTimeout,
         CloseReason::Shutdown,
         CloseReason::DrainTimeout,
     ];
@@ -69,6 +72,7 @@ impl CloseReason {
             CloseReason::SlowConsumer => "slow_consumer",
             CloseReason::HelloTimeout => "hello_timeout",
             CloseReason::HeartbeatTimeout => "heartbeat_timeout",
+            CloseReason::FrameTimeout => "frame_timeout",
             CloseReason::Shutdown => "shutdown",
             CloseReason::DrainTimeout => "drain_timeout",
         }
@@ -97,6 +101,9 @@ impl CloseReason {
             CloseReason::HelloTimeout => (ErrorCode::Timeout, "no whole HELLO in time"),
             CloseReason::HeartbeatTimeout => {
                 (ErrorCode::Timeout, "no sign of life for two heartbeats")
+            }
+            CloseReason::FrameTimeout => {
+                (ErrorCode::Timeout, "memory is full, and the frame that was begun did not end")
             }
             CloseReason::ClientClosed
             | CloseReason::ConnectionLost

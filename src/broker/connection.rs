@@ -94,6 +94,8 @@ pub(crate) struct Trouble {
     pub(crate) waits_for: u32,
     /// The wait for any member of a queue group.
     pub(crate) group_wait: Option<GroupWait>,
+    /// While memory is full: since when it could have ended the frame that it has begun.
+    pub(crate) unfinished_since: Option<Instant>,
     /// Messages not delivered to it that it was not told of yet.
     pub(crate) lost: u64,
     /// Messages that the policy `drop` kept from a subscriber.
@@ -125,7 +127,7 @@ pub struct Connection {
     pub(crate) awaits_answers: bool,
     /// Not read until there is memory.
     pub(crate) starved: bool,
-    /// Memory is full, but it may end the frame that it has begun.
+    /// It may end the frame that it has begun though memory is full.
     pub(crate) rescued: bool,
     pub(crate) epoch: NonZeroU64,
     pub(crate) holding_up: Option<Box<HoldingUp>>,
@@ -234,6 +236,18 @@ impl Connection {
     /// Whether the broker does not read it, through no fault of its own or through its own.
     pub(crate) fn is_unread(&self) -> bool {
         self.is_paused() || self.awaits_answers || self.starved
+    }
+
+    pub(crate) fn forget_unfinished(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.unfinished_since = None;
+        }
+    }
+
+    /// Whether it has begun a frame, and it is its turn to send the rest.
+    pub(crate) fn owes_the_rest(&self) -> bool {
+        let has_begun = !self.inbox.is_empty() && !self.inbox.has_backlog();
+        has_begun && self.state == State::Open && !self.is_unread()
     }
 
     pub(crate) fn showed_life(&mut self, now: Instant) {

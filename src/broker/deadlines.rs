@@ -46,8 +46,15 @@ impl Connection {
             State::Closing | State::Discarding => Some(self.since + CLOSING_TIME),
             State::Gone => return None,
         };
-        let rescue = (self.rescued && self.is_talking()).then(|| self.since + rules.hello);
-        [stall, silence, rescue].into_iter().flatten().min()
+        let frame = self.frame_due(rules);
+        [stall, silence, frame].into_iter().flatten().min()
+    }
+
+    /// Until when the frame that it has begun must end, while memory is full.
+    fn frame_due(&self, rules: &Rules) -> Option<Instant> {
+        // Whole frames are signs of life, parts of one are not.
+        let begun = self.trouble()?.unfinished_since?.max(self.since);
+        Some(begun + rules.stall_timeout)
     }
 }
 
@@ -130,7 +137,7 @@ impl Broker {
     }
 
     fn look_at(&mut self, token: Token, now: Instant) {
-        let connection = &self.connections[token.index()];
+        let connection = &mut self.connections[token.index()];
         if matches!(connection.state, State::Closing | State::Discarding) {
             if connection.since + CLOSING_TIME <= now {
                 // Closing was decided before; its reason stands.
@@ -138,8 +145,12 @@ impl Broker {
             }
             return;
         }
-        if connection.rescued && connection.since + self.rules.hello <= now {
-            return self.close(token, CloseReason::HeartbeatTimeout, now);
+        if connection.frame_due(&self.rules).is_some_and(|due| due <= now) {
+            if connection.owes_the_rest() {
+                return self.close(token, CloseReason::FrameTimeout, now);
+            }
+            // It is not read at the moment; its time begins anew when it is.
+            connection.forget_unfinished();
         }
         self.judge_stall(token, now);
         self.check_heartbeat(token, now);

@@ -10,6 +10,7 @@ use log::warn;
 use super::chunk::Pool;
 use super::close_reason::CloseReason;
 use super::connection::{Role, State};
+use super::inbox::Inbox;
 use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token};
 use crate::wire::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
@@ -17,6 +18,8 @@ use crate::wire::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
 /// Beyond `memory_bytes`, the policies that go on reading may use this much more for what they
 /// read, before it is delivered or dropped.
 const READING_RESERVE: usize = 16 << 20;
+/// The part of `memory_bytes` that may be used beyond it to end frames that have begun.
+const RESCUE_PART: usize = 32;
 
 impl Broker {
     /// Ends a turn: copies out of sparse chunks, and looks whether memory allows more reading or
@@ -36,7 +39,7 @@ impl Broker {
         if self.is_starving && self.pool.held() + self.pool.chunk_bytes() <= resume_below {
             self.end_starvation();
         } else if self.is_starving {
-            self.rescue_one(now);
+            self.rescue();
         }
     }
 
@@ -44,23 +47,19 @@ impl Broker {
     /// and clients must not be found silent because others are slow.
     pub(super) fn fill(&mut self, token: Token) -> Input {
         let connection = &mut self.connections[token.index()];
-        if connection.rescued && !connection.inbox.is_empty() {
-            return Input::Read(connection.inbox.fill_frame(&self.pool));
-        }
+        connection.rescued &= !connection.inbox.is_empty();
+        let rescued = connection.rescued;
         let wanted = connection.inbox.reservation(&self.pool);
-        let limit = match self.rules.policy {
-            OverflowPolicy::Block => self.rules.memory_bytes,
-            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
-                self.rules.memory_bytes + READING_RESERVE
-            }
-        };
+        let reserve = if rescued { self.rescue_reserve() } else { 0 };
+        let limit = self.reading_limit() + reserve;
         let is_full = |pool: &Pool| pool.held() + wanted > limit;
         if is_full(&self.pool) && self.pool.sparse() > self.pool.chunk_bytes() {
             self.compact();
         }
         let connection = &mut self.connections[token.index()];
         if !is_full(&self.pool) {
-            Input::Read(connection.inbox.fill(&self.pool))
+            let fill = if rescued { Inbox::fill_frame } else { Inbox::fill };
+            Input::Read(fill(&mut connection.inbox, &self.pool))
         } else if connection.role == Role::Subscriber || connection.state == State::Handshake {
             let mut filling = connection.inbox.fill(&self.pool);
             filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
@@ -68,6 +67,16 @@ impl Broker {
         } else {
             self.starve(token);
             Input::Wait
+        }
+    }
+
+    /// Up to where there is memory for reading.
+    fn reading_limit(&self) -> usize {
+        match self.rules.policy {
+            OverflowPolicy::Block => self.rules.memory_bytes,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
+                self.rules.memory_bytes + READING_RESERVE
+            }
         }
     }
 
@@ -95,6 +104,7 @@ impl Broker {
             };
             if connection.outbox.is_empty() && connection.inbox.is_empty() {
                 connection.backlogged = false;
+                connection.forget_unfinished();
                 return false;
             }
             connection.outbox.compact(pool);
@@ -109,8 +119,8 @@ impl Broker {
             self.is_starving = true;
             self.stats.memory_pauses += 1;
             warn!(
-                "memory_bytes is reached: {} bytes wait for slow subscribers; publishers are not \
-                 read until they have drained",
+                "memory_bytes is reached: slow subscribers and unfinished frames hold {} bytes; \
+                 publishers are not read until some are free",
                 self.pool.held()
             );
         }
@@ -118,7 +128,8 @@ impl Broker {
         self.connections[token.index()].starved = true;
     }
 
-    /// Whoever has something queued while memory is full holds up everybody.
+    /// Whoever has something queued while memory is full holds up everybody, and so does whoever
+    /// has begun a frame and could end it.
     fn blame_for_starvation(&mut self, now: Instant) {
         if !self.is_starving {
             return;
@@ -128,51 +139,52 @@ impl Broker {
             let Some(connection) = self.connections.get_mut(token.index()) else {
                 continue;
             };
-            if !connection.outbox.is_empty() && connection.holding_up.is_none() {
+            let holds_up = !connection.outbox.is_empty();
+            let is_new = if holds_up && connection.holding_up.is_none() {
                 connection.holds_up(now);
+                true
+            } else if connection.owes_the_rest() {
+                let since = &mut connection.trouble_mut().unfinished_since;
+                since.replace(since.unwrap_or(now)).is_none()
+            } else {
+                connection.forget_unfinished();
+                false
+            };
+            if is_new {
                 self.arm(token);
             }
         }
     }
 
-    /// If frames that have begun have used up all memory, none of them could ever be ended. So one
-    /// at a time is read on to its end, beyond the limit: that is at most one frame. A client that
-    /// does not send the rest within the hello time-out is closed.
-    fn rescue_one(&mut self, now: Instant) {
-        if let Some((token, epoch)) = self.rescued {
-            if self.has_begun_a_frame(token) && self.connections[token.index()].epoch == epoch {
-                return;
+    /// If frames that have begun have used up all memory, none of them could ever be ended. So
+    /// they are read on to their end, as many at a time as the reserve has room for.
+    fn rescue(&mut self) {
+        let limit = self.reading_limit() + self.rescue_reserve();
+        let mut room = limit.saturating_sub(self.pool.held());
+        let (connections, pool) = (&mut self.connections, &self.pool);
+        let resumed = &mut self.resumed;
+        self.starved.retain(|&token| {
+            let Some(connection) = connections.get_mut(token.index()) else { return false };
+            let wanted = connection.inbox.reservation(pool);
+            if connection.inbox.is_empty() || wanted > room {
+                return true;
             }
-            self.end_rescue();
-        }
-        let begun = self.starved.iter().position(|&token| self.has_begun_a_frame(token));
-        if let Some(position) = begun {
-            let token = self.starved.remove(position);
-            let connection = &mut self.connections[token.index()];
+            room -= wanted;
             (connection.starved, connection.rescued) = (false, true);
-            connection.since = now;
-            self.rescued = Some((token, connection.epoch));
-            self.resumed.push(token);
-            self.arm(token);
-        }
+            resumed.push(token);
+            false
+        });
     }
 
-    fn has_begun_a_frame(&self, token: Token) -> bool {
-        self.connections.get(token.index()).is_some_and(|found| !found.inbox.is_empty())
-    }
-
-    fn end_rescue(&mut self) {
-        if let Some((token, epoch)) = self.rescued.take()
-            && let Some(connection) = self.connections.get_mut(token.index())
-            && connection.epoch == epoch
-        {
-            connection.rescued = false;
-        }
+    /// What may be used beyond the limit to end frames that have begun: enough for one of any
+    /// size.
+    fn rescue_reserve(&self) -> usize {
+        let largest = self.rules.max_payload + usize::from(u16::MAX) + self.pool.chunk_bytes();
+        largest.max(self.rules.memory_bytes / RESCUE_PART)
     }
 
     fn end_starvation(&mut self) {
         self.is_starving = false;
-        self.end_rescue();
         for token in std::mem::take(&mut self.starved) {
             if let Some(connection) = self.connections.get_mut(token.index()) {
                 connection.starved = false;
@@ -180,9 +192,10 @@ impl Broker {
             }
         }
         for token in &self.backlogged {
-            if let Some(connection) = self.connections.get_mut(token.index())
-                && !connection.has_waiters()
-            {
+            let Some(connection) = self.connections.get_mut(token.index()) else { continue };
+            connection.rescued = false;
+            connection.forget_unfinished();
+            if !connection.has_waiters() {
                 connection.holding_up = None;
             }
         }

@@ -133,8 +133,6 @@ pub struct Broker {
     backlogged: Vec<Token>,
     /// Connections that are not read until there is memory.
     starved: Vec<Token>,
-    /// The one of them that may end its frame beyond the limit, and its epoch.
-    rescued: Option<(Token, NonZeroU64)>,
     /// Memory is full and publishers are not read.
     is_starving: bool,
     /// Publishers that wait for a member of a queue group.
@@ -164,7 +162,6 @@ impl Broker {
             gone: Vec::new(),
             backlogged: Vec::new(),
             starved: Vec::new(),
-            rescued: None,
             is_starving: false,
             waiting_for_groups: Vec::new(),
             interrupted: None,

@@ -4,7 +4,7 @@
 //! broker depends on them.
 
 /// How many close reasons there are.
-pub(crate) const REASONS: usize = 13;
+pub(crate) const REASONS: usize = 14;
 
 /// What happened since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
