@@ -94,6 +94,7 @@ impl World {
         let kept = held <= most || just_closed;
         assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
         let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);
+        self.most = self.most.max(all);
         if policy == OverflowPolicy::Disconnect && all > limit && !just_closed {
             let mut open =
                 self.broker.connections.iter().filter(|(_, found)| {
@@ -212,8 +213,6 @@ impl World {
             edges.note("frame rescued from full memory", connection.rescued.into());
             let closing = connection.state == State::Closing && self.clients[number].has_partial();
             edges.note("frame half-written when closing began", closing.into());
-            let given_up = connection.rescued && connection.state == State::Closing;
-            edges.note("rescued frame given up", given_up.into());
             let compacted = self.clients[number].has_partial()
                 && connection.outbox.slices().next().is_some_and(Slice::is_private);
             edges.note("half-written frame compacted", compacted.into());
@@ -237,6 +236,7 @@ impl World {
             (CloseReason::SlowConsumer, slow),
             (CloseReason::HelloTimeout, "closed: hello time-out"),
             (CloseReason::HeartbeatTimeout, "closed: heartbeat time-out"),
+            (CloseReason::FrameTimeout, "closed: frame time-out"),
             (CloseReason::TooManyConnections, "closed: too many connections"),
             (CloseReason::Malformed, "closed: malformed"),
             (CloseReason::HelloExpected, "closed: hello expected"),

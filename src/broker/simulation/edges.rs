@@ -17,7 +17,7 @@ const EDGES: [(&str, u64); 40] = [
     ("LOST heard by a member of a queue group", 20),
     ("memory full, reading stopped", 50),
     ("frame rescued from full memory", 10),
-    ("rescued frame given up", 5),
+    ("closed: frame time-out", 5),
     ("sparse chunks compacted", 100),
     ("half-written frame compacted", 10),
     ("closed: slow consumer under block", 10),

@@ -74,5 +74,6 @@ fn small_messages_to_alternating_crowds_stay_within_memory() {
         actions.push(Say(100, Publish("b", 2 * pair + 2, 8)));
     }
     actions.extend([WHOLE_TURN; 5]);
-    play(&Script { setup, actions });
+    let most = play(&Script { setup, actions }).most;
+    assert!(most < (1 << 20) + 200_000, "{most} bytes were held");
 }

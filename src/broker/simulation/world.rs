@@ -38,12 +38,15 @@ pub(super) struct World {
     pub(super) was_short: bool,
     /// Subscribers closed for being slow.
     pub(super) slow: u64,
+    /// The most that was held behind a turn.
+    pub(super) most: usize,
     hash: u64,
 }
 
 /// What a world leaves: a hash of everything that clients received in its order, and the edges
 /// that it reached.
 pub(super) struct Trace {
+    pub(super) most: usize,
     pub(super) hash: u64,
     pub(super) edges: Edges,
 }
@@ -85,6 +88,7 @@ impl World {
             broke_midway: false,
             was_short: false,
             slow: 0,
+            most: 0,
             hash: 0xCBF2_9CE4_8422_2325,
             setup: setup.clone(),
         }
@@ -189,7 +193,7 @@ impl World {
             }
         }
         self.check_end();
-        Trace { hash: self.hash, edges: self.edges }
+        Trace { most: self.most, hash: self.hash, edges: self.edges }
     }
 
     /// Turns, with everybody reading, until nothing happens any more.
