@@ -95,6 +95,9 @@ impl World {
         assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
         let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);
         self.most = self.most.max(all);
+        if policy == OverflowPolicy::Block {
+            self.check_limit(limit);
+        }
         if policy == OverflowPolicy::Disconnect && all > limit && !just_closed {
             let mut open =
                 self.broker.connections.iter().filter(|(_, found)| {
@@ -103,6 +106,28 @@ impl World {
             let closed = open.all(|(_, found)| found.outbox.queued() == found.outbox.answers());
             assert!(closed, "{all} bytes are held, and nobody was closed for it");
         }
+    }
+
+    /// Under `block`, what publishers made the broker hold is within the limit, one chunk, what
+    /// the frames that have begun may take to their end, and one message's slices.
+    fn check_limit(&self, limit: usize) {
+        let mut recount = Recount::default();
+        for (_, connection) in &self.broker.connections {
+            let messages = connection.outbox.slices().filter(|slice| !slice.is_answers());
+            messages.for_each(|slice| recount.add(slice));
+            if connection.role == Role::Publisher && connection.state == State::Open {
+                match &connection.inbox {
+                    Inbox::Empty => {}
+                    Inbox::Large(large) => recount.filling += large.cost(),
+                    Inbox::Rest(slice) | Inbox::Backlog(slice) => recount.add(slice),
+                }
+            }
+        }
+        let rest_of_frames = self.setup.max_payload + usize::from(u16::MAX) + self.setup.read_bytes;
+        let slices = self.broker.connections.len() * SLICE_OVERHEAD;
+        let most = limit + rest_of_frames.max(limit / 32) + self.setup.read_bytes + slices;
+        let held = recount.held();
+        assert!(held <= most, "{held} bytes are held, {most} at most");
     }
 
     /// Where messages may be left out, an outbox holds no more than it may: one message, or as

@@ -23,6 +23,7 @@ mod script;
 mod shrink;
 mod world;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +35,9 @@ use world::play;
 /// Seeds of an ordinary test run, and steps of each.
 const SEEDS: u64 = 2_000;
 const STEPS: usize = 1_000;
-const THREADS: usize = 2;
+const THREADS: u64 = 2;
+/// A seed takes milliseconds; whichever takes this long hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
@@ -44,14 +47,17 @@ fn number(variable: &str) -> Option<u64> {
 fn run_seeds(seeds: u64) -> (Option<u64>, Edges) {
     let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let edges = Mutex::new(Edges::default());
+    let watch = Watch::default();
     std::thread::scope(|scope| {
+        scope.spawn(|| watch.wait());
         for _ in 0..THREADS {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.min(failed.load(Ordering::Relaxed)) {
-                        return;
+                        return watch.ends();
                     }
+                    watch.plays(seed);
                     let script = Script::of(seed, STEPS);
                     match try_to_play(&script) {
                         Some(trace) => edges.lock().unwrap().add(&trace.edges),
@@ -65,14 +71,46 @@ fn run_seeds(seeds: u64) -> (Option<u64>, Edges) {
     (failed, edges.into_inner().unwrap())
 }
 
+/// Tells of a seed that never ends: nobody else could, since nothing panics.
+#[derive(Default)]
+struct Watch {
+    playing: Mutex<BTreeMap<std::thread::ThreadId, (u64, Instant)>>,
+    ended: AtomicU64,
+}
+
+impl Watch {
+    fn plays(&self, seed: u64) {
+        let this = std::thread::current().id();
+        self.playing.lock().unwrap().insert(this, (seed, Instant::now()));
+    }
+
+    fn ends(&self) {
+        self.playing.lock().unwrap().remove(&std::thread::current().id());
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn wait(&self) {
+        while self.ended.load(Ordering::Relaxed) < THREADS {
+            for (seed, since) in self.playing.lock().unwrap().values() {
+                if Instant::now() - *since > PATIENCE {
+                    eprintln!("seed {seed} fails: it hangs");
+                    std::process::exit(1);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 /// Tells all that there is to know of a seed that fails.
 fn tell(seed: u64) -> ! {
     println!("seed {seed} fails; SIMULATION_SEED={seed} replays it");
-    if number("SIMULATION_SHRINK") == Some(0) {
-        panic!("seed {seed} fails");
+    let mut script = Script::of(seed, STEPS);
+    if number("SIMULATION_SHRINK") != Some(0) {
+        script = shrink(script, &|script| fails(script));
+        let rust = as_rust(&script);
+        println!("The shortest script found that fails, as Rust for kept.rs:\n{rust}");
     }
-    let script = shrink(Script::of(seed, STEPS), &|script| fails(script));
-    println!("The shortest script found that fails, as Rust for kept.rs:\n{}", as_rust(&script));
     play(&script);
     panic!("seed {seed} fails only sometimes");
 }
