@@ -23,7 +23,7 @@ mod script;
 mod shrink;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,7 +74,7 @@ fn run_seeds(seeds: u64) -> (Option<u64>, Edges) {
 /// Tells of a seed that never ends: nobody else could, since nothing panics.
 #[derive(Default)]
 struct Watch {
-    playing: Mutex<BTreeMap<std::thread::ThreadId, (u64, Instant)>>,
+    playing: Mutex<HashMap<std::thread::ThreadId, (u64, Instant)>>,
     ended: AtomicU64,
 }
 
