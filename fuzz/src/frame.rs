@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
     loop {
         match Frame::decode(bytes, reader, max_payload) {
             Ok(Some(frame)) => {
-                check_frame(bytes, &frame, reader, max_payload);
+                check_frame(bytes, &frame, max_payload);
                 check_cuts(&bytes[..frame.encoded_len()], everywhere, reader, max_payload);
                 bytes = &bytes[frame.encoded_len()..];
             }
@@ -33,7 +33,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-fn check_frame(bytes: &[u8], frame: &Frame, reader: Reader, max_payload: usize) {
+fn check_frame(bytes: &[u8], frame: &Frame, max_payload: usize) {
     let mut again = Vec::new();
     encode(frame.kind, frame.flags, frame.topic, frame.body, &mut again);
     assert_eq!(again, bytes[..frame.encoded_len()], "encoding gives the bytes that were decoded");
