@@ -9,8 +9,10 @@ use log::LevelFilter;
 
 use crate::config::{Config, ConfigErrors};
 
-/// A publish/subscribe broker: publishers connect to one port, subscribers to another, and every
-/// subscriber of a topic receives each message that is published to it.
+/// A small, fast publish/subscribe broker.
+///
+/// Publishers connect to one port, subscribers to another, and every subscriber of a topic
+/// receives each message that is published to it.
 #[derive(Parser, Debug)]
 #[command(name = "broker", version, after_help = AFTER_HELP)]
 pub struct Cli {

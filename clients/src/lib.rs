@@ -58,6 +58,8 @@ mod subscriber;
 mod subscriptions;
 
 #[doc(hidden)]
+pub mod bench;
+#[doc(hidden)]
 pub mod cli;
 pub mod command;
 

@@ -23,6 +23,13 @@ mod report;
 mod tail;
 mod template;
 
+use clap::{Command, CommandFactory};
+
 pub use publish::run as run_publisher;
 pub use tail::run as run_subscriber;
 pub use template::fill_in as fill_in_template;
+
+/// The command lines of both programs, for manuals and completions.
+pub fn commands() -> [Command; 2] {
+    [args::PublisherArgs::command(), args::SubscriberArgs::command()]
+}

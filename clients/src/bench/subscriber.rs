@@ -9,9 +9,9 @@ use std::net::TcpStream;
 use broker::wire::frame::{self, Frame, Kind, Reader};
 use hdrhistogram::Histogram;
 
-use crate::failure::Failure;
-use crate::link;
-use crate::traffic::{STAMP_BYTES, Traffic, Uniform, stamp_of};
+use crate::bench::failure::Failure;
+use crate::bench::link;
+use crate::bench::traffic::{STAMP_BYTES, Traffic, Uniform, stamp_of};
 
 /// How many faults are told in words.
 const TOLD_FAULTS: usize = 10;
@@ -277,8 +277,8 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::plan::{Amount, Place, Plan, Sizes};
-    use crate::shared::latency_histogram;
+    use crate::bench::plan::{Amount, Place, Plan, Sizes};
+    use crate::bench::shared::latency_histogram;
 
     fn plan(verify: bool) -> Plan {
         Plan {

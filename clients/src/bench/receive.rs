@@ -20,13 +20,13 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use crate::failure::Failure;
-use crate::link::Link;
-use crate::plan::Plan;
-use crate::process;
-use crate::shared::{Shared, latency_histogram};
-use crate::subscriber::{Subscriber, Tally};
-use crate::traffic::Traffic;
+use crate::bench::failure::Failure;
+use crate::bench::link::Link;
+use crate::bench::plan::Plan;
+use crate::bench::process;
+use crate::bench::shared::{Shared, latency_histogram};
+use crate::bench::subscriber::{Subscriber, Tally};
+use crate::bench::traffic::Traffic;
 
 /// Bytes that are thrown away at once, at most.
 const SKIM_BYTES: usize = 4 << 20;

@@ -13,8 +13,8 @@ use broker::config::Config;
 use broker::{limits, logging, net};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::failure::Failure;
-use crate::link::PATIENCE;
+use crate::bench::failure::Failure;
+use crate::bench::link::PATIENCE;
 
 /// The first argument that makes this program a broker. Not for users.
 pub(crate) const ARGUMENT: &str = "--embedded-broker";

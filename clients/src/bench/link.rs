@@ -10,7 +10,7 @@ use broker::wire::error_code::ErrorCode;
 use broker::wire::frame::{self, Frame, Kind, Reader};
 use broker::wire::handshake::{Hello, Welcome};
 
-use crate::failure::Failure;
+use crate::bench::failure::Failure;
 
 /// How long a broker may take to answer, or to take a block, before it counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

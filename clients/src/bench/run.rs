@@ -8,17 +8,17 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use crate::embedded::EmbeddedBroker;
-use crate::failure::Failure;
-use crate::figures::Figures;
-use crate::link::{self, Link};
-use crate::plan::{Place, Plan};
-use crate::process::{self, Cpu};
-use crate::progress::Progress;
-use crate::publish::{Published, PublisherThread};
-use crate::receive::{self, Received, ReceiverThread, Stopped};
-use crate::shared::{Shared, latency_histogram};
-use crate::traffic::{Blocks, Traffic};
+use crate::bench::embedded::EmbeddedBroker;
+use crate::bench::failure::Failure;
+use crate::bench::figures::Figures;
+use crate::bench::link::{self, Link};
+use crate::bench::plan::{Place, Plan};
+use crate::bench::process::{self, Cpu};
+use crate::bench::progress::Progress;
+use crate::bench::publish::{Published, PublisherThread};
+use crate::bench::receive::{self, Received, ReceiverThread, Stopped};
+use crate::bench::shared::{Shared, latency_histogram};
+use crate::bench::traffic::{Blocks, Traffic};
 
 /// How often the threads are looked at.
 const WATCH: Duration = Duration::from_millis(5);

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use broker::wire::frame::{self, HEADER_BYTES, Kind};
 
-use crate::plan::{Plan, Sizes};
+use crate::bench::plan::{Plan, Sizes};
 
 /// Bytes of a time at the front of a payload.
 pub(crate) const STAMP_BYTES: usize = 8;
@@ -248,7 +248,7 @@ mod tests {
     use broker::wire::frame::{Frame, Reader};
 
     use super::*;
-    use crate::plan::{Amount, Place};
+    use crate::bench::plan::{Amount, Place};
 
     fn plan(topics: usize, sizes: &str, verify: bool) -> Plan {
         Plan {

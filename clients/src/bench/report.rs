@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::figures::{Figures, METRICS, Metric, Spread, ratios, spread_json};
-use crate::plan::{Place, Plan};
-use crate::run::{Broker, Run};
+use crate::bench::figures::{Figures, METRICS, Metric, Spread, ratios, spread_json};
+use crate::bench::plan::{Place, Plan};
+use crate::bench::run::{Broker, Run};
 
 /// A broker that used less than so much of a core was waiting for somebody.
 const BUSY_CORES: f64 = 0.9;

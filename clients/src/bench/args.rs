@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 
-use crate::failure::Failure;
-use crate::plan::{Amount, Place, Plan, Sizes};
-use crate::traffic::{NUMBERED_BYTES, STAMP_BYTES};
+use crate::bench::failure::Failure;
+use crate::bench::plan::{Amount, Place, Plan, Sizes};
+use crate::bench::traffic::{NUMBERED_BYTES, STAMP_BYTES};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_PUBLISHER_PORT: u16 = 9000;

@@ -11,12 +11,12 @@ use std::time::Duration;
 use broker::wire::frame::{self, Kind};
 use hdrhistogram::Histogram;
 
-use crate::failure::Failure;
-use crate::link::Link;
-use crate::plan::{Amount, Plan};
-use crate::process;
-use crate::shared::{Shared, latency_histogram};
-use crate::traffic::{Blocks, Traffic};
+use crate::bench::failure::Failure;
+use crate::bench::link::Link;
+use crate::bench::plan::{Amount, Plan};
+use crate::bench::process;
+use crate::bench::shared::{Shared, latency_histogram};
+use crate::bench::traffic::{Blocks, Traffic};
 
 /// Bytes of numbered messages in one write.
 const WRITE_BYTES: usize = 64 << 10;

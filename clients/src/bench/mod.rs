@@ -1,4 +1,5 @@
-//! The program `bench-publisher`: what a broker and a machine can do. Maps results to exit codes.
+//! What the program `bench-publisher` is made of: it shows what a broker and a machine can do. Not
+//! part of the library's interface.
 //!
 //! | module | what it owns |
 //! | --- | --- |
@@ -17,7 +18,7 @@ use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, Parser};
 use serde_json::Value;
 
 use args::{BenchArgs, Format};
@@ -46,7 +47,8 @@ mod traffic;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
-fn main() -> ExitCode {
+/// Runs the program; its exit code: 0 fine, 1 failed, 2 wrong usage.
+pub fn run() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == embedded::ARGUMENT) {
         return embedded::run_broker();
     }
@@ -60,6 +62,11 @@ fn main() -> ExitCode {
             })
         }
     }
+}
+
+/// Its command line, for manuals and completions.
+pub fn command() -> Command {
+    BenchArgs::command()
 }
 
 fn bench(args: &BenchArgs) -> Result<(), Failure> {

@@ -5,8 +5,8 @@ use std::io::{IsTerminal, stderr};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::plan::{Amount, Plan};
-use crate::run::Sample;
+use crate::bench::plan::{Amount, Plan};
+use crate::bench::run::Sample;
 
 /// Steps of a whole bar.
 const STEPS: u64 = 1_000;

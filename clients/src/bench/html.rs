@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use plotters::prelude::*;
 
-use crate::failure::Failure;
-use crate::report::Report;
-use crate::run::Run;
+use crate::bench::failure::Failure;
+use crate::bench::report::Report;
+use crate::bench::run::Run;
 
 const SIZE: (u32, u32) = (860, 340);
 const PUBLISHED: RGBColor = RGBColor(217, 119, 6);
@@ -85,8 +85,8 @@ fn throughput(runs: &[Run]) -> Result<String, Box<dyn std::error::Error>> {
 }
 
 /// Millions a second, in the middle of each pair of samples.
-fn rates(run: &Run, counter: fn(&crate::run::Sample) -> u64) -> Vec<(f64, f64)> {
-    let between = |pair: &[crate::run::Sample]| {
+fn rates(run: &Run, counter: fn(&crate::bench::run::Sample) -> u64) -> Vec<(f64, f64)> {
+    let between = |pair: &[crate::bench::run::Sample]| {
         let time = pair[1].seconds - pair[0].seconds;
         let count = counter(&pair[1]).saturating_sub(counter(&pair[0]));
         // The last sample may come right behind the one before: too short to tell a rate.

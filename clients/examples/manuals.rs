@@ -1,0 +1,114 @@
+//! Writes the manual pages and the completions of all four programs into a directory:
+//! `cargo run -p clients --example manuals -- target/manuals`.
+//!
+//! The pages of the programs are made from the definitions that parse their command lines, that of
+//! the configuration file from the table of settings: nothing in them is written a second time.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use broker::cli::Cli;
+use broker::config::SETTINGS;
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+
+const SOURCE: &str = concat!("pubsub-broker ", env!("CARGO_PKG_VERSION"));
+/// What each page refers to, but for itself.
+const PAGES: [&str; 5] =
+    ["bench-publisher(1)", "broker(1)", "publisher(1)", "subscriber(1)", "broker.ini(5)"];
+
+fn main() -> ExitCode {
+    let Some(directory) = env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("usage: manuals DIRECTORY");
+        return ExitCode::from(2);
+    };
+    if let Err(error) = write_all(&directory) {
+        eprintln!("manuals: cannot write into {}: {error}", directory.display());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn write_all(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let [publisher, subscriber] = clients::cli::commands();
+    for command in [Cli::command(), publisher, subscriber, clients::bench::command()] {
+        let name = command.get_name().to_owned();
+        fs::write(directory.join(format!("{name}.1")), page(command.clone())?)?;
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            clap_complete::generate_to(shell, &mut command.clone(), &name, directory)?;
+        }
+    }
+    fs::write(directory.join("broker.ini.5"), page_of_settings()?)
+}
+
+/// The manual page of a program.
+fn page(command: Command) -> io::Result<Vec<u8>> {
+    let name = format!("{}(1)", command.get_name());
+    let mut page = Vec::new();
+    Man::new(command).manual("User Commands").source(SOURCE).section("1").render(&mut page)?;
+    see_also(&name, &mut page)?;
+    Ok(page)
+}
+
+/// The manual page of the configuration file.
+fn page_of_settings() -> io::Result<Vec<u8>> {
+    let mut roff = Roff::new();
+    roff.control("TH", ["broker.ini", "5", "", SOURCE, "File Formats"]);
+    roff.control("SH", ["NAME"]);
+    roff.text([roman("broker.ini - configuration file of the publish/subscribe broker")]);
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold("/etc/broker/config.ini"), roman(", "), bold("config.ini")]);
+    roff.control("SH", ["DESCRIPTION"]);
+    roff.text([
+        roman("The service reads "),
+        italic("/etc/broker/config.ini"),
+        roman("; a broker that is started by hand reads what "),
+        bold("--config"),
+        roman(" names, or "),
+        italic("config.ini"),
+        roman(
+            " in its working directory if there is one. The file has sections in brackets, lines ",
+        ),
+        roman("of "),
+        italic("key = value"),
+        roman(
+            ", and comments behind a semicolon. Every setting has a default and may be left out; ",
+        ),
+        roman("one that is unknown or given twice is an error. Sizes are bytes, or take KiB, MiB "),
+        roman("or GiB. Times are seconds, decimals allowed. "),
+        bold("broker --check-config"),
+        roman(" says what is wrong with a file."),
+    ]);
+    let mut section = "";
+    for setting in SETTINGS {
+        if setting.section != section {
+            section = setting.section;
+            roff.control("SH", [format!("[{section}]").as_str()]);
+        }
+        roff.control("TP", []);
+        roff.text([bold(setting.key), roman(format!(" = {}", setting.default))]);
+        roff.text([roman(setting.help)]);
+    }
+    let mut page = Vec::new();
+    roff.to_writer(&mut page)?;
+    see_also("broker.ini(5)", &mut page)?;
+    Ok(page)
+}
+
+fn see_also(own: &str, page: &mut Vec<u8>) -> io::Result<()> {
+    let others = PAGES.iter().filter(|page| **page != own).flat_map(|page| {
+        let (name, section) = page.split_at(page.len() - 3);
+        [bold(name), roman(format!("{section} "))]
+    });
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text(others.collect::<Vec<_>>());
+    // Without the preamble, which stands at the top of the page already.
+    write!(page, "{}", roff.to_roff())
+}

@@ -1,0 +1,83 @@
+//! Proves that manual pages, completions, `--help` and the configuration file tell the same as the
+//! code does.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use broker::cli::Cli;
+use broker::config::{Config, SETTINGS, config_file};
+use clap::{Command as CommandLine, CommandFactory};
+
+/// The generator, which `cargo test` builds beside the tests.
+fn manuals(directory: &Path) {
+    let tests = std::env::current_exe().expect("a test knows where it is");
+    let program: PathBuf =
+        tests.ancestors().nth(2).expect("it lies in target").join("examples/manuals");
+    let status = Command::new(&program).arg(directory).status();
+    assert!(status.unwrap_or_else(|error| panic!("{}: {error}", program.display())).success());
+}
+
+fn programs() -> Vec<CommandLine> {
+    let [publisher, subscriber] = clients::cli::commands();
+    vec![Cli::command(), publisher, subscriber, clients::bench::command()]
+}
+
+/// What a page says, without its font changes and escapes.
+fn read(directory: &Path, name: &str) -> String {
+    let page = std::fs::read_to_string(directory.join(name)).expect("it was written");
+    let plain = page.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "");
+    plain.replace("\\-", "-").replace("\\\\", "\\").replace(".br\n", "")
+}
+
+#[test]
+fn pages_and_completions_have_every_flag_of_every_program() {
+    let directory = tempfile::tempdir().unwrap();
+    manuals(directory.path());
+    for program in programs() {
+        let name = program.get_name().to_owned();
+        let page = read(directory.path(), &format!("{name}.1"));
+        let shells = [format!("{name}.bash"), format!("_{name}"), format!("{name}.fish")];
+        let completions = shells.map(|file| read(directory.path(), &file));
+        let flags: Vec<_> = program.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
+        assert!(flags.len() > 4, "{name} has flags");
+        for flag in flags {
+            let long = flag.get_long().expect("every flag has a long form");
+            assert!(page.contains(&format!("--{long}")), "{name}.1 does not have --{long}");
+            for completion in &completions {
+                assert!(completion.contains(long), "a completion of {name} lacks --{long}");
+            }
+        }
+    }
+}
+
+#[test]
+fn page_of_the_configuration_file_has_every_setting_and_its_default() {
+    let directory = tempfile::tempdir().unwrap();
+    manuals(directory.path());
+    let page = read(directory.path(), "broker.ini.5");
+    let file = config_file();
+    let defaults = Config::default();
+    for setting in SETTINGS {
+        let line = format!("{} = {}", setting.key, setting.default);
+        assert!(page.contains(&line), "the page does not say {line:?}");
+        assert!(file.lines().any(|found| found == line.trim_end()), "nor does the file");
+        assert_eq!(setting.show(&defaults), setting.default, "{line:?} is not what the code does");
+    }
+}
+
+#[test]
+fn defaults_in_the_help_of_the_broker_are_those_of_the_settings() {
+    let help = Cli::command().render_long_help().to_string();
+    let rows = [
+        ("subscriber-port", "subscriber_port"),
+        ("publisher-port", "publisher_port"),
+        ("host", "host"),
+        ("log-level", "level"),
+    ];
+    for (flag, key) in rows {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap();
+        let (_, behind) = help.split_once(&format!("--{flag} ")).unwrap();
+        let told = behind.split_once("[default: ").unwrap().1.split(']').next();
+        assert_eq!(told, Some(setting.default), "--{flag}");
+    }
+}
