@@ -73,6 +73,7 @@ impl World {
     pub(super) fn check_turn(&mut self) {
         self.check_memory();
         self.check_outboxes();
+        self.check_answers();
         self.check_waits();
         self.check_deadlines();
         self.check_flushed();
@@ -140,6 +141,16 @@ impl World {
                 || messages <= self.setup.outbox_bytes
                 || self.model.is_grouped(number);
             assert!(exempt || outbox.messages() == 1, "an outbox holds {messages} bytes");
+        }
+    }
+
+    /// Whoever does not read more than 64 KiB of answers is not read, and nobody else.
+    fn check_answers(&self) {
+        for (_, connection) in &self.broker.connections {
+            let answers = connection.outbox.answers();
+            let many = answers > 64 * 1_024;
+            assert!(!connection.awaits_answers || many, "unread for {answers} bytes of answers");
+            assert!(answers < 66 * 1_024, "{answers} bytes of answers wait");
         }
     }
 

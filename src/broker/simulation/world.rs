@@ -40,6 +40,8 @@ pub(super) struct World {
     pub(super) slow: u64,
     /// The most that was held behind a turn.
     pub(super) most: usize,
+    /// Bytes that clients received.
+    taken: u64,
     hash: u64,
 }
 
@@ -89,6 +91,7 @@ impl World {
             was_short: false,
             slow: 0,
             most: 0,
+            taken: 0,
             hash: 0xCBF2_9CE4_8422_2325,
             setup: setup.clone(),
         }
@@ -402,6 +405,7 @@ impl World {
             assert!(all.len() == bytes && bytes > 0, "the sum of what was gathered");
             let count = bytes.min(client.room);
             written += count;
+            self.taken += count as u64;
             let pings = client.unanswered;
             client.take(&all[..count]);
             // A PING, of 8 bytes, is no sign of life when it is taken.
@@ -480,6 +484,10 @@ impl World {
         let stats = broker.stats();
         let (deliveries, undelivered) = (stats.deliveries, stats.undelivered);
         assert_eq!(deliveries, heard + undelivered, "each message is heard or undelivered");
+        let is_message = |said: &&Said| matches!(said, Said::Publish(..));
+        let carried = self.clients.iter().flat_map(|client| &client.said[..client.carried]);
+        let messages = carried.filter(is_message).count() as u64;
+        assert_eq!((stats.bytes_out, stats.messages_in), (self.taken, messages), "counters");
         if !self.was_short && stats.pauses + stats.dropped == 0 {
             let compared = self.model.check_turns(&self.clients);
             self.edges.note("turns of a queue group compared", compared);
