@@ -46,7 +46,7 @@ const EDGES: [(&str, u64); 40] = [
     ("hundreds of connections", 20),
     ("token used again", 100),
     ("write budget used up", 100),
-    ("turns of a queue group compared", 10),
+    ("turns of a queue group compared", 5),
 ];
 
 /// What one world, or many, reached: how often, and in how many worlds.
