@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use log::LevelFilter;
 
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, DEFAULT_FILE};
 
 /// A small, fast publish/subscribe broker.
 ///
@@ -43,9 +43,20 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "The command line wins over the configuration file, the file over the \
 defaults.\nSIGTERM or SIGINT: deliver what was accepted and end; a second one ends at once.\n\
+SIGHUP: read the configuration again, and open the log file anew; nobody is disconnected.\n\
 Exit status: 0 stopped and drained, 1 failed, 2 wrong usage or configuration.";
 
 impl Cli {
+    /// The command line with the configuration file named that will be read: from now on it must
+    /// be there. Otherwise a file that was removed by mistake would reload as all defaults.
+    #[must_use]
+    pub fn settled(mut self) -> Cli {
+        if self.config.is_none() && Config::has_default_file() {
+            self.config = Some(DEFAULT_FILE.into());
+        }
+        self
+    }
+
     /// The configuration that file and command line make together.
     ///
     /// # Errors

@@ -12,9 +12,11 @@ use log::LevelFilter;
 
 use crate::broker::rules::{OverflowPolicy, Rules};
 
+mod reload;
 mod settings;
 mod value;
 
+pub use reload::{Change, Reloaded};
 pub use settings::{SETTINGS, Setting, config_file};
 
 /// The file that is read when the command line names none and it is there.
@@ -123,12 +125,17 @@ impl Config {
     pub fn load(explicit: Option<&Path>) -> Result<Config, ConfigErrors> {
         let path = match explicit {
             Some(path) => path,
-            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+            None if Config::has_default_file() => Path::new(DEFAULT_FILE),
             None => return Ok(Config::default()),
         };
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigErrors::one(path, 0, &format!("cannot be read: {error}")))?;
         Config::parse(&text, path)
+    }
+
+    /// Whether [`DEFAULT_FILE`] is in the working directory.
+    pub fn has_default_file() -> bool {
+        Path::new(DEFAULT_FILE).exists()
     }
 
     /// Reads the text of a configuration file; `path` is for messages. Whether the settings fit
@@ -233,6 +240,11 @@ impl Config {
 pub struct ConfigErrors(Vec<String>);
 
 impl ConfigErrors {
+    /// One thing that is wrong, as a line for people.
+    pub fn message(text: impl Into<String>) -> ConfigErrors {
+        ConfigErrors(vec![text.into()])
+    }
+
     fn one(path: &Path, line: usize, text: &str) -> ConfigErrors {
         ConfigErrors(vec![at(&path.display(), line, text)])
     }

@@ -1,12 +1,12 @@
 //! Where log lines go and how they look.
 //!
-//! Owns the set-up of the `log` crate. A line is formatted in memory and written at once, so that
-//! lines never mix and one line is one system call. Nothing here can fail later on: a full disk
-//! or a closed standard error loses lines, not the broker.
+//! Owns the set-up of the `log` crate, which a running broker may replace. A line is formatted in
+//! memory and written at once, so that lines never mix and one line is one system call. Nothing
+//! here can fail later on: a full disk or a closed standard error loses lines, not the broker.
 
 use std::fs::OpenOptions;
 use std::io::{self, LineWriter, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use log::{Level, LevelFilter, Metadata, Record};
 use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
@@ -17,55 +17,115 @@ use crate::config::{Log, LogFormat};
 const TIME: &[FormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
+/// What the `log` crate writes to: whatever was installed last.
+static LOGGER: Switch = Switch(RwLock::new(None));
+
 /// Sets up logging.
 ///
 /// # Errors
 /// When the log file cannot be opened.
 pub fn start(log: &Log) -> io::Result<()> {
-    let writer: Box<dyn Write + Send> = match &log.file {
-        None => Box::new(io::stderr()),
-        Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
-    };
-    // The variable says which file the journal reads; a log file of our own is not it.
-    let journal = match log.format {
-        LogFormat::Auto => log.file.is_none() && std::env::var_os("JOURNAL_STREAM").is_some(),
-        LogFormat::Text => false,
-        LogFormat::Journal => true,
-    };
-    // Logging is set up once, at the start; a second set-up would be refused and change nothing.
-    let _ = if journal {
-        let logger = JournalLogger { level: log.level, writer: Mutex::new(writer) };
-        log::set_boxed_logger(Box::new(logger)).map(|()| log::set_max_level(log.level))
-    } else {
-        let config = ConfigBuilder::new()
-            .set_time_format_custom(TIME)
-            .set_thread_level(LevelFilter::Off)
-            .set_target_level(LevelFilter::Off)
-            .set_location_level(LevelFilter::Off)
-            .build();
-        WriteLogger::init(log.level, config, LineWriter::new(writer))
-    };
+    Prepared::new(log)?.install();
     Ok(())
+}
+
+/// A set-up that is complete but not in force.
+pub struct Prepared {
+    logger: Box<dyn log::Log>,
+    level: LevelFilter,
+}
+
+impl Prepared {
+    /// Opens what `log` names, also if it is open already: after a rotation the name belongs to a
+    /// new file.
+    ///
+    /// # Errors
+    /// When the log file cannot be opened.
+    pub fn new(log: &Log) -> io::Result<Prepared> {
+        let writer: Box<dyn Write + Send> = match &log.file {
+            None => Box::new(io::stderr()),
+            Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+        };
+        // The variable says which file the journal reads; a log file of our own is not it.
+        let journal = match log.format {
+            LogFormat::Auto => log.file.is_none() && std::env::var_os("JOURNAL_STREAM").is_some(),
+            LogFormat::Text => false,
+            LogFormat::Journal => true,
+        };
+        let logger: Box<dyn log::Log> = if journal {
+            Box::new(JournalLogger { writer: Mutex::new(writer) })
+        } else {
+            text_logger(writer)
+        };
+        Ok(Prepared { logger, level: log.level })
+    }
+
+    /// Lines go here from now on.
+    pub fn install(self) {
+        let level = self.level;
+        self.install_from(level);
+    }
+
+    /// The same, and `last_words` are logged if the levels of before or of now allow it: a level
+    /// that hides them must not hide that it was changed.
+    pub fn install_with(self, last_words: impl FnOnce()) {
+        let level = self.level;
+        self.install_from(level.max(log::max_level()));
+        last_words();
+        log::set_max_level(level);
+    }
+
+    fn install_from(self, level: LevelFilter) {
+        *LOGGER.0.write().unwrap_or_else(PoisonError::into_inner) = Some(self.logger);
+        // Refused if it is set already, by an earlier call: then there is nothing left to do.
+        let _ = log::set_logger(&LOGGER);
+        log::set_max_level(level);
+    }
+}
+
+/// Time, level and text. The level that counts is the `log` crate's.
+fn text_logger(writer: Box<dyn Write + Send>) -> Box<dyn log::Log> {
+    let config = ConfigBuilder::new()
+        .set_time_format_custom(TIME)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .build();
+    WriteLogger::new(LevelFilter::Trace, config, LineWriter::new(writer))
+}
+
+/// A logger that can be replaced, which the one that the `log` crate holds cannot.
+struct Switch(RwLock<Option<Box<dyn log::Log>>>);
+
+impl log::Log for Switch {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(logger) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            logger.log(record);
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// Lines for the journal: a priority as in sd-daemon(3), and the text; the journal has the time.
 struct JournalLogger<W: Write> {
-    level: LevelFilter,
     writer: Mutex<W>,
 }
 
 impl<W: Write + Send> log::Log for JournalLogger<W> {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= self.level
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = format!("<{}>{}\n", priority(record.level()), record.args());
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            // Where could the failure be told?
-            let _ = writer.write_all(line.as_bytes());
-        }
+        let line = format!("<{}>{}\n", priority(record.level()), record.args());
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where could the failure be told?
+        let _ = writer.write_all(line.as_bytes());
     }
 
     fn flush(&self) {}
@@ -88,10 +148,10 @@ mod tests {
 
     #[test]
     fn journal_lines_have_a_priority_and_no_time() {
-        let logger = JournalLogger { level: LevelFilter::Info, writer: Mutex::new(Vec::new()) };
+        let logger = JournalLogger { writer: Mutex::new(Vec::new()) };
         for (level, text) in [(Level::Error, "bad"), (Level::Info, "good"), (Level::Debug, "x")] {
             logger.log(&Record::builder().level(level).args(format_args!("{text}")).build());
         }
-        assert_eq!(*logger.writer.lock().unwrap(), b"<3>bad\n<6>good\n");
+        assert_eq!(*logger.writer.lock().unwrap(), b"<3>bad\n<6>good\n<7>x\n");
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use broker::cli::Cli;
 use broker::config::Config;
-use broker::net::{self, Ended};
+use broker::net::{self, Ended, Reload};
 use broker::{limits, logging};
 use clap::Parser;
 
@@ -12,7 +12,7 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse().settled();
     let config = match cli.configuration() {
         Ok(config) => config,
         Err(errors) => {
@@ -24,17 +24,17 @@ fn main() -> ExitCode {
         println!("ok");
         return ExitCode::SUCCESS;
     }
-    run(&config)
+    run(&config, Box::new(move || cli.configuration()))
 }
 
-fn run(config: &Config) -> ExitCode {
+fn run(config: &Config, reload: Reload) -> ExitCode {
     if let Err(error) = logging::start(&config.log) {
         let file = config.log.file.as_deref().unwrap_or("standard error".as_ref());
         eprintln!("broker: cannot write the log to {}: {error}", file.display());
         return ExitCode::from(FAILED);
     }
     limits::raise_descriptors(config.network.max_connections);
-    match net::run(config) {
+    match net::run_daemon(config, reload) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => ExitCode::from(FAILED),
         Err(error) => {

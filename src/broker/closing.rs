@@ -127,7 +127,7 @@ impl Broker {
         self.groups_changed();
     }
 
-    fn tokens(&self) -> Vec<Token> {
+    pub(super) fn tokens(&self) -> Vec<Token> {
         self.connections.iter().map(|(index, _)| Token::new(index)).collect()
     }
 

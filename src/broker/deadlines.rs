@@ -35,7 +35,7 @@ pub(super) struct Deadlines {
 
 impl Connection {
     /// When to look at it next.
-    fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
+    pub(super) fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
         // While draining, the drain time-out is the limit.
         let holding_up = self.holding_up.as_ref().filter(|_| !draining);
         let stall = holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
@@ -87,6 +87,16 @@ impl Broker {
             let connections = &self.connections;
             let kept = |&(_, token, epoch): &_| awaits_hello(connections, token, epoch);
             self.deadlines.hellos.retain(kept);
+        }
+    }
+
+    /// The time for HELLO is another one: all that are due are expected anew.
+    pub(super) fn expect_hellos_anew(&mut self, now: Instant) {
+        self.deadlines.hellos.clear();
+        for token in self.tokens() {
+            if self.connections[token.index()].state == State::Handshake {
+                self.expect_hello(token, now);
+            }
         }
     }
 

@@ -205,7 +205,7 @@ impl Broker {
         largest.max(self.rules.memory_bytes / RESCUE_PART)
     }
 
-    fn end_starvation(&mut self) {
+    pub(super) fn end_starvation(&mut self) {
         self.is_starving = false;
         for token in std::mem::take(&mut self.starved) {
             if let Some(connection) = self.connections.get_mut(token.index()) {
@@ -224,9 +224,10 @@ impl Broker {
     }
 
     /// Under the policy `disconnect`: closes subscribers, the one with the longest queue first,
-    /// until memory is within its limit.
+    /// until memory is within its limit. What was held when that was lowered may drain instead.
     fn close_the_largest(&mut self, now: Instant) {
-        while self.memory_is_full() {
+        self.spared = self.spared.min(self.pool.held());
+        while self.memory_is_full() && self.pool.held() > self.spared {
             let queued = |token: &Token| {
                 let found = self.connections.get(token.index());
                 let open = found.filter(|found| found.state == State::Open);

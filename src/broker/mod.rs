@@ -36,6 +36,7 @@ mod memory;
 pub mod outbox;
 mod receive;
 mod route_cache;
+mod rule_change;
 pub mod rules;
 mod runs;
 #[cfg(test)]
@@ -137,6 +138,8 @@ pub struct Broker {
     is_starving: bool,
     /// Publishers that wait for a member of a queue group.
     waiting_for_groups: Vec<Token>,
+    /// Memory that was held when the rules last changed: nobody is closed for that.
+    spared: usize,
     interrupted: Option<Interrupted>,
 }
 
@@ -164,6 +167,7 @@ impl Broker {
             starved: Vec::new(),
             is_starving: false,
             waiting_for_groups: Vec::new(),
+            spared: 0,
             interrupted: None,
             rules,
         }

@@ -37,6 +37,9 @@ pub struct Setting {
     pub default: &'static str,
     /// What it does, in one line.
     pub help: &'static str,
+    /// Whether a running broker takes a new value when it reads its file again. Without a word in
+    /// the table it does not: what was not thought about must not change under way.
+    pub reloads: bool,
     read: fn(&mut Config, &str) -> Result<(), String>,
     show: fn(&Config) -> String,
 }
@@ -56,8 +59,12 @@ impl Setting {
     }
 }
 
-/// Makes a row of the table; `$config` names the configuration in both expressions.
+/// Makes a row of the table; `$config` names the configuration in both expressions. A row that
+/// begins with `reload` is one that a running broker takes a new value of.
 macro_rules! setting {
+    (reload $section:literal, $($rest:tt)*) => {
+        Setting { reloads: true, ..setting!($section, $($rest)*) }
+    };
     ($section:literal, $key:literal, $default:literal, $help:literal,
      |$config:ident, $text:ident| $place:expr => $read:expr, $show:expr) => {
         Setting {
@@ -65,6 +72,7 @@ macro_rules! setting {
             key: $key,
             default: $default,
             help: $help,
+            reloads: false,
             read: |$config, $text| {
                 $place = $read?;
                 Ok(())
@@ -82,7 +90,8 @@ pub const SETTINGS: &[Setting] = &[
         |c, t| c.network.publisher_port => port(t), c.network.publisher_port.to_string()),
     setting!("network", "subscriber_port", "9090", "subscribers connect here; 0 takes a free port",
         |c, t| c.network.subscriber_port => port(t), c.network.subscriber_port.to_string()),
-    setting!("network", "max_connections", "10000", "connections at a time, both ports together",
+    setting!(reload "network", "max_connections", "10000",
+        "connections at a time, both ports together",
         |c, t| c.network.max_connections => count(t, 1..=1_000_000),
         c.network.max_connections.to_string()),
     setting!("network", "read_bytes", "128KiB", "bytes that one read takes at most",
@@ -91,40 +100,41 @@ pub const SETTINGS: &[Setting] = &[
     setting!("limits", "max_payload", "1MiB", "the largest payload of a message",
         |c, t| c.limits.max_payload => size(t, 0..=1 << 30),
         show_size(c.limits.max_payload as u64)),
-    setting!("limits", "max_subscriptions", "10000", "subscriptions of one connection",
+    setting!(reload "limits", "max_subscriptions", "10000", "subscriptions of one connection",
         |c, t| c.limits.max_subscriptions => count(t, 0..=10_000_000),
         c.limits.max_subscriptions.to_string()),
-    setting!("limits", "outbox_bytes", "8MiB", "bytes that may wait for one subscriber",
+    setting!(reload "limits", "outbox_bytes", "8MiB", "bytes that may wait for one subscriber",
         |c, t| c.limits.outbox_bytes => size(t, 1..=1 << 40),
         show_size(c.limits.outbox_bytes as u64)),
-    setting!("limits", "memory_bytes", "512MiB", "bytes of all inboxes and outboxes together",
+    setting!(reload "limits", "memory_bytes", "512MiB",
+        "bytes of all inboxes and outboxes together",
         |c, t| c.limits.memory_bytes => size(t, 1..=1 << 44),
         show_size(c.limits.memory_bytes as u64)),
-    setting!("overflow", "policy", "block",
+    setting!(reload "overflow", "policy", "block",
         "when a subscriber is too slow: block (publishers wait), drop (it is told), disconnect",
         |c, t| c.overflow.policy => choice(t, POLICIES), chosen(&c.overflow.policy, POLICIES)),
-    setting!("overflow", "stall_timeout", "10",
+    setting!(reload "overflow", "stall_timeout", "10",
         "block: seconds that a subscriber may hold up publishers below min_rate",
         |c, t| c.overflow.stall_timeout => seconds(t, 0.01..=DAY),
         show_seconds(c.overflow.stall_timeout)),
-    setting!("overflow", "min_rate", "1KiB",
+    setting!(reload "overflow", "min_rate", "1KiB",
         "block: bytes a second that it must take meanwhile; 0 lets it hold them up for ever",
         |c, t| c.overflow.min_rate_bytes => size(t, 0..=1 << 40),
         show_size(c.overflow.min_rate_bytes as u64)),
-    setting!("timeouts", "hello", "5", "seconds from connecting to a whole HELLO",
+    setting!(reload "timeouts", "hello", "5", "seconds from connecting to a whole HELLO",
         |c, t| c.timeouts.hello => seconds(t, 0.01..=DAY), show_seconds(c.timeouts.hello)),
-    setting!("timeouts", "heartbeat", "30",
+    setting!(reload "timeouts", "heartbeat", "30",
         "seconds of silence until a client is pinged, and twice that until it is closed; 0: never",
         |c, t| c.timeouts.heartbeat => heartbeat(t), show_seconds(c.timeouts.heartbeat)),
-    setting!("timeouts", "drain", "10",
+    setting!(reload "timeouts", "drain", "10",
         "seconds from the signal to stop until what is undelivered is given up",
         |c, t| c.timeouts.drain => seconds(t, 0.0..=DAY), show_seconds(c.timeouts.drain)),
-    setting!("log", "level", "info", "off, error, warn, info, debug or trace",
+    setting!(reload "log", "level", "info", "off, error, warn, info, debug or trace",
         |c, t| c.log.level => choice(t, LEVELS), chosen(&c.log.level, LEVELS)),
-    setting!("log", "file", "", "file to append to; empty: standard error",
+    setting!(reload "log", "file", "", "file to append to; empty: standard error",
         |c, t| c.log.file => Ok::<_, String>((!t.is_empty()).then(|| t.into())),
         c.log.file.as_ref().map_or(String::new(), |file| file.display().to_string())),
-    setting!("log", "format", "auto",
+    setting!(reload "log", "format", "auto",
         "text, journal (priority prefix, no time), or auto: journal when systemd is listening",
         |c, t| c.log.format => choice(t, FORMATS), chosen(&c.log.format, FORMATS)),
 ];
@@ -133,7 +143,8 @@ pub const SETTINGS: &[Setting] = &[
 pub fn config_file() -> String {
     let mut text = String::from(
         "; The broker's settings, each with its default. The broker also runs without this file.\n\
-         ; Sizes are bytes, or take KiB, MiB, GiB. Times are seconds, decimals allowed.\n",
+         ; Sizes are bytes, or take KiB, MiB, GiB. Times are seconds, decimals allowed.\n\
+         ; On SIGHUP the broker reads this file again; what is marked [restart] keeps its value.\n",
     );
     let mut section = "";
     for setting in SETTINGS {
@@ -141,7 +152,8 @@ pub fn config_file() -> String {
             section = setting.section;
             text.push_str(&format!("\n[{section}]\n"));
         }
-        let line = format!("; {}\n{} = {}", setting.help, setting.key, setting.default);
+        let mark = if setting.reloads { "" } else { " [restart]" };
+        let line = format!("; {}{mark}\n{} = {}", setting.help, setting.key, setting.default);
         text.push_str(line.trim_end());
         text.push('\n');
     }

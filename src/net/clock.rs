@@ -27,6 +27,11 @@ impl Clock {
         self.now
     }
 
+    /// When this turn began by the clock that never stands still, which others go by.
+    pub(super) fn real(&self) -> Instant {
+        self.at
+    }
+
     /// Time has passed since the last call, `expected` of it in sleep (`None`: as long as it took).
     pub(super) fn advance(&mut self, expected: Option<Duration>) -> Instant {
         let at = Instant::now();

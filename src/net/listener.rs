@@ -43,14 +43,20 @@ impl Listener {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             match bind(address) {
-                Ok(socket) => {
-                    let (ready, retry_at, warned_at) = (false, None, None);
-                    return Ok(Listener { socket, role, ready, retry_at, warned_at });
-                }
+                Ok(socket) => return Ok(Listener::new(socket, role)),
                 Err(error) => failure = error,
             }
         }
         Err(RunError::new(what(), failure))
+    }
+
+    /// Takes over a socket that listens already and does not block.
+    pub(super) fn adopt(socket: std::net::TcpListener, role: Role) -> Listener {
+        Listener::new(TcpListener::from_std(socket), role)
+    }
+
+    fn new(socket: TcpListener, role: Role) -> Listener {
+        Listener { socket, role, ready: false, retry_at: None, warned_at: None }
     }
 
     /// The address that was bound, with its real port.

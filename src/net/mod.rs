@@ -6,11 +6,14 @@
 use std::fmt;
 use std::io;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors};
 
+mod activation;
 mod clock;
+mod lifecycle;
 mod listener;
 mod reactor;
+mod service_manager;
 mod signals;
 mod transport;
 
@@ -59,5 +62,17 @@ impl std::error::Error for RunError {
 /// # Errors
 /// When it cannot bind its ports, or the operating system refuses what it cannot do without.
 pub fn run(config: &Config) -> Result<Ended, RunError> {
-    reactor::Reactor::new(config)?.run()
+    reactor::Reactor::new(config, None)?.run()
+}
+
+/// Reads the configuration again, as it was read at the start.
+pub type Reload = Box<dyn Fn() -> Result<Config, ConfigErrors>>;
+
+/// The same as a daemon: SIGHUP makes it take over what `reload` gives, a service manager is told
+/// how it goes, and sockets that one has passed on are used instead of ports of its own.
+///
+/// # Errors
+/// As [`run`], and when the sockets that were passed cannot be used.
+pub fn run_daemon(config: &Config, reload: Reload) -> Result<Ended, RunError> {
+    reactor::Reactor::new(config, Some(reload))?.run()
 }

@@ -12,16 +12,16 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::info;
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token as PollToken};
+use mio::{Events, Poll, Token as PollToken};
 
 use super::clock::Clock;
 use super::listener::Listener;
+use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use super::transport::Transport;
-use super::{Ended, RunError};
-use crate::broker::connection::Role;
+use super::{Ended, Reload, RunError};
 use crate::broker::{Broker, Input, Progress, Token};
 use crate::config::{Config, SETTINGS};
 
@@ -41,17 +41,21 @@ const ACCEPTS: usize = 64;
 /// What is read and thrown away at once, behind the end of a conversation.
 const DISCARD_BYTES: usize = 16 << 10;
 
-const SIGNALS: PollToken = PollToken(usize::MAX);
+pub(super) const SIGNALS: PollToken = PollToken(usize::MAX);
 /// Listeners count downwards from here, connections upwards from 0.
-const FIRST_LISTENER: usize = usize::MAX - 1;
+pub(super) const FIRST_LISTENER: usize = usize::MAX - 1;
 
 /// The loop and all that it waits for.
 pub(super) struct Reactor {
-    poll: Poll,
-    clock: Clock,
-    signals: Signals,
-    listeners: Vec<Listener>,
-    broker: Broker,
+    pub(super) poll: Poll,
+    pub(super) clock: Clock,
+    pub(super) signals: Signals,
+    pub(super) service: ServiceManager,
+    pub(super) config: Config,
+    /// How to read the configuration again; `None`: it is not to be.
+    pub(super) reload: Option<Reload>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) broker: Broker,
     /// By the broker's token.
     peers: Vec<Option<Peer>>,
     /// Connections to serve, each once, the one that waited longest first.
@@ -59,10 +63,9 @@ pub(super) struct Reactor {
     flushing: Vec<Token>,
     discarded: Vec<u8>,
     read_bytes: usize,
-    drain: Duration,
-    drained_by: Option<Instant>,
+    pub(super) drained_by: Option<Instant>,
     /// Messages that were not delivered before draining began.
-    undelivered: u64,
+    pub(super) undelivered: u64,
 }
 
 /// One connection, as the operating system sees it.
@@ -79,15 +82,23 @@ struct Peer {
 }
 
 impl Reactor {
-    /// Binds both ports. The log says where.
-    pub(super) fn new(config: &Config) -> Result<Reactor, RunError> {
+    /// Opens both ports. With `reload` it is a daemon, which the service manager may care for.
+    pub(super) fn new(config: &Config, reload: Option<Reload>) -> Result<Reactor, RunError> {
         let poll = Poll::new().map_err(|error| RunError::new("cannot wait for events", error))?;
-        let signals = Signals::new(poll.registry(), SIGNALS)
+        let signals = Signals::new(poll.registry(), SIGNALS, reload.is_some())
             .map_err(|error| RunError::new("cannot listen to signals", error))?;
+        let clock = Clock::new();
+        let service = match &reload {
+            Some(_) => ServiceManager::from_environment(clock.real()),
+            None => ServiceManager::none(),
+        };
         let mut reactor = Reactor {
             poll,
-            clock: Clock::new(),
+            clock,
             signals,
+            service,
+            config: config.clone(),
+            reload,
             listeners: Vec::new(),
             broker: Broker::new(
                 config.rules(),
@@ -99,7 +110,6 @@ impl Reactor {
             flushing: Vec::new(),
             discarded: vec![0; DISCARD_BYTES],
             read_bytes: config.network.read_bytes,
-            drain: config.timeouts.drain,
             drained_by: None,
             undelivered: 0,
         };
@@ -108,23 +118,8 @@ impl Reactor {
             .map(|setting| format!("{}.{}={}", setting.section, setting.key, setting.show(config)))
             .collect();
         info!("broker {} starts: {}", env!("CARGO_PKG_VERSION"), settings.join(" "));
-        let network = &config.network;
-        reactor.listen(&network.host, network.publisher_port, Role::Publisher)?;
-        reactor.listen(&network.host, network.subscriber_port, Role::Subscriber)?;
+        reactor.open_ports()?;
         Ok(reactor)
-    }
-
-    fn listen(&mut self, host: &str, port: u16, role: Role) -> Result<(), RunError> {
-        let mut listener = Listener::bind(host, port, role)?;
-        let token = PollToken(FIRST_LISTENER - self.listeners.len());
-        self.poll
-            .registry()
-            .register(&mut listener.socket, token, Interest::READABLE)
-            .and_then(|()| listener.address())
-            .map(|address| info!("listening for {role}s on {address}"))
-            .map_err(|error| RunError::new(format!("cannot listen for {role}s"), error))?;
-        self.listeners.push(listener);
-        Ok(())
     }
 
     /// Turns until the broker was told to stop and has drained.
@@ -141,6 +136,7 @@ impl Reactor {
             self.broker.expire(self.clock.now());
             self.flush();
             self.end_turn();
+            self.tell_service_manager();
             if self.is_drained() {
                 return Ok(Ended::Drained);
             }
@@ -155,7 +151,10 @@ impl Reactor {
         } else {
             let retries = self.listeners.iter().filter_map(Listener::deadline);
             let due = self.broker.next_deadline().into_iter().chain(retries).chain(self.drained_by);
-            due.min().map(|at| at.saturating_duration_since(self.clock.now()))
+            let due = due.min().map(|at| at.saturating_duration_since(self.clock.now()));
+            let told = self.service.deadline();
+            let told = told.map(|at| at.saturating_duration_since(self.clock.real()));
+            due.into_iter().chain(told).min()
         };
         match self.poll.poll(events, timeout) {
             Ok(()) => {}
@@ -164,29 +163,6 @@ impl Reactor {
         }
         self.clock.advance(timeout);
         Ok(())
-    }
-
-    fn heed_signals(&mut self, events: &Events) -> Option<Ended> {
-        if !events.iter().any(|event| event.token() == SIGNALS) {
-            return None;
-        }
-        let stops = self.signals.stops();
-        if stops > 0 && self.broker.is_draining() {
-            let lost = self.broker.give_up();
-            warn!("told to stop a second time: stopped at once, {lost} messages undelivered");
-            return Some(Ended::Interrupted);
-        }
-        if stops > 0 {
-            info!(
-                "told to stop: delivering what was accepted, for {} s at most",
-                self.drain.as_secs_f64()
-            );
-            self.listeners.clear();
-            self.broker.shut_down(self.clock.now());
-            self.undelivered = self.broker.stats().undelivered;
-            self.drained_by = Some(self.clock.now() + self.drain);
-        }
-        None
     }
 
     /// Remembers what the events say.
@@ -373,7 +349,7 @@ impl Reactor {
         }
     }
 
-    fn end_turn(&mut self) {
+    pub(super) fn end_turn(&mut self) {
         self.broker.end_turn(self.clock.now());
         for token in self.broker.take_shutdowns() {
             if let Some(Some(peer)) = self.peers.get(token.index()) {
@@ -391,30 +367,6 @@ impl Reactor {
         for token in self.broker.take_resumed() {
             self.make_ready(token);
         }
-    }
-
-    fn is_drained(&mut self) -> bool {
-        let Some(by) = self.drained_by else {
-            return false;
-        };
-        if self.broker.connections() == 0 {
-            match self.broker.stats().undelivered - self.undelivered {
-                0 => info!("drained: everything that was accepted has been delivered"),
-                lost => warn!("drained, but {lost} messages were for clients that went away"),
-            }
-            return true;
-        }
-        if by > self.clock.now() {
-            return false;
-        }
-        let lost = self.broker.give_up();
-        if lost > 0 {
-            warn!("the drain time-out has ended: {lost} messages were not delivered");
-        } else {
-            info!("drained");
-        }
-        self.end_turn();
-        true
     }
 }
 

@@ -6,21 +6,37 @@
 use std::io;
 
 use mio::{Interest, Registry, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals as MioSignals;
 
-/// The signals that have come.
+/// The signals that are listened to.
 pub(super) struct Signals(MioSignals);
 
+/// What has come.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Came {
+    /// How many times the broker was told to stop.
+    pub(super) stops: usize,
+    /// It was told to read its configuration again, however often.
+    pub(super) reload: bool,
+}
+
 impl Signals {
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Signals> {
-        let mut signals = MioSignals::new([SIGTERM, SIGINT])?;
+    /// With `reload`, SIGHUP is one of them; otherwise it ends the process, as it does by default.
+    pub(super) fn new(registry: &Registry, token: Token, reload: bool) -> io::Result<Signals> {
+        let wanted: &[_] = if reload { &[SIGTERM, SIGINT, SIGHUP] } else { &[SIGTERM, SIGINT] };
+        let mut signals = MioSignals::new(wanted)?;
         registry.register(&mut signals, token, Interest::READABLE)?;
         Ok(Signals(signals))
     }
 
-    /// How many times the broker was told to stop since the last call.
-    pub(super) fn stops(&mut self) -> usize {
-        self.0.pending().count()
+    /// What has come since the last call.
+    pub(super) fn came(&mut self) -> Came {
+        let mut came = Came::default();
+        for signal in self.0.pending() {
+            came.reload |= signal == SIGHUP;
+            came.stops += usize::from(signal != SIGHUP);
+        }
+        came
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
+use super::manager::Manager;
 use super::peer::Peer;
 use super::process::{Lines, Process, TempDir, ini};
 
@@ -42,6 +43,21 @@ impl Broker {
         let publishers = listening(&process.stderr, "listening for publishers on ");
         let subscribers = listening(&process.stderr, "listening for subscribers on ");
         Broker { process, publishers, subscribers, dir }
+    }
+
+    /// With these settings in `config.ini`, under this service manager's eyes.
+    pub(crate) fn watched(manager: &Manager, settings: &[(&str, &str)]) -> Broker {
+        let dir = TempDir::new();
+        dir.write("config.ini", &ini(settings));
+        let mut command = command(dir.path());
+        let process = Process::spawn(manager.watch(command.args(["-s", "0", "-p", "0"])));
+        Broker::started(dir, process)
+    }
+
+    /// Has it read its `config.ini` again, with these settings in it.
+    pub(crate) fn reload(&self, settings: &[(&str, &str)]) {
+        self.dir.write("config.ini", &ini(settings));
+        self.signal("HUP");
     }
 
     /// A publisher that has been welcomed.

@@ -99,6 +99,13 @@ impl Lines {
         lines
     }
 
+    /// Those of an output that goes elsewhere.
+    fn none() -> Lines {
+        let lines = Lines::default();
+        lines.lock().ended = true;
+        lines
+    }
+
     fn lock(&self) -> MutexGuard<'_, Output> {
         self.0.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,11 +166,20 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Process {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process::spawn_on(command, Stdio::null(), Stdio::piped())
+    }
+
+    /// With these as standard input and output.
+    pub(crate) fn spawn_on(command: &mut Command, stdin: Stdio, stdout: Stdio) -> Process {
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
-        let stdout = Lines::collect(child.stdout.take().expect("it was asked for"));
+        let stdout = child.stdout.take().map_or_else(Lines::none, Lines::collect);
         let stderr = Lines::collect(child.stderr.take().expect("it was asked for"));
         Process { child, stdout, stderr }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name, as the shell's `kill` does.

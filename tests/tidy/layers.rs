@@ -28,7 +28,7 @@ fn may_name(from: &str) -> Option<&'static [&'static str]> {
     match from {
         "wire" => Some(&["wire"]),
         "broker" => Some(&["broker", "wire"]),
-        "net" => Some(&["net", "broker", "wire", "config", "logging"]),
+        "net" => Some(&["net", "broker", "wire", "config", "logging", "limits"]),
         _ => None,
     }
 }

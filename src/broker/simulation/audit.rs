@@ -96,10 +96,10 @@ impl World {
         assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
         let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);
         self.most = self.most.max(all);
-        if policy == OverflowPolicy::Block {
+        if policy == OverflowPolicy::Block && !self.changed {
             self.check_limit(limit);
         }
-        if policy == OverflowPolicy::Disconnect && all > limit && !just_closed {
+        if policy == OverflowPolicy::Disconnect && all > limit && !just_closed && !self.changed {
             let mut open =
                 self.broker.connections.iter().filter(|(_, found)| {
                     found.state == State::Open && found.role == Role::Subscriber
@@ -138,6 +138,7 @@ impl World {
             let outbox = &self.broker.connections[token.index()].outbox;
             let messages = outbox.queued() - outbox.answers();
             let exempt = self.setup.policy == OverflowPolicy::Block
+                || self.changed
                 || messages <= self.setup.outbox_bytes
                 || self.model.is_grouped(number);
             assert!(exempt || outbox.messages() == 1, "an outbox holds {messages} bytes");
@@ -196,6 +197,12 @@ impl World {
             let connection = &self.broker.connections[token.index()];
             let client = &mut self.clients[number];
             let state = connection.state;
+            let due = connection.deadline(&self.broker.rules, draining);
+            let armed = connection.armed.filter(|_| due.is_some());
+            assert!(due.is_none_or(|due| armed.is_some_and(|at| at <= due)), "client {number}");
+            if self.changed {
+                continue;
+            }
             match state {
                 State::Handshake => {
                     let due = client.since + millis(self.setup.hello);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 40] = [
+const EDGES: [(&str, u64); 41] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("delivery interrupted for a flush", 100),
@@ -42,6 +42,7 @@ const EDGES: [(&str, u64); 40] = [
     ("frame never ended", 50),
     ("message cut by the end of input", 50),
     ("told to stop while somebody was busy", 100),
+    ("rules changed", 100),
     ("GOODBYE behind messages", 50),
     ("hundreds of connections", 20),
     ("token used again", 100),

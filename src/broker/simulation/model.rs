@@ -60,6 +60,11 @@ impl Model {
         }
     }
 
+    /// The limit of subscriptions is another one.
+    pub(super) fn allow(&mut self, max_subscriptions: usize) {
+        self.max_subscriptions = max_subscriptions;
+    }
+
     /// A connection receives nothing from now on.
     pub(super) fn forget(&mut self, client: usize) {
         let before = self.held.len();

@@ -57,6 +57,18 @@ pub(super) enum Said {
     Part(usize),
 }
 
+/// What an operator changes while the broker runs. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Change {
+    Outbox(usize),
+    Memory(usize),
+    Policy(OverflowPolicy),
+    /// HELLO and heartbeat.
+    Times(u64, u64),
+    /// Connections, subscriptions, the time of a stall and the least rate.
+    Rest(usize, usize, u64, usize),
+}
+
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Action {
@@ -76,6 +88,8 @@ pub(super) enum Action {
     /// The broker makes a turn: it serves at most so many connections, and reads pieces that
     /// this number decides about (0: all that is there).
     Turn(usize, u64),
+    /// The broker has other rules from now on.
+    Rule(Change),
     /// The broker is told to stop.
     Stop,
 }
@@ -100,8 +114,40 @@ struct Author {
     with_nonsense: bool,
     with_parts: bool,
     with_floods: bool,
+    with_changes: bool,
     /// Sizes of socket buffers in this world.
     rooms: [usize; 4],
+}
+
+impl Setup {
+    pub(super) fn rules(&self) -> Rules {
+        let time = Duration::from_millis;
+        Rules {
+            max_connections: self.max_connections,
+            max_payload: self.max_payload,
+            max_subscriptions: self.max_subscriptions,
+            outbox_bytes: self.outbox_bytes,
+            memory_bytes: self.memory_bytes,
+            policy: self.policy,
+            stall_timeout: time(self.stall_timeout),
+            min_rate_bytes: self.min_rate_bytes,
+            hello: time(self.hello),
+            heartbeat: time(self.heartbeat),
+        }
+    }
+
+    pub(super) fn change(&mut self, change: Change) {
+        match change {
+            Change::Outbox(bytes) => self.outbox_bytes = bytes,
+            Change::Memory(bytes) => self.memory_bytes = bytes,
+            Change::Policy(policy) => self.policy = policy,
+            Change::Times(hello, heartbeat) => (self.hello, self.heartbeat) = (hello, heartbeat),
+            Change::Rest(connections, subscriptions, stall, rate) => {
+                (self.max_connections, self.max_subscriptions) = (connections, subscriptions);
+                (self.stall_timeout, self.min_rate_bytes) = (stall, rate);
+            }
+        }
+    }
 }
 
 impl Script {
@@ -120,6 +166,7 @@ impl Script {
             with_nonsense: random.chance(50),
             with_parts: random.chance(10),
             with_floods: random.chance(5),
+            with_changes: random.chance(20),
             rooms: random.pick(&[
                 [0, 1, 10, 100],
                 [100, 1_000, 10_000, 100_000],
@@ -173,8 +220,25 @@ impl Author {
                 let times = [10, 200, 1_500, 1_500, 60_000, 24 * HOUR];
                 self.actions.push(Action::Pass(self.random.pick(&times)));
             }
+            67 if self.with_changes => self.change_a_rule(),
             _ => self.turn(),
         }
+    }
+
+    fn change_a_rule(&mut self) {
+        let any = setup(&mut self.random, false);
+        self.actions.push(Action::Rule(match self.random.below(5) {
+            0 => Change::Outbox(any.outbox_bytes),
+            1 => Change::Memory(any.memory_bytes),
+            2 => Change::Policy(any.policy),
+            3 => Change::Times(any.hello, any.heartbeat),
+            _ => Change::Rest(
+                any.max_connections,
+                any.max_subscriptions,
+                any.stall_timeout,
+                any.min_rate_bytes,
+            ),
+        }));
     }
 
     fn connect(&mut self) {

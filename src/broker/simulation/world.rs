@@ -11,7 +11,7 @@ use super::client::{Client, Heard};
 use super::edges::Edges;
 use super::model::Model;
 use super::random::Random;
-use super::script::{Action, Said, Script, Setup};
+use super::script::{Action, Change, Said, Script, Setup};
 use super::*;
 use crate::broker::rules::OverflowPolicy;
 
@@ -42,6 +42,9 @@ pub(super) struct World {
     pub(super) most: usize,
     /// Bytes that clients received.
     taken: u64,
+    /// Policies that were ever in force, and whether any rule is another one than at the start.
+    policies: Vec<OverflowPolicy>,
+    pub(super) changed: bool,
     hash: u64,
 }
 
@@ -64,22 +67,9 @@ pub(super) fn play(script: &Script) -> Trace {
 
 impl World {
     fn new(setup: &Setup) -> World {
-        let time = Duration::from_millis;
-        let rules = Rules {
-            max_connections: setup.max_connections,
-            max_payload: setup.max_payload,
-            max_subscriptions: setup.max_subscriptions,
-            outbox_bytes: setup.outbox_bytes,
-            memory_bytes: setup.memory_bytes,
-            policy: setup.policy,
-            stall_timeout: time(setup.stall_timeout),
-            min_rate_bytes: setup.min_rate_bytes,
-            hello: time(setup.hello),
-            heartbeat: time(setup.heartbeat),
-        };
         World {
             model: Model::new(setup.max_subscriptions),
-            broker: Broker::new(rules, setup.read_bytes, "sim".into()),
+            broker: Broker::new(setup.rules(), setup.read_bytes, "sim".into()),
             edges: Edges::default(),
             now: epoch(),
             clients: Vec::new(),
@@ -92,6 +82,8 @@ impl World {
             slow: 0,
             most: 0,
             taken: 0,
+            policies: vec![setup.policy],
+            changed: false,
             hash: 0xCBF2_9CE4_8422_2325,
             setup: setup.clone(),
         }
@@ -131,6 +123,7 @@ impl World {
                 self.turn(serves);
                 self.check_turn();
             }
+            Action::Rule(change) => self.change_rules(change),
             Action::Stop => self.stop(),
         }
         self.recount();
@@ -167,6 +160,30 @@ impl World {
         self.edges.note("told to stop while somebody was busy", u64::from(queued));
         self.broker.shut_down(self.now);
         self.note_closing();
+    }
+
+    /// A rule becomes another one. Nobody may be closed by that, nor be forgotten.
+    fn change_rules(&mut self, change: Change) {
+        if self.broker.is_draining() {
+            return;
+        }
+        // What is due under the old rules happens.
+        self.turn(usize::MAX);
+        self.setup.change(change);
+        self.changed = true;
+        self.policies.push(self.setup.policy);
+        self.model.allow(self.setup.max_subscriptions);
+        let talking = |broker: &Broker| -> Vec<_> {
+            let all = broker.connections.iter();
+            all.filter(|(_, connection)| connection.is_talking()).map(|(at, _)| at).collect()
+        };
+        let before = talking(&self.broker);
+        self.broker.set_rules(self.setup.rules(), self.now);
+        self.broker.expire(self.now);
+        self.broker.end_turn(self.now);
+        assert_eq!(talking(&self.broker), before, "new rules closed somebody");
+        self.edges.note("rules changed", 1);
+        self.turn(usize::MAX);
     }
 
     /// Everybody reads on and says no more; then all must be delivered and nobody left waiting.
@@ -352,7 +369,7 @@ impl World {
         client.carried = frames.max(client.carried);
         let stats = self.broker.stats();
         // A run that closes one of its receivers is counted for it by the model alone.
-        if self.setup.policy != OverflowPolicy::Disconnect && !self.broke_midway {
+        if !self.policies.contains(&OverflowPolicy::Disconnect) && !self.broke_midway {
             let placed = stats.deliveries + stats.dropped;
             // An interrupted delivery is counted when it is done.
             assert!(placed <= self.model.matched, "more was delivered than matches");
@@ -490,7 +507,7 @@ impl World {
         assert_eq!((stats.bytes_out, stats.messages_in), (self.taken, messages), "counters");
         // Full memory leaves a member of a group without room, too, but under `block`.
         let block = self.setup.policy == OverflowPolicy::Block;
-        let roomy = block || self.setup.memory_bytes >= 10_000_000;
+        let roomy = (block || self.setup.memory_bytes >= 10_000_000) && !self.changed;
         if roomy && !self.was_short && stats.pauses + stats.dropped == 0 {
             let compared = self.model.check_turns(&self.clients);
             self.edges.note("turns of a queue group compared", compared);
@@ -512,7 +529,7 @@ impl World {
             assert!(nonsense == fatal || other.contains(&fatal), "client {number}: {fatal}");
         }
         let slow = fatal == Some(ErrorCode::SlowConsumer);
-        assert!(!slow || self.setup.policy != OverflowPolicy::Drop, "client {number}");
+        assert!(!slow || self.policies.iter().any(|policy| *policy != OverflowPolicy::Drop), "client {number}");
     }
 }
 

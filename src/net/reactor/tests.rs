@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use super::*;
+use crate::broker::connection::Role;
 use crate::wire::frame::{Kind, encode};
 
 /// Filters of the greedy subscriber, and topics that are sent at once.
@@ -15,7 +16,7 @@ fn reactor() -> Reactor {
     config.network.host = "127.0.0.1".to_owned();
     (config.network.publisher_port, config.network.subscriber_port) = (0, 0);
     config.network.read_bytes = 16 << 10;
-    Reactor::new(&config).unwrap()
+    Reactor::new(&config, None).unwrap()
 }
 
 /// A client that has said HELLO and this.

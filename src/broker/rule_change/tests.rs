@@ -1,0 +1,280 @@
+//! What a change of rules does to those who are connected.
+
+use std::time::{Duration, Instant};
+
+use super::super::rules::{OverflowPolicy, Rules};
+use super::super::{Broker, Input, Progress, Role, Token};
+use crate::wire::frame::{Frame, Kind, Reader, encode};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A broker, and clients whose sockets take nothing unless they are let.
+struct World {
+    broker: Broker,
+    now: Instant,
+    rules: Rules,
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut Rules)) -> World {
+        let mut rules = Rules {
+            max_connections: 10,
+            max_payload: 10_000,
+            max_subscriptions: 10,
+            outbox_bytes: 1_000,
+            memory_bytes: 1 << 20,
+            policy: OverflowPolicy::Block,
+            stall_timeout: 1_000 * SECOND,
+            min_rate_bytes: 1,
+            hello: 1_000 * SECOND,
+            heartbeat: Duration::ZERO,
+        };
+        change(&mut rules);
+        let broker = Broker::new(rules.clone(), 10_000, "test".into());
+        World { broker, now: Instant::now(), rules }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.rules);
+        self.broker.set_rules(self.rules.clone(), self.now);
+        self.turn();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        self.broker.expire(self.now);
+        self.broker.end_turn(self.now);
+    }
+
+    /// A client that is greeted and has taken its WELCOME.
+    fn client(&mut self, role: Role) -> Token {
+        let token = self.broker.accept(role, "test", self.now);
+        self.say(token, Kind::Hello, b"c", b"version=1\n");
+        self.take_all(token);
+        token
+    }
+
+    /// A subscriber of `t` whose socket takes nothing.
+    fn stalled(&mut self) -> Token {
+        let token = self.client(Role::Subscriber);
+        self.say(token, Kind::Subscribe, b"t", b"");
+        self.broker.blocked(token);
+        token
+    }
+
+    /// Sends a frame; the broker carries it out, or keeps it.
+    fn say(&mut self, token: Token, kind: Kind, topic: &[u8], body: &[u8]) {
+        let Input::Read(mut filling) = self.broker.next_input(token, true) else {
+            panic!("the broker does not read it");
+        };
+        let mut bytes = Vec::new();
+        encode(kind, 0, topic, body, &mut bytes);
+        filling.spare(usize::MAX)[..bytes.len()].copy_from_slice(&bytes);
+        let progress = self.broker.received(token, filling, bytes.len(), true, self.now);
+        assert_eq!(progress, Progress::Done);
+    }
+
+    fn publish(&mut self, publisher: Token, length: usize) {
+        self.say(publisher, Kind::Publish, b"t", &vec![7; length]);
+    }
+
+    fn is_read(&mut self, token: Token) -> bool {
+        !matches!(self.broker.next_input(token, true), Input::Wait)
+    }
+
+    /// The client's socket takes all; the kinds of frames that it got.
+    fn take_all(&mut self, token: Token) -> Vec<Kind> {
+        self.broker.writable(token);
+        let slices = self.broker.outbox(token).slices();
+        let bytes: Vec<u8> = slices.flat_map(|slice| slice.bytes().to_vec()).collect();
+        self.broker.sent(token, bytes.len(), self.now);
+        let (mut at, mut kinds) = (0, Vec::new());
+        while let Some(frame) = Frame::decode(&bytes[at..], Reader::Client, 10_000).unwrap() {
+            at += frame.encoded_len();
+            kinds.push(frame.kind);
+        }
+        kinds
+    }
+
+    fn is_talking(&self, token: Token) -> bool {
+        self.broker.connections[token.index()].is_talking()
+    }
+}
+
+#[test]
+fn publishers_resume_when_the_outbox_has_room_under_a_new_limit() {
+    let mut world = World::new(|_| {});
+    let (stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+    world.publish(publisher, 900);
+    world.publish(publisher, 900);
+    assert!(!world.is_read(publisher));
+    world.change(|rules| rules.outbox_bytes = 1_500);
+    assert!(!world.is_read(publisher), "there is no room under that one either");
+    world.change(|rules| rules.outbox_bytes = 2_000);
+    assert!(world.broker.take_resumed().contains(&publisher));
+    assert!(world.is_read(publisher), "there is room, though less than half");
+    assert!(world.is_talking(stalled));
+}
+
+#[test]
+fn publishers_resume_when_the_policy_lets_nobody_wait() {
+    for policy in [OverflowPolicy::Drop, OverflowPolicy::Disconnect] {
+        let mut world = World::new(|_| {});
+        let (stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+        world.publish(publisher, 900);
+        world.publish(publisher, 900);
+        world.change(|rules| rules.policy = policy);
+        assert!(world.is_read(publisher));
+        assert!(world.is_talking(stalled), "the change itself closes nobody");
+        world.publish(publisher, 900);
+        assert_eq!(world.is_talking(stalled), policy == OverflowPolicy::Drop, "what comes does");
+    }
+}
+
+#[test]
+fn publishers_that_wait_for_a_queue_group_look_again() {
+    let mut world = World::new(|_| {});
+    let (member, publisher) = (world.client(Role::Subscriber), world.client(Role::Publisher));
+    world.say(member, Kind::Subscribe, b"t", b"group");
+    world.broker.blocked(member);
+    world.publish(publisher, 900);
+    world.publish(publisher, 900);
+    assert!(!world.is_read(publisher));
+    world.change(|rules| rules.outbox_bytes = 2_000);
+    assert!(matches!(world.broker.next_input(publisher, true), Input::CarryOn));
+    assert_eq!(world.broker.carry_on(publisher, world.now), Progress::Done);
+    assert_eq!(world.take_all(member), [Kind::Publish; 2]);
+}
+
+#[test]
+fn publishers_resume_when_there_is_memory_again() {
+    let mut world = World::new(|rules| {
+        rules.memory_bytes = 30_000;
+        rules.outbox_bytes = 1 << 20;
+    });
+    let (_stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+    for _ in 0..10 {
+        if !world.is_read(publisher) {
+            break;
+        }
+        world.publish(publisher, 9_000);
+        world.turn();
+    }
+    assert!(!world.is_read(publisher), "memory is not full, so this shows nothing");
+    world.change(|rules| rules.memory_bytes = 1 << 20);
+    assert!(world.broker.take_resumed().contains(&publisher));
+    assert!(world.is_read(publisher));
+}
+
+#[test]
+fn memory_that_was_held_already_closes_nobody_and_what_comes_does() {
+    let mut world = World::new(|rules| {
+        rules.policy = OverflowPolicy::Disconnect;
+        rules.outbox_bytes = 1 << 20;
+    });
+    let (stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+    for _ in 0..5 {
+        world.publish(publisher, 9_000);
+    }
+    world.turn();
+    world.change(|rules| rules.memory_bytes = 30_000);
+    world.pass(SECOND);
+    assert!(world.broker.memory_held() > 30_000 && world.is_talking(stalled));
+    world.publish(publisher, 9_000);
+    world.turn();
+    assert!(!world.is_talking(stalled));
+}
+
+#[test]
+fn losses_are_told_before_other_policies_queue_behind_them() {
+    let mut world = World::new(|rules| rules.policy = OverflowPolicy::Drop);
+    let (stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+    world.publish(publisher, 900);
+    world.publish(publisher, 900);
+    world.change(|rules| rules.policy = OverflowPolicy::Block);
+    world.publish(publisher, 900);
+    assert_eq!(world.take_all(stalled), [Kind::Publish, Kind::Lost, Kind::Publish]);
+}
+
+#[test]
+fn heartbeat_that_is_switched_on_counts_from_then_for_those_connected() {
+    let mut world = World::new(|_| {});
+    let silent = world.client(Role::Subscriber);
+    world.pass(500 * SECOND);
+    assert_eq!(world.broker.next_deadline(), None);
+    world.change(|rules| rules.heartbeat = 5 * SECOND);
+    assert_eq!(world.broker.next_deadline(), Some(world.now + 5 * SECOND));
+    assert!(world.take_all(silent).is_empty());
+    world.pass(5 * SECOND);
+    assert_eq!(world.take_all(silent), [Kind::Ping]);
+    world.change(|rules| rules.heartbeat = SECOND);
+    world.pass(SECOND);
+    assert!(world.is_talking(silent), "it had more time when it was asked");
+    world.pass(SECOND);
+    assert!(!world.is_talking(silent));
+}
+
+#[test]
+fn shorter_time_for_hello_counts_from_the_change() {
+    let mut world = World::new(|_| {});
+    let silent = world.broker.accept(Role::Publisher, "test", world.now);
+    world.pass(100 * SECOND);
+    world.change(|rules| rules.hello = 2 * SECOND);
+    assert!(world.is_talking(silent));
+    assert_eq!(world.broker.next_deadline(), Some(world.now + 2 * SECOND));
+    world.pass(2 * SECOND);
+    assert!(!world.is_talking(silent));
+}
+
+#[test]
+fn shorter_time_to_stall_counts_from_the_change() {
+    let mut world = World::new(|_| {});
+    let (stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+    world.publish(publisher, 900);
+    world.publish(publisher, 900);
+    world.pass(500 * SECOND);
+    world.change(|rules| rules.stall_timeout = 3 * SECOND);
+    assert!(world.is_talking(stalled));
+    world.pass(2 * SECOND);
+    assert!(world.is_talking(stalled));
+    world.pass(SECOND);
+    assert!(!world.is_talking(stalled) && world.is_read(publisher));
+}
+
+#[test]
+fn lower_limits_act_on_what_comes() {
+    let mut world = World::new(|_| {});
+    let subscriber = world.client(Role::Subscriber);
+    for filter in [b"a", b"b", b"c"] {
+        world.say(subscriber, Kind::Subscribe, filter, b"");
+    }
+    world.change(|rules| (rules.max_subscriptions, rules.max_connections) = (1, 1));
+    assert!(world.is_talking(subscriber));
+    assert_eq!(world.broker.index_sizes().0, 3);
+    world.say(subscriber, Kind::Subscribe, b"d", b"");
+    assert_eq!(world.take_all(subscriber), [Kind::Error]);
+    let late = world.broker.accept(Role::Subscriber, "test", world.now);
+    assert!(!world.is_talking(late) && world.is_talking(subscriber));
+}
+
+#[test]
+fn publishers_that_memory_holds_up_are_read_under_a_policy_that_drops() {
+    let mut world = World::new(|rules| {
+        rules.memory_bytes = 30_000;
+        rules.outbox_bytes = 1 << 20;
+    });
+    let (_stalled, publisher) = (world.stalled(), world.client(Role::Publisher));
+    for _ in 0..10 {
+        if world.is_read(publisher) {
+            world.publish(publisher, 9_000);
+        }
+        world.turn();
+    }
+    assert!(!world.is_read(publisher), "memory is not full, so this shows nothing");
+    world.change(|rules| rules.policy = OverflowPolicy::Drop);
+    assert!(world.is_read(publisher));
+}

@@ -1,0 +1,121 @@
+//! Sockets that the service manager has bound and passes on; sd_listen_fds(3).
+//!
+//! Owns the rules which of them are taken: by name, whatever their order. Must not bind any.
+
+use std::io;
+use std::net::TcpListener;
+
+use listenfd::ListenFd;
+use socket2::{Protocol, SockRef};
+
+use super::RunError;
+use crate::broker::connection::Role;
+
+/// What FileDescriptorName= says, for each role.
+const NAMES: [(&str, Role); 2] =
+    [("publishers", Role::Publisher), ("subscribers", Role::Subscriber)];
+/// What to do about a socket with a wrong name or none.
+const NAME_THEM: &str = "set FileDescriptorName= in its .socket unit to publishers or subscribers";
+/// Multipath TCP, which systemd can listen with, too.
+const IPPROTO_MPTCP: i32 = 262;
+
+/// The sockets that were passed to this process, ready for a loop that does not block.
+///
+/// # Errors
+/// What is wrong with one of them, and what to do about it.
+pub(super) fn passed_sockets() -> Result<Vec<(Role, TcpListener)>, RunError> {
+    let names = std::env::var("LISTEN_FDNAMES").ok();
+    let mut passed = ListenFd::from_env();
+    let roles = roles(passed.len(), names.as_deref()).map_err(refused)?;
+    let mut sockets = Vec::new();
+    for (index, role) in roles.into_iter().enumerate() {
+        let what = format!("the socket for {role}s that the service manager has passed");
+        let socket = passed
+            .take_tcp_listener(index)
+            .and_then(checked)
+            .map_err(|error| RunError::new(what, error))?;
+        sockets.extend(socket.map(|socket| (role, socket)));
+    }
+    Ok(sockets)
+}
+
+/// What each of `count` sockets is for.
+fn roles(count: usize, names: Option<&str>) -> Result<Vec<Role>, String> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let names: Vec<&str> = names.unwrap_or_default().split(':').collect();
+    if names == [""] || names.len() != count {
+        return Err(format!("{count} sockets have {} names: {NAME_THEM}", names.len() - 1));
+    }
+    let role = |name: &str| {
+        let found = NAMES.iter().find(|(known, _)| *known == name);
+        let unknown = || format!("one of them is called {name:?}: {NAME_THEM}");
+        found.map(|(_, role)| *role).ok_or_else(unknown)
+    };
+    names.into_iter().map(role).collect()
+}
+
+/// A socket that listens, speaks TCP, and does not block. That it is not inherited by other
+/// programs is seen to when it is taken.
+fn checked(socket: Option<TcpListener>) -> io::Result<Option<TcpListener>> {
+    let Some(socket) = socket else { return Ok(None) };
+    let options = SockRef::from(&socket);
+    let protocols = [Protocol::TCP, Protocol::from(IPPROTO_MPTCP)];
+    if !options.protocol()?.is_some_and(|protocol| protocols.contains(&protocol)) {
+        return Err(io::Error::other("it is not TCP: use ListenStream= with an address and port"));
+    }
+    if !options.is_listener()? {
+        return Err(io::Error::other("it does not listen: use Accept=no in its .socket unit"));
+    }
+    socket.set_nonblocking(true)?;
+    Ok(Some(socket))
+}
+
+fn refused(why: String) -> RunError {
+    RunError::new(
+        "cannot use the sockets that the service manager has passed",
+        io::Error::other(why),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_told_by_name_in_any_order_and_number() {
+        use Role::{Publisher, Subscriber};
+        assert_eq!(roles(0, None), Ok(vec![]));
+        assert_eq!(roles(0, Some("left:over")), Ok(vec![]));
+        assert_eq!(roles(1, Some("subscribers")), Ok(vec![Subscriber]));
+        assert_eq!(
+            roles(3, Some("subscribers:publishers:subscribers")),
+            Ok(vec![Subscriber, Publisher, Subscriber])
+        );
+    }
+
+    #[test]
+    fn names_that_are_missing_or_unknown_are_refused_with_what_to_do() {
+        for (count, names) in [
+            (1, None),
+            (1, Some("")),
+            (2, Some("publishers")),
+            (1, Some("publishers:subscribers")),
+            (2, Some("publishers:")),
+            (1, Some("broker.socket")),
+            (1, Some("Publishers")),
+        ] {
+            let error = roles(count, names).unwrap_err();
+            assert!(error.contains("FileDescriptorName="), "{names:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_refused() {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let error = checked(Some(socket.unwrap().into())).unwrap_err().to_string();
+        assert!(error.contains("does not listen"), "{error}");
+        assert!(checked(Some(TcpListener::bind("127.0.0.1:0").unwrap())).is_ok());
+    }
+}

@@ -1,0 +1,190 @@
+//! The life of the daemon around the loop: opening its ports, reading its configuration again,
+//! stopping, and telling the service manager of it all.
+//!
+//! Owns what signals mean. Must not do what only the loop may: read, write, reap.
+
+use log::{error, info, warn};
+use mio::{Events, Interest, Token as PollToken};
+
+use super::listener::Listener;
+use super::reactor::{FIRST_LISTENER, Reactor, SIGNALS};
+use super::signals::Came;
+use super::{Ended, RunError, activation};
+use crate::broker::connection::Role;
+use crate::config::{ConfigErrors, Reloaded};
+use crate::logging::Prepared;
+use crate::{broker::Broker, limits};
+
+impl Reactor {
+    /// Opens both ports: a socket that the service manager has passed on is taken, what is missing
+    /// is bound as configured. The log says where.
+    pub(super) fn open_ports(&mut self) -> Result<(), RunError> {
+        let mut passed = match &self.reload {
+            Some(_) => activation::passed_sockets()?,
+            None => Vec::new(),
+        };
+        let network = &self.config.network;
+        let host = network.host.clone();
+        let ports = [
+            (Role::Publisher, network.publisher_port),
+            (Role::Subscriber, network.subscriber_port),
+        ];
+        for (role, port) in ports {
+            let is_for = |(for_role, _): &mut (Role, _)| *for_role == role;
+            let mut sockets = passed.extract_if(.., is_for).peekable();
+            if sockets.peek().is_none() {
+                drop(sockets);
+                let listener = Listener::bind(&host, port, role)?;
+                self.listen(listener, "")?;
+                continue;
+            }
+            for (_, socket) in sockets {
+                self.listen(Listener::adopt(socket, role), ", passed by the service manager")?;
+            }
+        }
+        let (status, now) = (figures(&self.broker), self.clock.real());
+        self.service.ready(&status, now);
+        Ok(())
+    }
+
+    fn listen(&mut self, mut listener: Listener, origin: &str) -> Result<(), RunError> {
+        let role = listener.role;
+        let token = PollToken(FIRST_LISTENER - self.listeners.len());
+        self.poll
+            .registry()
+            .register(&mut listener.socket, token, Interest::READABLE)
+            .and_then(|()| listener.address())
+            .map(|address| info!("listening for {role}s on {address}{origin}"))
+            .map_err(|error| RunError::new(format!("cannot listen for {role}s"), error))?;
+        self.listeners.push(listener);
+        Ok(())
+    }
+
+    /// Does what signals ask for; something if that is to end at once.
+    pub(super) fn heed_signals(&mut self, events: &Events) -> Option<Ended> {
+        if !events.iter().any(|event| event.token() == SIGNALS) {
+            return None;
+        }
+        let Came { stops, reload } = self.signals.came();
+        if stops > 0 && self.broker.is_draining() {
+            let lost = self.broker.give_up();
+            warn!("told to stop a second time: stopped at once, {lost} messages undelivered");
+            return Some(Ended::Interrupted);
+        }
+        if stops > 0 {
+            self.begin_drain();
+        } else if reload && self.broker.is_draining() {
+            warn!("not reloaded: the broker is stopping");
+        } else if reload {
+            self.reload();
+        }
+        None
+    }
+
+    fn begin_drain(&mut self) {
+        let drain = self.config.timeouts.drain;
+        info!("told to stop: delivering what was accepted, for {} s at most", drain.as_secs_f64());
+        for mut listener in self.listeners.drain(..) {
+            // Closing alone would not do: the service manager may hold the same socket open, and
+            // then whoever connects to it would wake us up. That it fails changes nothing else.
+            let _ = self.poll.registry().deregister(&mut listener.socket);
+        }
+        self.broker.shut_down(self.clock.now());
+        self.undelivered = self.broker.stats().undelivered;
+        self.drained_by = Some(self.clock.now() + drain);
+        let status = format!("draining; {}", figures(&self.broker));
+        self.service.stopping(drain, &status, self.clock.real());
+    }
+
+    /// Whether draining has come to its end.
+    pub(super) fn is_drained(&mut self) -> bool {
+        let Some(by) = self.drained_by else {
+            return false;
+        };
+        if self.broker.connections() == 0 {
+            match self.broker.stats().undelivered - self.undelivered {
+                0 => info!("drained: everything that was accepted has been delivered"),
+                lost => warn!("drained, but {lost} messages were for clients that went away"),
+            }
+            return true;
+        }
+        if by > self.clock.now() {
+            return false;
+        }
+        let lost = self.broker.give_up();
+        if lost > 0 {
+            warn!("the drain time-out has ended: {lost} messages were not delivered");
+        } else {
+            info!("drained");
+        }
+        self.end_turn();
+        true
+    }
+
+    /// Reads the configuration again. All of it applies, or nothing; nobody is disconnected.
+    fn reload(&mut self) {
+        self.service.reloading(self.clock.real());
+        let trouble = self.try_reload().err().map(|errors| {
+            for line in errors.to_string().lines() {
+                error!("not reloaded: {line}");
+            }
+            error!("the old settings stay in force; correct that, and send SIGHUP again");
+            format!("not reloaded, the old settings are in force: {errors}")
+        });
+        self.service.reloaded(trouble, &figures(&self.broker), self.clock.real());
+    }
+
+    fn try_reload(&mut self) -> Result<(), ConfigErrors> {
+        let Some(read) = &self.reload else { return Ok(()) };
+        let Reloaded { config, changed, kept } = self.config.reload(&read()?)?;
+        let log = Prepared::new(&config.log).map_err(|error| {
+            let file = config.log.file.as_deref().unwrap_or("standard error".as_ref());
+            ConfigErrors::message(format!("the log {} cannot be opened: {error}", file.display()))
+        })?;
+        // From here on nothing fails.
+        let moved = config.log.file.as_ref().filter(|_| config.log.file != self.config.log.file);
+        if let Some(file) = moved {
+            info!("the log goes on in {}", file.display());
+        }
+        log.install_with(|| {
+            for change in &changed {
+                info!("reloaded: {change}");
+            }
+            for change in &kept {
+                warn!("reloaded, but for {change}: that needs a restart");
+            }
+            if changed.is_empty() && kept.is_empty() {
+                info!("reloaded: no setting has changed");
+            }
+        });
+        limits::raise_descriptors(config.network.max_connections);
+        self.broker.set_rules(config.rules(), self.clock.now());
+        self.config = config;
+        Ok(())
+    }
+
+    /// Tells the service manager at the end of a turn what is due.
+    pub(super) fn tell_service_manager(&mut self) {
+        if self.service.is_there() {
+            let left = self.drained_by.map(|by| by.saturating_duration_since(self.clock.now()));
+            let broker = &self.broker;
+            let drains = if left.is_some() { "draining; " } else { "" };
+            let status = || format!("{drains}{}", figures(broker));
+            self.service.end_turn(left, status, self.clock.real());
+        }
+    }
+}
+
+/// What goes on, in a line for people.
+fn figures(broker: &Broker) -> String {
+    let (stats, (subscriptions, ..)) = (broker.stats(), broker.index_sizes());
+    format!(
+        "{} connections, {subscriptions} subscriptions; {} messages in, {} out, {} dropped; \
+         {} KiB held",
+        broker.connections(),
+        stats.messages_in,
+        stats.deliveries,
+        stats.dropped,
+        broker.memory_held() >> 10,
+    )
+}
