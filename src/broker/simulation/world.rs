@@ -359,8 +359,10 @@ impl World {
     /// Tells the model what the broker has carried out of what a client said.
     fn carried(&mut self, number: usize) {
         let client = &mut self.clients[number];
-        let frames = self.broker.connections[client.token.index()].traffic.frames as usize;
-        if frames > client.carried {
+        let connection = &self.broker.connections[client.token.index()];
+        let frames = connection.traffic.frames as usize;
+        // Whoever is not read, if only for a part of the turn, is not found silent.
+        if frames > client.carried || connection.is_unread() {
             (client.last_sign, client.silences) = (self.now, 0);
         }
         for said in &client.said[client.carried..frames.max(client.carried)] {
@@ -529,7 +531,10 @@ impl World {
             assert!(nonsense == fatal || other.contains(&fatal), "client {number}: {fatal}");
         }
         let slow = fatal == Some(ErrorCode::SlowConsumer);
-        assert!(!slow || self.policies.iter().any(|policy| *policy != OverflowPolicy::Drop), "client {number}");
+        assert!(
+            !slow || self.policies.iter().any(|policy| *policy != OverflowPolicy::Drop),
+            "client {number}"
+        );
     }
 }
 
