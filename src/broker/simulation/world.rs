@@ -169,6 +169,7 @@ impl World {
         }
         // What is due under the old rules happens.
         self.turn(usize::MAX);
+        let old = self.setup.rules();
         self.setup.change(change);
         self.changed = true;
         self.policies.push(self.setup.policy);
@@ -181,7 +182,9 @@ impl World {
         self.broker.set_rules(self.setup.rules(), self.now);
         self.broker.expire(self.now);
         self.broker.end_turn(self.now);
-        assert_eq!(talking(&self.broker), before, "new rules closed somebody");
+        // Under the same rules, one more turn may close one more for its memory.
+        let closed = talking(&self.broker) != before;
+        assert!(!closed || self.setup.rules() == old, "new rules closed somebody");
         self.edges.note("rules changed", 1);
         self.turn(usize::MAX);
     }
