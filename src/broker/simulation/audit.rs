@@ -181,6 +181,12 @@ impl World {
             assert_eq!(waits_for, waits, "waits are known on both sides");
             let listed = self.broker.waiting_for_groups.contains(&Token::new(index));
             assert!(group_wait.is_none() || listed, "a group's change wakes it up");
+            if let Some(wait) = group_wait {
+                let mut members = self.broker.index.members(wait.group).peekable();
+                let empty = |member: Token| self.broker.outbox(member).is_empty();
+                let in_vain = members.peek().is_none() || members.any(empty);
+                assert!(!in_vain, "it waits for a group that could take its message");
+            }
             let starved = self.broker.starved.contains(&Token::new(index));
             let waits = connection.starved && connection.is_talking();
             assert!(!waits || (starved && self.broker.is_starving), "memory wakes it up");
