@@ -35,6 +35,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Where log lines go.
     pub log: Log,
+    /// The HTTP port for whoever watches the broker.
+    pub monitor: Monitor,
 }
 
 /// Addresses, connections and reads.
@@ -97,6 +99,17 @@ pub struct Log {
     pub file: Option<PathBuf>,
     /// How a line looks.
     pub format: LogFormat,
+}
+
+/// The HTTP port for whoever watches the broker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Monitor {
+    /// The address and port to listen on, as `host:port`; port 0: any free one; `None`: off.
+    pub address: Option<String>,
+    /// Topics and filters whose figures are always shown.
+    pub topics: Vec<String>,
+    /// How many of the busiest topics are shown beside them.
+    pub busiest: usize,
 }
 
 /// How a log line looks.
@@ -351,6 +364,9 @@ mod tests {
             ("[network]\nhost\n", "c.ini:"),
             ("[network]\npublisher_port = 7\nsubscriber_port = 7\n", "c.ini: publishers and"),
             ("[limits]\nmemory_bytes = 1MiB\n", "c.ini: [limits] memory_bytes is 1048576"),
+            ("[monitor]\naddress = :80\n", "c.ini:2: [monitor] address = :80: expected"),
+            ("[monitor]\n\ntopics = a, b..c\n", "c.ini:3: [monitor] topics = a, b..c: expected"),
+            ("[monitor]\nbusiest = 101\n", "c.ini:2: [monitor] busiest = 101: expected"),
         ];
         for (text, expected) in rows {
             let error = parse(text).unwrap_err();

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use support::frame::{ping, publish};
-use support::{Broker, Flood, Peer, Process, code};
+use support::http::request;
+use support::{Broker, Flood, Http, Peer, Process, code};
 
 /// How long a broker is watched.
 const WATCHED: Duration = Duration::from_millis(800);
@@ -45,6 +46,21 @@ fn an_idle_broker_sleeps() {
     }
     sleeps(broker.process());
     drop(peers);
+    sleeps(broker.process());
+}
+
+#[test]
+fn a_watched_broker_sleeps_when_nobody_asks() {
+    let broker = Broker::with(&[("monitor.address", "127.0.0.1:0"), ("timeouts.heartbeat", "0")]);
+    sleeps(broker.process());
+    let mut http = Http::connect(broker.monitor());
+    for target in ["/", "/metrics", "/connections"] {
+        http.send(&request("GET", target));
+        assert_eq!(http.response().status, 200);
+    }
+    // An open connection has a deadline, and nothing else.
+    sleeps(broker.process());
+    drop(http);
     sleeps(broker.process());
 }
 

@@ -82,7 +82,11 @@ impl World {
         let mut config = Config::default();
         config.limits.max_subscriptions = 1_000_000;
         let read_bytes = config.network.read_bytes;
-        let broker = Broker::new(config.rules(), read_bytes, "bench".into());
+        let mut broker = Broker::new(config.rules(), read_bytes, "bench".into());
+        // As with the monitor on.
+        if std::env::var_os("COUNT_TOPICS").is_some() {
+            broker.count_topics(&["bench.1", "other.>"]);
+        }
         let (publishers, stream, dirty) = (Vec::new(), Vec::new(), Vec::new());
         let (at, delivered, now) = (0, 0, Instant::now());
         let mut world = World { broker, publishers, stream, at, read_bytes, now, dirty, delivered };

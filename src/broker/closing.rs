@@ -170,6 +170,7 @@ impl Broker {
         for token in &gone {
             let connection = self.connections.remove(token.index());
             self.refused -= usize::from(connection.refused);
+            self.by_role[connection.role as usize] -= 1;
             let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
             self.stats.closed[reason as usize] += 1;
             let (traffic, undelivered) = (connection.traffic, connection.undelivered());

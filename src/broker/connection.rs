@@ -135,6 +135,10 @@ pub struct Connection {
     /// When the state that its next deadline counts from began: it connected; it last showed a
     /// sign of life, or was asked for one; its closing was decided.
     pub(crate) since: Instant,
+    /// When it connected, in tenths of a second since the first connection did.
+    pub(crate) connected: u32,
+    /// Bytes that waited for it at most, as of the last write.
+    pub(crate) highest_queue: usize,
     /// It was asked for a sign of life.
     pub(crate) pinged: bool,
     /// The earliest entry for it among the deadlines.
@@ -165,6 +169,8 @@ impl Connection {
             holding_up: None,
             trouble: None,
             since: now,
+            connected: 0,
+            highest_queue: 0,
             pinged: false,
             armed: None,
             reason: None,

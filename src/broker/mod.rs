@@ -32,6 +32,7 @@ pub mod connection;
 mod deadlines;
 mod deliver;
 mod inbox;
+pub mod inspect;
 mod memory;
 pub mod outbox;
 mod receive;
@@ -42,6 +43,7 @@ mod runs;
 #[cfg(test)]
 mod simulation;
 pub mod stats;
+pub mod topic_counts;
 pub mod topic_index;
 mod trie;
 mod waiting;
@@ -123,6 +125,10 @@ pub struct Broker {
     /// Grows with each connection and each wait, so that no two are mistaken for each other.
     epoch: NonZeroU64,
     refused: usize,
+    /// Publishers and subscribers that are connected.
+    by_role: [usize; 2],
+    /// When the first connection came; the connections count their age from then.
+    started: Option<Instant>,
     draining: bool,
     dirty: Vec<Token>,
     /// Bytes of messages queued since the last flush, for each receiver.
@@ -157,6 +163,8 @@ impl Broker {
             stats: Stats::default(),
             epoch: NonZeroU64::MIN,
             refused: 0,
+            by_role: [0; 2],
+            started: None,
             draining: false,
             dirty: Vec::new(),
             queued: 0,
@@ -177,12 +185,16 @@ impl Broker {
     /// told so and closed.
     pub fn accept(&mut self, role: Role, address: &str, now: Instant) -> Token {
         self.stats.connections += 1;
+        self.by_role[role as usize] += 1;
+        let started = *self.started.get_or_insert(now);
         let epoch = self.next_epoch();
         let full = self.connections.len() - self.refused >= self.rules.max_connections;
-        let connection = Connection::new(role, address, epoch, now);
+        let mut connection = Connection::new(role, address, epoch, now);
+        connection.connected = inspect::tenths(now.saturating_duration_since(started));
         let token = Token::new(self.connections.insert(connection));
         if full {
             self.refused += 1;
+            self.stats.refused += 1;
             self.connections[token.index()].refused = true;
             if self.refused > MAX_REFUSALS {
                 self.abandon(token, CloseReason::TooManyConnections);
@@ -280,6 +292,8 @@ impl Broker {
     pub fn sent(&mut self, token: Token, count: usize, now: Instant) {
         self.stats.bytes_out += count as u64;
         let connection = &mut self.connections[token.index()];
+        // A queue only grows from one write to the next, so it is longest right before one.
+        connection.highest_queue = connection.highest_queue.max(connection.outbox.queued());
         if connection.outbox.consume(count) {
             connection.showed_life(now);
         }

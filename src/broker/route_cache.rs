@@ -12,6 +12,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::topic_counts::{TopicCount, TopicCounts};
+
 /// What all entries together may weigh, in bytes; beyond it all are forgotten. Room for more than
 /// 200,000 topics of common length.
 const CACHE_BYTES: usize = 32 << 20;
@@ -27,6 +29,8 @@ pub(crate) struct RouteCache<R> {
     last: usize,
     bytes: usize,
     limit: usize,
+    /// What was published to the topics, if somebody watches that.
+    counts: Option<Box<TopicCounts>>,
 }
 
 struct Entry<R> {
@@ -56,6 +60,7 @@ impl<R> RouteCache<R> {
             last: 0,
             bytes: 0,
             limit: CACHE_BYTES,
+            counts: None,
         }
     }
 
@@ -89,7 +94,7 @@ impl<R> RouteCache<R> {
         // earlier than it need be.
         let added = weight + if known.is_some() { 0 } else { topic.len() + ENTRY_OVERHEAD };
         if self.bytes + added > self.limit {
-            *self = RouteCache { limit: self.limit, ..RouteCache::new() };
+            self.forget_all();
             if known.is_some() {
                 return;
             }
@@ -104,10 +109,54 @@ impl<R> RouteCache<R> {
         if let Some(last) = self.entries.get_mut(self.last) {
             last.follower = position as u32;
         }
+        if let Some(counts) = &mut self.counts {
+            counts.learn(topic);
+        }
         let topic: Rc<[u8]> = topic.into();
         self.by_topic.insert(topic.clone(), position as u32);
         self.entries.push(Entry { topic, route, generation, follower: 0 });
         self.last = position;
+    }
+
+    fn forget_all(&mut self) {
+        let mut counts = self.counts.take();
+        if let Some(counts) = &mut counts {
+            counts.forget(self.entries.iter().map(|entry| &entry.topic));
+        }
+        *self = RouteCache { limit: self.limit, counts, ..RouteCache::new() };
+    }
+
+    /// Counts from now on what is published; nothing may have been asked for yet.
+    pub(crate) fn count_with(&mut self, counts: TopicCounts) {
+        assert!(self.entries.is_empty(), "counting begins with the first topic");
+        self.counts = Some(Box::new(counts));
+    }
+
+    /// Messages were published to a topic.
+    pub(crate) fn count(&mut self, topic: &[u8], messages: u64, bytes: u64) {
+        let Some(counts) = &mut self.counts else { return };
+        let guess = counts.guess();
+        let place = match self.entries.get(guess) {
+            Some(entry) if *entry.topic == *topic => Some(guess),
+            _ => self.by_topic.get(topic).map(|&place| place as usize),
+        };
+        counts.add(place, topic, messages, bytes);
+    }
+
+    /// Whether anything is counted.
+    pub(crate) fn is_counting(&self) -> bool {
+        self.counts.is_some()
+    }
+
+    /// What was counted, if anything is.
+    pub(crate) fn counts(&self) -> Option<&TopicCounts> {
+        self.counts.as_deref()
+    }
+
+    /// The topics that most was published to, the busiest first.
+    pub(crate) fn busiest(&self, count: usize) -> Vec<TopicCount> {
+        let topics = self.entries.iter().map(|entry| &entry.topic);
+        self.counts.as_ref().map_or(Vec::new(), |counts| counts.busiest(count, topics))
     }
 
     /// The route of one topic has changed; no generation is 0.
@@ -164,6 +213,31 @@ mod tests {
             assert_eq!(cache.find(&topic(number), 1), Found::Fresh(Rc::new(number)));
             assert!(cache.len() <= 10 && cache.bytes <= cache.limit);
         }
+    }
+
+    #[test]
+    fn what_is_counted_outlives_what_is_forgotten() {
+        let mut cache = RouteCache::new();
+        cache.limit = 10 * (ENTRY_OVERHEAD + 8);
+        cache.count_with(TopicCounts::new(&[">"]));
+        for number in 0..1_000 {
+            let topic = topic(number % 25);
+            if cache.find(&topic, 1) == Found::Unknown {
+                cache.insert(&topic, Rc::new(number), 1, 0);
+            }
+            cache.count(&topic, 2, 10);
+        }
+        let busiest = cache.busiest(100);
+        assert_eq!(busiest.len(), 25);
+        assert!(busiest.iter().all(|(_, count)| (count.messages, count.bytes) == (80, 400)));
+        // A route that is too heavy to be kept is counted as well.
+        cache.insert(b"heavy", Rc::new(0), 1, 0);
+        cache.insert(b"heavy", Rc::new(0), 2, cache.limit);
+        assert_eq!(cache.len(), 0);
+        cache.count(b"heavy", 1_000, 1);
+        assert_eq!(cache.busiest(1)[0].1.messages, 1_000);
+        let listed: Vec<_> = cache.counts().unwrap().listed().map(|(_, p)| p.messages).collect();
+        assert_eq!(listed, [3_000]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Stats {
     pub undelivered: u64,
     /// Connections accepted, refused ones included.
     pub connections: u64,
+    /// Connections among them that were refused, since there were `max_connections`.
+    pub refused: u64,
     /// Publishers that had to wait for a full outbox.
     pub pauses: u64,
     /// Times that reading stopped because `memory_bytes` was reached.

@@ -16,6 +16,7 @@ use std::rc::Rc;
 
 use super::Token;
 use super::route_cache::{Found, RouteCache};
+use super::topic_counts::{TopicCount, TopicCounts};
 use crate::wire::topic::{self, TopicError};
 
 mod registry;
@@ -98,6 +99,31 @@ impl TopicIndex {
     /// How many topics the cache of routes knows.
     pub fn cached_topics(&self) -> usize {
         self.cache.len()
+    }
+
+    /// Counts from now on what is published to which topic.
+    pub(crate) fn count_with(&mut self, counts: TopicCounts) {
+        self.cache.count_with(counts);
+    }
+
+    /// Whether that is counted.
+    pub(crate) fn is_counting(&self) -> bool {
+        self.cache.is_counting()
+    }
+
+    /// Messages were published to a topic.
+    pub(crate) fn count_messages(&mut self, topic: &[u8], messages: u64, bytes: u64) {
+        self.cache.count(topic, messages, bytes);
+    }
+
+    /// What was counted, if anything is.
+    pub(crate) fn counts(&self) -> Option<&TopicCounts> {
+        self.cache.counts()
+    }
+
+    /// The topics that most was published to, the busiest first.
+    pub(crate) fn busiest(&self, count: usize) -> Vec<TopicCount> {
+        self.cache.busiest(count)
     }
 
     /// Whether a connection holds a valid filter, in `group` if one is given.

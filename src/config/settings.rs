@@ -4,9 +4,12 @@
 
 use log::LevelFilter;
 
-use super::value::{choice, chosen, count, port, seconds, show_seconds, show_size, size};
-use super::{Config, Limits, Log, LogFormat, Network, Overflow, Timeouts};
+use super::value::{
+    choice, chosen, count, filters, host_and_port, port, seconds, show_seconds, show_size, size,
+};
+use super::{Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts};
 use crate::broker::rules::OverflowPolicy;
+use crate::broker::topic_counts::MAX_LISTED;
 
 const POLICIES: &[(&str, OverflowPolicy)] = &[
     ("block", OverflowPolicy::Block),
@@ -137,6 +140,15 @@ pub const SETTINGS: &[Setting] = &[
     setting!(reload "log", "format", "auto",
         "text, journal (priority prefix, no time), or auto: journal when systemd is listening",
         |c, t| c.log.format => choice(t, FORMATS), chosen(&c.log.format, FORMATS)),
+    setting!("monitor", "address", "",
+        "host:port of the page, /metrics, /connections, /healthz; port 0: a free one; empty: off",
+        |c, t| c.monitor.address => host_and_port(t),
+        c.monitor.address.clone().unwrap_or_default()),
+    setting!("monitor", "topics", "",
+        "topics and filters that are always counted, separated by commas, 32 at most",
+        |c, t| c.monitor.topics => filters(t, MAX_LISTED), c.monitor.topics.join(", ")),
+    setting!("monitor", "busiest", "10", "how many of the busiest topics are shown beside them",
+        |c, t| c.monitor.busiest => count(t, 0..=100), c.monitor.busiest.to_string()),
 ];
 
 /// The text of `config.ini`: every setting with its default and a line on what it does.
@@ -183,6 +195,7 @@ pub(super) fn defaults() -> Config {
             drain: std::time::Duration::ZERO,
         },
         log: Log { level: LevelFilter::Off, file: None, format: LogFormat::Auto },
+        monitor: Monitor { address: None, topics: Vec::new(), busiest: 0 },
     };
     for setting in SETTINGS {
         let applied = setting.apply(&mut config, setting.default);
@@ -221,7 +234,7 @@ mod tests {
         let mut names: Vec<_> = SETTINGS.iter().map(|s| (s.section, s.key)).collect();
         let mut sections: Vec<_> = SETTINGS.iter().map(|s| s.section).collect();
         sections.dedup();
-        assert_eq!(sections, ["network", "limits", "overflow", "timeouts", "log"]);
+        assert_eq!(sections, ["network", "limits", "overflow", "timeouts", "log", "monitor"]);
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SETTINGS.len());

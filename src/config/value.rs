@@ -5,6 +5,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::wire::topic;
+
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
 /// A number of bytes within `range`: digits, then nothing, `KiB`, `MiB` or `GiB`.
@@ -34,6 +36,42 @@ pub(super) fn count(text: &str, range: RangeInclusive<u64>) -> Result<usize, Str
 /// A TCP port.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a port from 0 to 65535 (0 takes a free one)".to_string())
+}
+
+/// A host and a port, or nothing.
+pub(super) fn host_and_port(text: &str) -> Result<Option<String>, String> {
+    let is_valid = |text: &str| {
+        let (host, port) = text.rsplit_once(':')?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        // Without brackets nobody could tell where an IPv6 address ends.
+        let host = bare.or((!host.contains(':')).then_some(host))?;
+        let odd =
+            host.is_empty() || host.contains(|c: char| c.is_whitespace() || "[]/".contains(c));
+        (!odd && port.parse::<u16>().is_ok()).then_some(())
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let expected = "an address and a port, like 127.0.0.1:9100 or [::1]:9100";
+    is_valid(text).map(|()| Some(text.into())).ok_or_else(|| expected.into())
+}
+
+/// Filters separated by commas, at most so many.
+pub(super) fn filters(text: &str, most: usize) -> Result<Vec<String>, String> {
+    let parts = text.split(',').map(str::trim).filter(|_| !text.is_empty());
+    let filters: Vec<String> = parts.map(Into::into).collect();
+    if filters.len() > most {
+        return Err(format!("{most} topics and filters at most, not {}", filters.len()));
+    }
+    for (place, filter) in filters.iter().enumerate() {
+        if let Err(error) = topic::validate_filter(filter.as_bytes()) {
+            return Err(format!("topics and filters separated by commas; {filter:?}: {error}"));
+        }
+        if filters[..place].contains(filter) {
+            return Err(format!("each topic once; {filter:?} is given twice"));
+        }
+    }
+    Ok(filters)
 }
 
 /// Seconds within `range`, decimals allowed.
@@ -92,6 +130,26 @@ mod tests {
         }
         assert!(size("17179869184GiB", 0..=u64::MAX).is_err(), "2^64 does not wrap around");
         assert!(size("9", 10..=20).is_err() && size("21", 10..=20).is_err());
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        assert_eq!(host_and_port(""), Ok(None));
+        for text in ["127.0.0.1:0", "[::1]:9100", "monitor.example:65535"] {
+            assert_eq!(host_and_port(text), Ok(Some(text.into())));
+        }
+        for text in ["9100", ":9100", "::1:9100", "a:", "a:65536", "a b:1", "[]:1", "http://a:1"] {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_are_valid_different_and_not_too_many() {
+        assert_eq!(filters("", 2), Ok(vec![]));
+        assert_eq!(filters("a.b ,c.>", 2), Ok(vec!["a.b".into(), "c.>".into()]));
+        for text in ["a,b,c", "a,", ",", "a b", "a,a", "a..b", ">.a"] {
+            assert!(filters(text, 2).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -27,6 +27,11 @@ impl Clock {
         self.now
     }
 
+    /// How long ago `advance` was called: reads the clock.
+    pub(super) fn since_advance(&self) -> Duration {
+        self.at.elapsed()
+    }
+
     /// When this turn began by the clock that never stands still, which others go by.
     pub(super) fn real(&self) -> Instant {
         self.at

@@ -12,6 +12,7 @@ mod activation;
 mod clock;
 mod lifecycle;
 mod listener;
+mod monitor;
 mod reactor;
 mod service_manager;
 mod signals;

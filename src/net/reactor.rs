@@ -18,6 +18,7 @@ use mio::{Events, Poll, Token as PollToken};
 
 use super::clock::Clock;
 use super::listener::Listener;
+use super::monitor::Monitor;
 use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use super::transport::Transport;
@@ -56,6 +57,7 @@ pub(super) struct Reactor {
     pub(super) reload: Option<Reload>,
     pub(super) listeners: Vec<Listener>,
     pub(super) broker: Broker,
+    pub(super) monitor: Option<Monitor>,
     /// By the broker's token.
     peers: Vec<Option<Peer>>,
     /// Connections to serve, each once, the one that waited longest first.
@@ -105,6 +107,7 @@ impl Reactor {
                 config.network.read_bytes,
                 format!("broker-{}", std::process::id()),
             ),
+            monitor: None,
             peers: Vec::new(),
             ready: VecDeque::new(),
             flushing: Vec::new(),
@@ -118,8 +121,25 @@ impl Reactor {
             .map(|setting| format!("{}.{}={}", setting.section, setting.key, setting.show(config)))
             .collect();
         info!("broker {} starts: {}", env!("CARGO_PKG_VERSION"), settings.join(" "));
+        // The service manager hears that all is ready when the other ports are open.
+        reactor.start_monitor()?;
         reactor.open_ports()?;
         Ok(reactor)
+    }
+
+    fn start_monitor(&mut self) -> Result<(), RunError> {
+        let now = self.clock.now();
+        self.monitor = Monitor::new(&self.config, self.poll.registry(), &mut self.broker, now)?;
+        Ok(())
+    }
+
+    /// What the monitor does in a turn, behind all else.
+    fn serve_monitor(&mut self, events: &Events) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note(events);
+            monitor.turn(self.poll.registry(), &self.broker, self.clock.now());
+            monitor.turn_took(self.clock.since_advance());
+        }
     }
 
     /// Turns until the broker was told to stop and has drained.
@@ -136,6 +156,7 @@ impl Reactor {
             self.broker.expire(self.clock.now());
             self.flush();
             self.end_turn();
+            self.serve_monitor(&events);
             self.tell_service_manager();
             if self.is_drained() {
                 return Ok(Ended::Drained);
@@ -146,11 +167,13 @@ impl Reactor {
     /// Sleeps until something happens or is due; not at all if something is left to do.
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
         let waiting = self.listeners.iter().any(Listener::is_waiting);
-        let timeout = if waiting || !self.ready.is_empty() || self.broker.has_dirty() {
+        let asked = self.monitor.as_ref().is_some_and(Monitor::is_busy);
+        let timeout = if waiting || asked || !self.ready.is_empty() || self.broker.has_dirty() {
             Some(Duration::ZERO)
         } else {
             let retries = self.listeners.iter().filter_map(Listener::deadline);
             let due = self.broker.next_deadline().into_iter().chain(retries).chain(self.drained_by);
+            let due = due.chain(self.monitor.as_ref().and_then(Monitor::deadline));
             let due = due.min().map(|at| at.saturating_duration_since(self.clock.now()));
             let told = self.service.deadline();
             let told = told.map(|at| at.saturating_duration_since(self.clock.real()));

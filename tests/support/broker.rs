@@ -86,6 +86,11 @@ impl Broker {
         peer
     }
 
+    /// Where it listens for monitors, if the settings say that it does.
+    pub(crate) fn monitor(&self) -> SocketAddr {
+        listening(self.log(), "listening for monitors on ")
+    }
+
     /// The addresses of both ports, each with its role's name.
     pub(crate) fn ports(&self) -> [(&'static str, SocketAddr); 2] {
         [("publishers", self.publishers), ("subscribers", self.subscribers)]

@@ -9,6 +9,7 @@
 pub(crate) mod broker;
 pub(crate) mod flood;
 pub(crate) mod frame;
+pub(crate) mod http;
 pub(crate) mod manager;
 pub(crate) mod peer;
 pub(crate) mod process;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub(crate) use broker::Broker;
 pub(crate) use flood::Flood;
 pub(crate) use frame::{Frame, code, kind};
+pub(crate) use http::{Http, Response};
 pub(crate) use manager::Manager;
 pub(crate) use peer::{Event, Peer};
 pub(crate) use process::{Process, TempDir};

@@ -77,6 +77,7 @@ impl World {
         self.check_waits();
         self.check_deadlines();
         self.check_flushed();
+        self.check_figures();
         self.note_turn();
     }
 
@@ -246,6 +247,25 @@ impl World {
             let waits = connection.outbox.is_empty() || !connection.writable;
             assert!(waits || listed, "an outbox that could be flushed is forgotten");
         }
+    }
+
+    /// What is shown to whoever watches is what a walk over all connections finds.
+    fn check_figures(&self) {
+        let (broker, stats) = (&self.broker, self.broker.stats());
+        let counted = broker.listed_topics().next();
+        let counted = counted.map(|(_, published)| (published.messages, published.bytes));
+        assert!(counted.is_none_or(|counted| counted == (stats.messages_in, stats.bytes_in)));
+        let all = || broker.connections.iter().map(|(_, connection)| connection);
+        let load = broker.load();
+        assert_eq!(load.publishers + load.subscribers, all().count());
+        assert_eq!(load.starved, all().filter(|connection| connection.starved).count());
+        let queued: usize = all().map(|connection| connection.outbox.queued()).sum();
+        assert_eq!(load.queued_bytes, queued);
+        let paused = all().filter(|connection| connection.is_paused());
+        assert_eq!(load.paused, paused.filter(|it| it.state != State::Gone).count());
+        let longest = all().map(|connection| connection.outbox.queued()).max();
+        let shown = broker.slowest(2, self.now).first().map(|view| view.queued);
+        assert_eq!(shown, longest, "the longest queue is on top");
     }
 
     fn note_turn(&mut self) {

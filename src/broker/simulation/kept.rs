@@ -23,6 +23,7 @@ fn roomy() -> Setup {
         read_bytes: 1_000,
         slices: 64,
         write_bytes: 1 << 20,
+        watched: true,
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Setup {
     /// Slices in one write, and bytes that a connection is written in one turn.
     pub(super) slices: usize,
     pub(super) write_bytes: usize,
+    /// Somebody looks at the figures.
+    pub(super) watched: bool,
 }
 
 /// What a client asks for with one frame.
@@ -205,6 +207,7 @@ fn setup(random: &mut Random, crowded: bool) -> Setup {
         read_bytes: random.pick(&[64, 100, 256, 1_000, 10_000]),
         slices: random.pick(&[1, 3, 64]),
         write_bytes: random.pick(&[1, 300, 1 << 20]),
+        watched: random.chance(50),
     }
 }
 

@@ -69,7 +69,7 @@ impl World {
     fn new(setup: &Setup) -> World {
         World {
             model: Model::new(setup.max_subscriptions),
-            broker: Broker::new(setup.rules(), setup.read_bytes, "sim".into()),
+            broker: watched(setup),
             edges: Edges::default(),
             now: epoch(),
             clients: Vec::new(),
@@ -539,6 +539,15 @@ impl World {
             "client {number}"
         );
     }
+}
+
+/// A broker that counts messages by topic if somebody looks.
+fn watched(setup: &Setup) -> Broker {
+    let mut broker = Broker::new(setup.rules(), setup.read_bytes, "sim".into());
+    if setup.watched {
+        broker.count_topics(&[">"]);
+    }
+    broker
 }
 
 fn make_ready(ready: &mut VecDeque<usize>, number: usize, client: &mut Client) {

@@ -1,0 +1,212 @@
+//! Snapshots and connections as JSON.
+//!
+//! Owns the names of the fields, which are an interface: people's scripts and the page have them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::snapshot::{Snapshot, Topic, VERSION};
+use crate::broker::inspect::{Unread, View};
+
+/// What the format is called.
+pub(super) const CONTENT_TYPE: &str = "application/json";
+
+#[derive(Serialize)]
+struct Connections<'a> {
+    time: String,
+    /// How many there are in all, and how many of them are below.
+    total: usize,
+    shown: usize,
+    connections: Vec<Connection<'a>>,
+}
+
+#[derive(Serialize)]
+struct Connection<'a> {
+    id: &'a str,
+    address: &'a str,
+    role: String,
+    state: &'static str,
+    since: String,
+    subscriptions: usize,
+    queued_bytes: usize,
+    highest_queued_bytes: usize,
+    messages: u64,
+    bytes: u64,
+    dropped: u64,
+    /// Why it is not read, if it is not.
+    paused_by: Option<&'static str>,
+    /// Some of the subscribers that it waits for, and how many they are.
+    waits_for: Vec<Peer<'a>>,
+    waits_for_count: usize,
+    /// Publishers that wait for it.
+    waiting_publishers: usize,
+}
+
+#[derive(Serialize)]
+struct Peer<'a> {
+    id: &'a str,
+    address: &'a str,
+}
+
+/// Connections, of which there are `total`, as they are at `now`.
+pub(super) fn connections(views: &[View<'_>], total: usize, now: OffsetDateTime) -> Vec<u8> {
+    let connections: Vec<_> = views.iter().map(|view| connection(view, now)).collect();
+    let shown = connections.len();
+    bytes(&Connections { time: iso(now), total, shown, connections })
+}
+
+fn connection<'a>(view: &'a View<'_>, now: OffsetDateTime) -> Connection<'a> {
+    let (paused_by, named, waits_for_count) = match &view.unread {
+        None => (None, &[][..], 0),
+        Some(Unread::Subscribers(named, count)) => (Some("subscribers"), &named[..], *count),
+        Some(Unread::Memory) => (Some("memory"), &[][..], 0),
+        Some(Unread::Answers) => (Some("answers"), &[][..], 0),
+    };
+    Connection {
+        id: view.id,
+        address: view.address,
+        role: view.role.to_string(),
+        state: view.state,
+        since: iso(now - view.age),
+        subscriptions: view.subscriptions,
+        queued_bytes: view.queued,
+        highest_queued_bytes: view.highest_queue,
+        messages: view.traffic.messages,
+        bytes: view.traffic.bytes,
+        dropped: view.dropped,
+        paused_by,
+        waits_for: named.iter().map(|&(id, address)| Peer { id, address }).collect(),
+        waits_for_count,
+        waiting_publishers: view.waiters,
+    }
+}
+
+#[derive(Serialize)]
+struct Stats<'a> {
+    version: &'static str,
+    uptime_seconds: f64,
+    draining: bool,
+    messages_received: u64,
+    received_bytes: u64,
+    messages_delivered: u64,
+    sent_bytes: u64,
+    messages_dropped: u64,
+    messages_undelivered: u64,
+    publishers: usize,
+    subscribers: usize,
+    paused_publishers: usize,
+    subscriptions: usize,
+    queued_bytes: usize,
+    memory_bytes: usize,
+    memory_limit_bytes: usize,
+    topics: Vec<TopicStats<'a>>,
+}
+
+#[derive(Serialize)]
+struct TopicStats<'a> {
+    topic: &'a str,
+    listed: bool,
+    messages: u64,
+    bytes: u64,
+}
+
+/// What the page draws.
+pub(super) fn stats(snapshot: &Snapshot<'_>) -> Vec<u8> {
+    let (stats, load) = (snapshot.stats, snapshot.load);
+    let listed = snapshot.listed.iter().map(|found| topic(found, true));
+    let topics = listed.chain(snapshot.busiest.iter().map(|found| topic(found, false))).collect();
+    bytes(&Stats {
+        version: VERSION,
+        uptime_seconds: seconds(snapshot.uptime),
+        draining: snapshot.draining,
+        messages_received: stats.messages_in,
+        received_bytes: stats.bytes_in,
+        messages_delivered: stats.deliveries,
+        sent_bytes: stats.bytes_out,
+        messages_dropped: stats.dropped,
+        messages_undelivered: stats.undelivered,
+        publishers: load.publishers,
+        subscribers: load.subscribers,
+        paused_publishers: load.paused + load.starved,
+        subscriptions: snapshot.subscriptions,
+        queued_bytes: load.queued_bytes,
+        memory_bytes: snapshot.memory_bytes,
+        memory_limit_bytes: load.memory_limit_bytes,
+        topics,
+    })
+}
+
+fn topic(found: &Topic, listed: bool) -> TopicStats<'_> {
+    let Topic { name, published } = found;
+    TopicStats { topic: name, listed, messages: published.messages, bytes: published.bytes }
+}
+
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    // Only maps with odd keys, or types that refuse, could fail.
+    let mut bytes = serde_json::to_vec(value).expect("these types are plain");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// To the millisecond.
+fn seconds(time: Duration) -> f64 {
+    time.as_millis() as f64 / 1e3
+}
+
+fn iso(time: OffsetDateTime) -> String {
+    let time = time.truncate_to_millisecond();
+    // Only a year beyond 9999 could not be written.
+    time.format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::connection::{Role, Traffic};
+
+    fn view<'a>(id: &'a str, unread: Option<Unread<'a>>) -> View<'a> {
+        View {
+            role: Role::Publisher,
+            state: "open",
+            id,
+            address: "[::1]:7",
+            age: Duration::from_secs(60),
+            subscriptions: 2,
+            queued: 3,
+            highest_queue: 4,
+            traffic: Traffic { messages: 5, bytes: 6, ..Traffic::default() },
+            dropped: 7,
+            unread,
+            waiters: 8,
+        }
+    }
+
+    #[test]
+    fn a_connection_says_who_since_when_and_whom_it_waits_for() {
+        let unread = Unread::Subscribers(vec![("slow", "10.0.0.1:2")], 12);
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(61_500);
+        let text = String::from_utf8(connections(&[view("p", Some(unread))], 9, now)).unwrap();
+        assert_eq!(
+            text,
+            "{\"time\":\"1970-01-01T00:01:01.5Z\",\"total\":9,\"shown\":1,\"connections\":[{\
+             \"id\":\"p\",\"address\":\"[::1]:7\",\"role\":\"publisher\",\"state\":\"open\",\
+             \"since\":\"1970-01-01T00:00:01.5Z\",\"subscriptions\":2,\"queued_bytes\":3,\
+             \"highest_queued_bytes\":4,\"messages\":5,\"bytes\":6,\"dropped\":7,\
+             \"paused_by\":\"subscribers\",\
+             \"waits_for\":[{\"id\":\"slow\",\"address\":\"10.0.0.1:2\"}],\
+             \"waits_for_count\":12,\"waiting_publishers\":8}]}\n"
+        );
+    }
+
+    #[test]
+    fn ids_are_escaped() {
+        let id = "a\"b\\c</script>é";
+        let bytes = connections(&[view(id, None)], 1, OffsetDateTime::UNIX_EPOCH);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["connections"][0]["id"], id);
+        assert_eq!(value["connections"][0]["paused_by"], serde_json::Value::Null);
+    }
+}

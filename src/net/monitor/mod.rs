@@ -1,0 +1,272 @@
+//! The HTTP port for whoever watches the broker.
+//!
+//! Owns its listener and its connections, which are bounded in number, size and time. It has its
+//! turn behind the fan-out's and makes at most one response in it, so it cannot slow the broker
+//! down; without connections it has no deadline and makes no system call. Reads the broker, and
+//! must not change it.
+//!
+//! - `connection`: one HTTP connection; `request` and `response`: what it reads and writes.
+//! - `snapshot`, `turns`, `process`: figures. `metrics`, `json`, `page`: how they are written.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use log::{debug, info};
+use mio::net::TcpListener;
+use mio::{Events, Interest, Registry, Token as PollToken};
+use time::OffsetDateTime;
+
+use super::RunError;
+use super::transport::Transport;
+use crate::broker::Broker;
+use crate::config::Config;
+
+mod connection;
+mod json;
+mod metrics;
+mod page;
+mod process;
+mod request;
+mod response;
+mod snapshot;
+mod turns;
+
+use connection::{Connection, Wanted};
+use process::Process;
+use request::{Endpoint, Request};
+use response::{Body, Status};
+use snapshot::{Frame, Snapshot};
+use turns::Turns;
+
+/// Connections that are served at a time.
+const MAX_CONNECTIONS: usize = 16;
+/// Beyond them, connections that are told so at a time; more are closed without a word.
+const MAX_REFUSALS: usize = 8;
+/// Connections accepted in one turn.
+const ACCEPTS: usize = 8;
+/// How long to wait before accepting again when the system has run out of something.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The monitor's poll tokens: its listener's, and upwards from there one for each connection.
+/// Those of the broker's listeners are near the end of all numbers, its connections' at the start.
+const LISTENER: usize = usize::MAX / 2;
+const FIRST_CONNECTION: usize = LISTENER + 1;
+
+/// The HTTP port.
+pub(super) struct Monitor {
+    listener: TcpListener,
+    /// There may be somebody to accept.
+    ready: bool,
+    /// Not before then, since the system has run out of something.
+    retry_at: Option<Instant>,
+    /// By their poll tokens. The first [`MAX_CONNECTIONS`] are served.
+    connections: Vec<Option<Connection>>,
+    /// Whose turn it is.
+    next: usize,
+    /// How many of the busiest topics are shown.
+    busiest: usize,
+    /// When it began, by the wall and by the broker's clock.
+    started: OffsetDateTime,
+    began: Instant,
+    turns: Turns,
+}
+
+impl Monitor {
+    /// Binds the address of the settings, if there is one, and lets the broker count topics. The
+    /// log says where.
+    pub(super) fn new(
+        config: &Config,
+        registry: &Registry,
+        broker: &mut Broker,
+        now: Instant,
+    ) -> Result<Option<Monitor>, RunError> {
+        let settings = &config.monitor;
+        let Some(address) = &settings.address else { return Ok(None) };
+        let error =
+            |error| RunError::new(format!("cannot listen for monitors on {address}"), error);
+        let (listener, bound) = listen(address, registry).map_err(error)?;
+        info!("listening for monitors on {bound} (http)");
+        let listed: Vec<_> = settings.topics.iter().map(String::as_str).collect();
+        broker.count_topics(&listed);
+        Ok(Some(Monitor {
+            listener,
+            ready: false,
+            retry_at: None,
+            connections: (0..MAX_CONNECTIONS + MAX_REFUSALS).map(|_| None).collect(),
+            next: 0,
+            busiest: settings.busiest,
+            started: OffsetDateTime::now_utc(),
+            began: now,
+            turns: Turns::default(),
+        }))
+    }
+
+    /// Remembers what the events say.
+    pub(super) fn note(&mut self, events: &Events) {
+        for event in events {
+            let index = event.token().0;
+            self.ready |= index == LISTENER;
+            let place = index.wrapping_sub(FIRST_CONNECTION);
+            if let Some(Some(connection)) = self.connections.get_mut(place) {
+                connection.note(event);
+            }
+        }
+    }
+
+    /// A turn of the loop took so long.
+    pub(super) fn turn_took(&mut self, time: Duration) {
+        self.turns.observe(time);
+    }
+
+    /// Whether something is left to do without waiting.
+    pub(super) fn is_busy(&self) -> bool {
+        let waiting = self.ready && self.retry_at.is_none();
+        waiting || self.connections.iter().flatten().any(Connection::is_busy)
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let retry = self.retry_at.filter(|_| self.ready);
+        self.connections.iter().flatten().map(Connection::deadline).chain(retry).min()
+    }
+
+    /// Its part of a turn: accepts, reads, writes, and makes one response at most.
+    pub(super) fn turn(&mut self, registry: &Registry, broker: &Broker, now: Instant) {
+        self.accept(registry, now);
+        let count = self.connections.len();
+        let first = self.next;
+        let mut answered = false;
+        for place in (first..count).chain(0..first) {
+            let Some(connection) = &mut self.connections[place] else { continue };
+            let is_due = connection.deadline() <= now;
+            let wanted = if is_due {
+                connection.expire()
+            } else if answered || !connection.is_busy() {
+                continue;
+            } else {
+                connection.turn(now)
+            };
+            if let Some(wanted) = wanted {
+                let (response, keep) = self.response(&wanted, broker, now);
+                if let Some(connection) = &mut self.connections[place] {
+                    connection.answer(response, keep, now);
+                }
+                // The one behind it is the first in the next turn.
+                self.next = (place + 1) % count;
+                answered = true;
+            }
+            if self.connections[place].as_ref().is_some_and(Connection::is_gone) {
+                self.connections[place] = None;
+            }
+        }
+    }
+
+    fn accept(&mut self, registry: &Registry, now: Instant) {
+        if !self.ready || self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.retry_at = None;
+        for _ in 0..ACCEPTS {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    // An error here is the new connection's own: it is gone already.
+                    if let Ok(transport) = Transport::new(stream) {
+                        self.admit(transport, registry, now);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.ready = false;
+                    return;
+                }
+                Err(error) => {
+                    debug!("cannot accept monitors: {error}; trying again in a second");
+                    self.retry_at = Some(now + RETRY_AFTER);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut transport: Transport, registry: &Registry, now: Instant) {
+        // The free place that comes first: one beyond the limit is only taken when all are.
+        let Some(place) = self.connections.iter().position(Option::is_none) else { return };
+        if transport.register(registry, PollToken(FIRST_CONNECTION + place)).is_err() {
+            return;
+        }
+        let mut connection = Connection::new(transport, now);
+        if place >= MAX_CONNECTIONS {
+            let body = Body::text(Status::Unavailable, "too many connections to the monitor");
+            let response = response::render(&body, false, false, OffsetDateTime::now_utc());
+            connection.answer(response, false, now);
+        }
+        self.connections[place] = Some(connection);
+    }
+
+    /// The response, and whether another request may follow.
+    fn response(&self, wanted: &Wanted, broker: &Broker, now: Instant) -> (Vec<u8>, bool) {
+        let wall = OffsetDateTime::now_utc();
+        let (body, head, keep) = match wanted {
+            Wanted::Refusal(status) => (Body::of(*status), false, false),
+            Wanted::Request(Request { wanted: Err(status), head, .. }) => {
+                (Body::of(*status), *head, false)
+            }
+            Wanted::Request(Request { wanted: Ok(endpoint), head, keep }) => {
+                (self.body(*endpoint, broker, now, wall), *head, *keep)
+            }
+        };
+        (response::render(&body, head, keep, wall), keep)
+    }
+
+    fn body(
+        &self,
+        endpoint: Endpoint,
+        broker: &Broker,
+        now: Instant,
+        wall: OffsetDateTime,
+    ) -> Body {
+        let (content_type, bytes) = match endpoint {
+            Endpoint::Page => (page::CONTENT_TYPE, page::HTML.into()),
+            Endpoint::Metrics => {
+                let snapshot = self.snapshot(broker, now, Process::read());
+                (metrics::CONTENT_TYPE, metrics::render(&snapshot).into_bytes())
+            }
+            Endpoint::Stats => {
+                let snapshot = self.snapshot(broker, now, Process::default());
+                (json::CONTENT_TYPE, json::stats(&snapshot))
+            }
+            Endpoint::Connections(limit) => {
+                let views = broker.slowest(limit, now);
+                (json::CONTENT_TYPE, json::connections(&views, broker.connections(), wall))
+            }
+            Endpoint::Health if broker.is_draining() => {
+                return Body::text(Status::Unavailable, "draining");
+            }
+            Endpoint::Health => return Body::text(Status::Ok, "ok"),
+        };
+        let policy = (endpoint == Endpoint::Page).then_some(page::POLICY);
+        Body { status: Status::Ok, content_type, policy, bytes }
+    }
+
+    fn snapshot<'a>(&'a self, broker: &'a Broker, now: Instant, process: Process) -> Snapshot<'a> {
+        let frame = Frame {
+            turns: &self.turns,
+            started: self.started,
+            uptime: now.saturating_duration_since(self.began),
+            busiest: self.busiest,
+            process,
+        };
+        Snapshot::of(broker, frame)
+    }
+}
+
+/// Binds the first of the address' meanings that can be bound.
+fn listen(address: &str, registry: &Registry) -> io::Result<(TcpListener, SocketAddr)> {
+    let addresses: Vec<_> = address.to_socket_addrs()?.collect();
+    let listener = StdListener::bind(&addresses[..])?;
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
+    registry.register(&mut listener, PollToken(LISTENER), Interest::READABLE)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}

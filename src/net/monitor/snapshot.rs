@@ -1,0 +1,86 @@
+//! The figures of one moment, gathered before they are written down.
+//!
+//! Owns which figures the monitor shows. Must not know in which format.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::process::Process;
+use super::turns::Turns;
+use crate::broker::Broker;
+use crate::broker::inspect::Load;
+use crate::broker::stats::Stats;
+use crate::broker::topic_counts::Published;
+
+/// The version in all formats.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What was published to a topic or a listed filter.
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) published: Published,
+}
+
+/// The figures of one moment.
+pub(super) struct Snapshot<'a> {
+    pub(super) stats: &'a Stats,
+    pub(super) load: Load,
+    pub(super) turns: &'a Turns,
+    pub(super) subscriptions: usize,
+    pub(super) filters: usize,
+    pub(super) cached_topics: usize,
+    pub(super) memory_bytes: usize,
+    pub(super) draining: bool,
+    /// When the monitor began, and how long ago that is.
+    pub(super) started: OffsetDateTime,
+    pub(super) uptime: Duration,
+    /// The topics of the settings, in their order.
+    pub(super) listed: Vec<Topic>,
+    /// The busiest others, the busiest first.
+    pub(super) busiest: Vec<Topic>,
+    pub(super) process: Process,
+}
+
+/// What a snapshot needs beside the broker.
+pub(super) struct Frame<'a> {
+    pub(super) turns: &'a Turns,
+    pub(super) started: OffsetDateTime,
+    pub(super) uptime: Duration,
+    /// How many of the busiest topics.
+    pub(super) busiest: usize,
+    pub(super) process: Process,
+}
+
+impl<'a> Snapshot<'a> {
+    pub(super) fn of(broker: &'a Broker, frame: Frame<'a>) -> Snapshot<'a> {
+        let topic = |name: &[u8], published| {
+            let name = String::from_utf8_lossy(name).into_owned();
+            Topic { name, published }
+        };
+        let listed: Vec<_> =
+            broker.listed_topics().map(|(filter, published)| topic(filter, published)).collect();
+        // A listed topic may be busy as well; it is shown once.
+        let wanted = frame.busiest + if frame.busiest > 0 { listed.len() } else { 0 };
+        let busiest = broker.busiest_topics(wanted).into_iter();
+        let busiest = busiest.map(|(name, published)| topic(&name, published));
+        let others = busiest.filter(|topic| listed.iter().all(|other| other.name != topic.name));
+        let busiest = others.take(frame.busiest).collect();
+        let (subscriptions, filters, cached_topics) = broker.index_sizes();
+        Snapshot {
+            stats: broker.stats(),
+            load: broker.load(),
+            turns: frame.turns,
+            subscriptions,
+            filters,
+            cached_topics,
+            memory_bytes: broker.memory_held(),
+            draining: broker.is_draining(),
+            started: frame.started,
+            uptime: frame.uptime,
+            listed,
+            busiest,
+            process: frame.process,
+        }
+    }
+}
