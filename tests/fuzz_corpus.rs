@@ -1,7 +1,7 @@
 //! Proves on stable that every input that fuzzing keeps still passes what fuzzing checks, and that
 //! what clients receive does not depend on how bytes are cut.
 //!
-//! `SPLIT_CUTS=50000 cargo test --release --test fuzz_corpus cut` cuts each script so often.
+//! `cargo test --release --test fuzz_corpus -- --ignored` cuts the scripts a million times.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,9 +60,8 @@ fn random(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-#[test]
-fn what_is_received_does_not_depend_on_how_bytes_are_cut() {
-    let cuts = std::env::var("SPLIT_CUTS").map_or(CUTS, |text| text.parse().expect("a number"));
+/// Cuts each script so often, at places that follow from numbers; what is received must not change.
+fn cut_each(cuts: u64) {
     let mut received = 0;
     for (path, input) in corpus("broker") {
         println!("{}", path.display());
@@ -70,7 +69,7 @@ fn what_is_received_does_not_depend_on_how_bytes_are_cut() {
         received += whole.iter().map(broker_script::Received::messages).sum::<usize>();
         let by_byte = broker_script::deliveries(&input, &mut |_| 1);
         assert!(whole == by_byte, "byte by byte: {whole:?} {by_byte:?}");
-        for seed in 0..cuts {
+        let cut = |seed: u64| {
             let mut state = seed;
             let mut piece = |left: usize| {
                 // Mostly short pieces, so that headers are cut, too.
@@ -79,7 +78,19 @@ fn what_is_received_does_not_depend_on_how_bytes_are_cut() {
             };
             let cut = broker_script::deliveries(&input, &mut piece);
             assert!(whole == cut, "seed {seed}: {whole:?} {cut:?}");
-        }
+        };
+        (0..cuts).for_each(cut);
     }
     assert!(received > 1_000, "hardly anything was delivered: {received} bytes of messages");
+}
+
+#[test]
+fn what_is_received_does_not_depend_on_how_bytes_are_cut() {
+    cut_each(CUTS);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_million_cuts_change_nothing_either() {
+    cut_each(1_000_000 / corpus("broker").len() as u64 + 1);
 }

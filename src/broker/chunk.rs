@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// Bytes of free chunks that the pool keeps for the next reads; beyond it they are given back.
 const FREE_BYTES: usize = 8 << 20;
 /// What a chunk costs beside its bytes: its own fields and the allocator's.
-const CHUNK_OVERHEAD: usize = 128;
+pub(crate) const CHUNK_OVERHEAD: usize = 128;
 /// What a slice costs in a queue that may be half empty (16 bytes, twice).
 pub(crate) const SLICE_OVERHEAD: usize = 32;
 /// A private chunk is appended to up to this many bytes.
@@ -313,6 +313,12 @@ impl Slice {
     /// Whether it holds frames that the broker itself made.
     pub(crate) fn is_answers(&self) -> bool {
         self.chunk.purpose == Purpose::Answers
+    }
+
+    /// Whether it was copied for one queue.
+    #[cfg(test)]
+    pub(crate) fn is_private(&self) -> bool {
+        self.chunk.purpose == Purpose::Private
     }
 
     /// Which chunk it is of, and what that one costs beside its slices.

@@ -11,6 +11,7 @@ use super::chunk::Pool;
 use super::close_reason::CloseReason;
 use super::connection::{Role, State};
 use super::inbox::Inbox;
+use super::receive::Stop;
 use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token};
 use crate::wire::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
@@ -83,6 +84,27 @@ impl Broker {
     /// Whether outboxes have used up what there is.
     pub(super) fn memory_is_full(&self) -> bool {
         self.pool.held() > self.rules.memory_bytes
+    }
+
+    /// Whether what a publisher sent must wait although it was read: each message costs a slice for
+    /// each of its receivers, which together may be far more than the read was.
+    pub(super) fn is_beyond_memory(&self, publisher: Token) -> bool {
+        if self.pool.held() <= self.rules.memory_bytes {
+            return false;
+        }
+        let rescued = self.connections[publisher.index()].rescued;
+        let reserve = if rescued { self.rescue_reserve() } else { 0 };
+        self.rules.policy == OverflowPolicy::Block
+            && self.pool.held() > self.rules.memory_bytes + reserve
+    }
+
+    /// What comes behind the last message waits, first for a flush, then for memory.
+    pub(super) fn stop_for_memory(&mut self, publisher: Token) -> Stop {
+        if self.has_dirty() {
+            return Stop::FlushFirst;
+        }
+        self.starve(publisher);
+        Stop::Parked
     }
 
     /// Remembers a connection that holds chunks from one turn to the next.

@@ -4,7 +4,8 @@
 //! connection ends. Must not decide who receives what, nor what happens when it is full.
 //!
 //! Invariant: `queued` is the sum of the lengths of all slices; each slice but the first starts
-//! at a frame's boundary, and the first one's boundary is remembered in `head_origin`.
+//! at a frame's boundary, and the first one's boundary is remembered in `head_origin`. That lies
+//! behind its start where only the rest of a half-written frame was kept.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -25,8 +26,10 @@ pub struct Outbox {
     queued: usize,
     /// Bytes of WELCOME, PONG, ERROR and the like among them.
     answers: usize,
-    /// Where the first slice began before the socket took a part of it.
+    /// Where the first slice began before the socket took a part of it; or where the frame ends
+    /// of which only a rest was kept, and whether that one is a message.
     head_origin: usize,
+    head_is_message: bool,
     /// Bytes of a PING that are still queued, and bytes that stand in front of it.
     ping: usize,
     before_ping: usize,
@@ -136,7 +139,7 @@ impl Outbox {
         let half = self.half_written();
         let dropped = self.messages() - u64::from(half.is_some_and(|half| half.is_message));
         let slices = std::mem::take(&mut self.slices);
-        let origin = std::mem::take(self).head_origin;
+        let before = std::mem::take(self);
         for (position, slice) in slices.into_iter().enumerate() {
             let first = position == 0;
             let kept = match half {
@@ -148,7 +151,8 @@ impl Outbox {
             self.answers += if kept.is_answers() { kept.len() } else { 0 };
             self.append(kept);
             if first {
-                self.head_origin = origin;
+                self.head_origin = before.head_origin;
+                self.head_is_message = before.head_is_message;
             }
         }
         dropped
@@ -159,22 +163,28 @@ impl Outbox {
     pub(crate) fn messages(&self) -> u64 {
         let tails = self.slices.iter().enumerate().map(|(position, slice)| {
             let from = if position == 0 { self.head_origin } else { slice.start() };
-            let ends = slice.start() - from;
+            let ends = slice.start().saturating_sub(from);
             frames(slice.bytes_from(from)).filter(|f| f.end > ends && f.is_message).count() as u64
         });
-        tails.sum()
+        tails.sum::<u64>() + u64::from(self.head_is_cut() && self.head_is_message)
     }
 
     /// The frame at the front of which the socket has taken a part.
     fn half_written(&self) -> Option<HalfWritten> {
         let head = self.slices.front()?;
+        if self.head_is_cut() {
+            let rest = self.head_origin - head.start();
+            return Some(HalfWritten { rest, is_message: self.head_is_message });
+        }
         let taken = head.start() - self.head_origin;
         let frame = frames(head.bytes_from(self.head_origin)).find(|frame| frame.end > taken)?;
-        (frame.start < taken).then(|| HalfWritten {
-            taken: taken - frame.start,
-            rest: frame.end - taken,
-            is_message: frame.is_message,
-        })
+        let (rest, is_message) = (frame.end - taken, frame.is_message);
+        (frame.start < taken).then_some(HalfWritten { rest, is_message })
+    }
+
+    /// Whether only a rest is left of the frame at the front, without its header.
+    fn head_is_cut(&self) -> bool {
+        self.slices.front().is_some_and(|head| self.head_origin > head.start())
     }
 
     /// Copies slices out of chunks that hardly anybody else wants, adjacent ones into one.
@@ -182,41 +192,42 @@ impl Outbox {
         if !self.slices.iter().any(|slice| slice.is_sparse() && !slice.is_answers()) {
             return;
         }
-        let taken = self.half_written().map_or(0, |half| half.taken);
+        let mut half = self.half_written();
         let mut gathered = Vec::new();
-        let mut head_start = None;
         for (position, slice) in std::mem::take(&mut self.slices).into_iter().enumerate() {
             let copy = slice.is_sparse() && !slice.is_answers();
             if !copy || gathered.len() + slice.len() > GATHERED_BYTES {
-                self.append_gathered(pool, &mut gathered, &mut head_start);
+                self.append_gathered(pool, &mut gathered, &mut half);
             }
-            if copy && position == 0 {
-                // From the boundary of the half-written frame, so that it can be found again.
-                gathered.extend_from_slice(slice.bytes_from(slice.start() - taken));
-                head_start = Some(taken);
-            } else if copy {
+            if copy {
                 gathered.extend_from_slice(slice.bytes());
             } else if position == 0 {
                 self.slices.push_back(slice); // keeps its origin
+                half = None;
             } else {
                 self.append(slice);
             }
         }
-        self.append_gathered(pool, &mut gathered, &mut head_start);
+        self.append_gathered(pool, &mut gathered, &mut half);
     }
 
-    fn append_gathered(&mut self, pool: &Pool, bytes: &mut Vec<u8>, head: &mut Option<usize>) {
+    /// Appends a copy. If it is the first, it begins with the rest of the half-written frame, and
+    /// with nothing before that: a large message that is nearly written must not be kept whole.
+    fn append_gathered(
+        &mut self,
+        pool: &Pool,
+        bytes: &mut Vec<u8>,
+        half: &mut Option<HalfWritten>,
+    ) {
         if bytes.is_empty() {
             return;
         }
-        let mut slice = Slice::private(pool, bytes);
+        let slice = Slice::private(pool, bytes);
         bytes.clear();
-        let taken = head.take().unwrap_or(0);
-        let origin = slice.start();
-        slice.consume(taken);
+        let end_of_half = half.take().map(|half| (slice.start() + half.rest, half.is_message));
         self.append(slice);
-        if taken > 0 {
-            self.head_origin = origin;
+        if let Some(cut) = end_of_half {
+            (self.head_origin, self.head_is_message) = cut;
         }
     }
 
@@ -239,7 +250,8 @@ impl Outbox {
             let from = if position == 0 { self.head_origin } else { slice.start() };
             let bytes = slice.bytes_from(from);
             assert!(!slice.bytes().is_empty(), "no slice is empty");
-            assert_eq!(frames(bytes).last().map(|frame| frame.end), Some(bytes.len()));
+            let end = frames(bytes).last().map_or(0, |frame| frame.end);
+            assert!(end == bytes.len() && (end > 0 || self.head_is_cut()), "whole frames");
         }
     }
 }
@@ -247,7 +259,6 @@ impl Outbox {
 /// A frame of which the socket has taken a part.
 #[derive(Clone, Copy)]
 struct HalfWritten {
-    taken: usize,
     rest: usize,
     is_message: bool,
 }
@@ -308,6 +319,33 @@ mod tests {
         assert_eq!((outbox.slices.len(), outbox.queued()), (1, 36));
         let (_source, outbox) = filled(&pool, &[(0, 12), (24, 36)]);
         assert_eq!((outbox.slices.len(), outbox.queued()), (2, 24));
+    }
+
+    #[test]
+    fn copy_of_a_large_message_that_is_nearly_written_is_small() {
+        let pool = Pool::new(64);
+        let bytes = message(&[7; 1_000]);
+        let mut filling = pool.take(bytes.len());
+        filling.prepend(&bytes);
+        let source = filling.seal();
+        let mut outboxes = [Outbox::default(), Outbox::default()];
+        for outbox in &mut outboxes {
+            outbox.push(&source, 0, bytes.len());
+            outbox.push_answer(&pool, &message(b""));
+            outbox.consume(bytes.len() - 5);
+        }
+        drop(source);
+        for outbox in &mut outboxes {
+            outbox.compact(&pool);
+            outbox.check();
+            assert_eq!(contents(outbox)[..5], [7; 5]);
+            assert_eq!((outbox.messages(), outbox.half_written().unwrap().rest), (2, 5));
+        }
+        assert!(pool.held() < 1_000, "{} bytes for 10", pool.held());
+        outboxes[0].drop_messages();
+        assert_eq!(contents(&outboxes[0])[..5], [7; 5]);
+        outboxes[1].consume(5);
+        assert_eq!((outboxes[1].messages(), outboxes[1].half_written().is_none()), (1, true));
     }
 
     #[test]

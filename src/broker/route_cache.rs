@@ -174,6 +174,8 @@ impl<R> RouteCache<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
 
     fn topic(number: u64) -> [u8; 8] {
@@ -193,6 +195,12 @@ mod tests {
         for number in forwards.clone().chain(forwards).chain(backwards).chain(scattered) {
             assert_eq!(cache.find(&topic(number), 1), Found::Fresh(Rc::new(number)));
         }
+    }
+
+    #[test]
+    fn topics_made_to_collide_in_one_cache_do_not_in_another() {
+        let hash = || RouteCache::<()>::new().by_topic.hasher().hash_one(b"t".as_slice());
+        assert_ne!(hash(), hash());
     }
 
     #[test]

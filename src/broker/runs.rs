@@ -99,6 +99,9 @@ impl Broker {
             if self.index.work() > scan.work_until {
                 return Some(Stop::Yield);
             }
+            if self.is_beyond_memory(token) {
+                return Some(self.stop_for_memory(token));
+            }
         }
         None
     }

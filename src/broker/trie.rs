@@ -139,6 +139,8 @@ fn insert_node(nodes: &mut Slab<Node>) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
     use crate::wire::topic::matches;
 
@@ -190,6 +192,12 @@ mod tests {
             }
             assert_eq!(trie.len(), 1);
         }
+    }
+
+    #[test]
+    fn tokens_made_to_collide_in_one_node_do_not_in_another() {
+        let hash = || Node::default().by_token.hasher().hash_one(b"t".as_slice());
+        assert_ne!(hash(), hash());
     }
 
     #[test]

@@ -405,3 +405,6 @@ impl Peer {
         self.failed |= event.is_error();
     }
 }
+
+#[cfg(test)]
+mod tests;

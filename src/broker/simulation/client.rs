@@ -1,23 +1,8 @@
 //! One client of a simulated world, and its end of a fake socket.
 
+use super::script::Said;
 use super::*;
 use crate::wire::frame::{Frame, Kind, Reader, decode_error};
-
-/// What a client asks for with one frame.
-#[derive(Clone, Debug)]
-pub(super) enum Said {
-    Hello,
-    Subscribe(&'static str, Option<&'static str>),
-    Unsubscribe(&'static str, Option<&'static str>),
-    /// A message with this number.
-    Publish(&'static str, u64),
-    Ping,
-    Pong,
-    /// A frame that is refused, and the connection goes on.
-    BadTopic,
-    /// A frame that ends the connection.
-    Nonsense(ErrorCode),
-}
 
 /// What a client received.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +12,7 @@ pub(super) enum Heard {
     Pong,
     Error(ErrorCode, bool),
     Goodbye,
+    Ping,
     Other,
 }
 
@@ -40,6 +26,8 @@ pub(super) struct Client {
     pub(super) carried: usize,
     /// Bytes on their way to the broker.
     pub(super) to_broker: Vec<u8>,
+    /// It is in the middle of a frame that it will not end.
+    pub(super) mute: bool,
     /// It has closed its sending side.
     pub(super) finished: bool,
     /// Its connection broke.
@@ -57,17 +45,22 @@ pub(super) struct Client {
     pub(super) heard: Vec<Heard>,
     /// PINGs of the broker that it has not answered.
     pub(super) unanswered: usize,
-    pub(super) hash: u64,
+    /// When it connected; when it last did anything that the broker could see.
+    pub(super) since: Instant,
+    pub(super) last_sign: Instant,
+    /// Turns in which it had been silent for another heartbeat.
+    pub(super) silences: usize,
 }
 
 impl Client {
-    pub(super) fn new(token: Token, role: Role, room: usize) -> Client {
+    pub(super) fn new(token: Token, role: Role, room: usize, now: Instant) -> Client {
         Client {
             token,
             role,
             said: Vec::new(),
             carried: 0,
             to_broker: Vec::new(),
+            mute: false,
             finished: false,
             broken: false,
             hung_up: false,
@@ -78,23 +71,31 @@ impl Client {
             received: Vec::new(),
             heard: Vec::new(),
             unanswered: 0,
-            hash: 0xCBF2_9CE4_8422_2325,
+            since: now,
+            last_sign: now,
+            silences: 0,
         }
     }
 
-    pub(super) fn say(&mut self, said: Said, payload_len: usize) {
+    /// Whether it can still say something.
+    pub(super) fn is_talking(&self) -> bool {
+        !self.finished && !self.broken && !self.closed
+    }
+
+    pub(super) fn say(&mut self, said: Said, max_payload: usize) {
+        if self.mute {
+            return;
+        }
         let out = &mut self.to_broker;
         let sub = |kind, filter: &str, group: Option<&str>, out: &mut Vec<u8>| {
             frame::encode(kind, 0, filter.as_bytes(), group.unwrap_or("").as_bytes(), out);
         };
-        match &said {
+        match said {
             Said::Hello => frame::encode(Kind::Hello, 0, b"sim", b"version=1\n", out),
-            Said::Subscribe(filter, group) => sub(Kind::Subscribe, filter, *group, out),
-            Said::Unsubscribe(filter, group) => sub(Kind::Unsubscribe, filter, *group, out),
-            Said::Publish(topic, number) => {
-                let mut payload = number.to_be_bytes().to_vec();
-                payload.resize(payload_len.max(8), 0x55);
-                frame::encode(Kind::Publish, 0, topic.as_bytes(), &payload, out);
+            Said::Subscribe(filter, group) => sub(Kind::Subscribe, filter, group, out),
+            Said::Unsubscribe(filter, group) => sub(Kind::Unsubscribe, filter, group, out),
+            Said::Publish(topic, number, length) => {
+                frame::encode(Kind::Publish, 0, topic.as_bytes(), &payload(number, length), out);
             }
             Said::Ping => frame::encode(Kind::Ping, 0, b"", b"ping", out),
             Said::Pong => frame::encode(Kind::Pong, 0, b"", b"", out),
@@ -106,7 +107,21 @@ impl Client {
             Said::Nonsense(ErrorCode::HelloExpected) => {
                 frame::encode(Kind::Hello, 0, b"sim", b"version=1\n", out);
             }
+            Said::Nonsense(ErrorCode::TooLarge) => {
+                let kind =
+                    if self.role == Role::Publisher { Kind::Publish } else { Kind::Subscribe };
+                let length = 4 + 65_535 + max_payload as u32 + 8_192;
+                out.extend_from_slice(&length.to_be_bytes());
+                out.extend_from_slice(&[kind as u8, 0, 0, 1]);
+            }
             Said::Nonsense(_) => frame::encode(Kind::Welcome, 0, b"", b"", out),
+            Said::Part(bytes) => {
+                let before = out.len();
+                frame::encode(Kind::Publish, 0, b"a", &payload(0, max_payload), out);
+                out.truncate(out.len().min(before + bytes));
+                self.mute = true;
+                return;
+            }
         }
         self.said.push(said);
     }
@@ -115,32 +130,14 @@ impl Client {
     pub(super) fn take(&mut self, bytes: &[u8]) {
         assert!(!self.hung_up, "nothing is written behind the end");
         self.room -= bytes.len();
-        for byte in bytes {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
-        }
         self.received.extend_from_slice(bytes);
         let mut at = 0;
         while let Some(frame) = Frame::decode(&self.received[at..], Reader::Client, 1 << 20)
             .expect("the broker sends valid frames")
         {
             at += frame.encoded_len();
-            let heard = match frame.kind {
-                Kind::Publish => Heard::Message(u64::from_be_bytes(
-                    *frame.body.first_chunk().expect("messages begin with their number"),
-                )),
-                Kind::Lost => Heard::Lost(u64::from_be_bytes(frame.body.try_into().unwrap())),
-                Kind::Pong => Heard::Pong,
-                Kind::Goodbye => Heard::Goodbye,
-                Kind::Error => {
-                    let (code, _) = decode_error(frame.body).expect("an ERROR has a code");
-                    Heard::Error(ErrorCode::from_code(code).unwrap(), frame.flags != 0)
-                }
-                Kind::Ping => {
-                    self.unanswered += 1;
-                    Heard::Other
-                }
-                _ => Heard::Other,
-            };
+            let heard = understand(&frame);
+            self.unanswered += usize::from(heard == Heard::Ping);
             if let Some(Heard::Goodbye | Heard::Error(_, true)) = self.heard.last() {
                 panic!("{heard:?} came behind the last frame");
             }
@@ -152,5 +149,46 @@ impl Client {
     /// Whether a part of a frame was received and not the rest.
     pub(super) fn has_partial(&self) -> bool {
         !self.received.is_empty()
+    }
+
+    /// The error that ended its conversation.
+    pub(super) fn fatal(&self) -> Option<ErrorCode> {
+        match self.heard.last() {
+            Some(Heard::Error(code, true)) => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether the broker said that everything was delivered.
+    pub(super) fn heard_goodbye(&self) -> bool {
+        self.heard.last() == Some(&Heard::Goodbye)
+    }
+}
+
+/// A payload that begins with the message's number, cut to its length, and whose bytes all follow
+/// from that number.
+fn payload(number: u64, length: usize) -> Vec<u8> {
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.resize(length.max(8), (number % 251) as u8);
+    payload
+}
+
+fn understand(frame: &Frame) -> Heard {
+    match frame.kind {
+        Kind::Publish => {
+            let number = frame.body.first_chunk().expect("messages begin with their number");
+            let number = u64::from_be_bytes(*number);
+            assert_eq!(frame.body, payload(number, frame.body.len()), "no byte was changed");
+            Heard::Message(number)
+        }
+        Kind::Lost => Heard::Lost(u64::from_be_bytes(frame.body.try_into().unwrap())),
+        Kind::Pong => Heard::Pong,
+        Kind::Goodbye => Heard::Goodbye,
+        Kind::Error => {
+            let (code, _) = decode_error(frame.body).expect("an ERROR has a code");
+            Heard::Error(ErrorCode::from_code(code).unwrap(), frame.flags != 0)
+        }
+        Kind::Ping => Heard::Ping,
+        _ => Heard::Other,
     }
 }

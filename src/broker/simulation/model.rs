@@ -1,12 +1,15 @@
 //! What clients must receive, by the plain definition: a list of subscriptions and a loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::{Client, Heard, Said};
+use super::client::{Client, Heard};
+use super::script::Said;
 use crate::wire::topic::matches;
 
 /// A subscription: by whom, to what, in which queue group.
 type Held = (usize, &'static str, Option<&'static str>);
+/// A queue group: its filter and its name.
+type Group = (&'static str, &'static str);
 
 /// All that was carried out so far, and what follows from it.
 pub(super) struct Model {
@@ -22,6 +25,22 @@ pub(super) struct Model {
     pub(super) matched: u64,
     /// By client: answers that it must get.
     pongs: BTreeMap<usize, usize>,
+    /// Messages for one queue group, and how many of them went by without a change of its
+    /// members; for the messages that only one group matched.
+    rounds: BTreeMap<Group, Round>,
+    ended_rounds: Vec<Round>,
+    /// Changes of any queue group so far.
+    changes: u64,
+    /// SUBSCRIBEs that were too many.
+    pub(super) refused: u64,
+}
+
+/// Messages for one queue group while its members stayed the same.
+struct Round {
+    change: u64,
+    members: usize,
+    /// Messages; `None` for one that more than one group matched.
+    messages: Vec<Option<u64>>,
 }
 
 impl Model {
@@ -34,6 +53,10 @@ impl Model {
             grouped: BTreeMap::new(),
             matched: 0,
             pongs: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            ended_rounds: Vec::new(),
+            changes: 0,
+            refused: 0,
         }
     }
 
@@ -44,26 +67,35 @@ impl Model {
 
     /// A connection receives nothing from now on.
     pub(super) fn forget(&mut self, client: usize) {
+        let before = self.held.len();
         self.held.retain(|held| held.0 != client);
+        self.changes += (before - self.held.len()) as u64;
     }
 
     /// The broker has carried out what a client said.
-    pub(super) fn carry(&mut self, client: usize, said: &Said) {
+    pub(super) fn carry(&mut self, client: usize, said: Said) {
         match said {
             Said::Subscribe(filter, group) => {
-                let held = (client, *filter, *group);
+                let held = (client, filter, group);
                 let count = self.held.iter().filter(|held| held.0 == client).count();
-                if count < self.max_subscriptions && !self.held.contains(&held) {
-                    self.held.push(held);
-                    *self.grouped.entry(client).or_default() |= group.is_some();
+                if self.held.contains(&held) {
+                    return;
                 }
+                if count >= self.max_subscriptions {
+                    self.refused += 1;
+                    return;
+                }
+                self.held.push(held);
+                *self.grouped.entry(client).or_default() |= group.is_some();
+                self.changes += 1;
             }
             Said::Unsubscribe(filter, group) => {
-                self.held.retain(|held| *held != (client, *filter, *group));
+                self.held.retain(|held| *held != (client, filter, group));
+                self.changes += 1;
             }
-            Said::Publish(topic, number) => self.publish(topic, *number),
+            Said::Publish(topic, number, _) => self.publish(topic, number),
             Said::Ping => *self.pongs.entry(client).or_default() += 1,
-            Said::Hello | Said::Pong | Said::BadTopic | Said::Nonsense(_) => {}
+            Said::Hello | Said::Pong | Said::BadTopic | Said::Nonsense(_) | Said::Part(_) => {}
         }
     }
 
@@ -71,21 +103,38 @@ impl Model {
         let place = self.place.len();
         assert!(self.place.insert(number, place).is_none(), "a message was carried out twice");
         let matching = self.held.iter().filter(|held| matches(held.1.as_bytes(), topic.as_bytes()));
-        let (mut plain, mut groups) = (Vec::new(), Vec::new());
+        let (mut plain, mut groups) = (Vec::new(), BTreeMap::<Group, usize>::new());
         for (client, filter, group) in matching {
             match group {
                 None => plain.push(*client),
-                Some(name) => groups.push((*filter, *name)),
+                Some(name) => *groups.entry((*filter, *name)).or_default() += 1,
             }
         }
         plain.sort_unstable();
         plain.dedup();
-        groups.sort_unstable();
-        groups.dedup();
         self.matched += (plain.len() + groups.len()) as u64;
         for client in plain {
             self.expected.entry(client).or_default().push(number);
         }
+        let alone = groups.len() == 1;
+        for (group, members) in groups {
+            self.take_turn(group, members, alone.then_some(number));
+        }
+    }
+
+    fn take_turn(&mut self, group: Group, members: usize, number: Option<u64>) {
+        let change = self.changes;
+        let new = || Round { change, members, messages: Vec::new() };
+        let round = self.rounds.entry(group).or_insert_with(new);
+        if round.change != change {
+            self.ended_rounds.push(std::mem::replace(round, new()));
+        }
+        round.messages.push(number);
+    }
+
+    /// Whether a client was ever in a queue group.
+    pub(super) fn is_grouped(&self, client: usize) -> bool {
+        self.grouped.get(&client).copied().unwrap_or(false)
     }
 
     /// Checks what one client heard. `complete`: it was connected to the end and has read all.
@@ -103,7 +152,7 @@ impl Model {
         assert!(pongs <= asked && (!complete || pongs == asked), "client {client}: {pongs} PONGs");
         let none = Vec::new();
         let expected = self.expected.get(&client).unwrap_or(&none);
-        if self.grouped.get(&client).copied().unwrap_or(false) {
+        if self.is_grouped(client) {
             return check_grouped(client, expected, &who.heard, complete);
         }
         let mut rest = expected.iter();
@@ -122,6 +171,40 @@ impl Model {
             }
         }
         assert!(!complete || rest.next().is_none(), "client {client} misses {:?}", rest.next());
+    }
+
+    /// Checks that the members of queue groups took turns: where none of them was ever short of
+    /// room, as many messages in a row as there are members went to as many of them. Returns how
+    /// many messages were compared.
+    pub(super) fn check_turns(&self, clients: &[Client]) -> u64 {
+        let mut receivers = BTreeMap::<u64, Vec<usize>>::new();
+        for (number, client) in clients.iter().enumerate() {
+            for heard in &client.heard {
+                if let Heard::Message(message) = heard {
+                    receivers.entry(*message).or_default().push(number);
+                }
+            }
+        }
+        for (client, messages) in &self.expected {
+            for message in messages {
+                let Some(all) = receivers.get_mut(message) else { continue };
+                if let Some(position) = all.iter().position(|receiver| receiver == client) {
+                    all.swap_remove(position);
+                }
+            }
+        }
+        let receiver = |message: &u64| receivers.get(message).filter(|all| all.len() == 1);
+        let mut compared = 0;
+        for round in self.ended_rounds.iter().chain(self.rounds.values()) {
+            for row in round.messages.windows(round.members) {
+                let found: Vec<_> =
+                    row.iter().flatten().filter_map(receiver).map(|all| all[0]).collect();
+                let distinct: BTreeSet<_> = found.iter().collect();
+                assert_eq!(distinct.len(), found.len(), "a member had a turn of another: {row:?}");
+                compared += if found.len() > 1 { 1 } else { 0 };
+            }
+        }
+        compared
     }
 }
 

@@ -7,246 +7,234 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 
-use super::client::{Client, Heard, Said};
+use super::client::{Client, Heard};
+use super::edges::Edges;
 use super::model::Model;
+use super::random::Random;
+use super::script::{Action, Change, Said, Script, Setup};
 use super::*;
-use crate::broker::chunk::SLICE_OVERHEAD;
-use crate::broker::inbox::Inbox;
 use crate::broker::rules::OverflowPolicy;
 
-const TOPICS: [&str; 7] = ["a", "b", "a.b", "a.c", "b.c", "a.b.c", "b.b.b.b"];
-const FILTERS: [&str; 12] =
-    ["a", "b", "a.b", "a.c", "a.*", "*.b", "*.c", ">", "a.>", "*", "*.b.>", "a.b.c"];
-const GROUPS: [&str; 2] = ["g", "h"];
+/// Turns in which whatever was begun must have come to an end.
+const MANY_TURNS: usize = 100_000;
 
 pub(super) struct World {
-    random: Random,
-    broker: Broker,
-    model: Model,
-    now: Instant,
-    clients: Vec<Client>,
+    pub(super) setup: Setup,
+    pub(super) broker: Broker,
+    pub(super) model: Model,
+    pub(super) edges: Edges,
+    pub(super) now: Instant,
+    pub(super) clients: Vec<Client>,
     /// Which client has a token now.
-    by_token: BTreeMap<Token, usize>,
+    pub(super) by_token: BTreeMap<Token, usize>,
+    /// Which client an action means.
+    by_name: BTreeMap<usize, usize>,
     ready: VecDeque<usize>,
-    rules: Rules,
-    /// Policies that were ever in force.
-    policies: Vec<OverflowPolicy>,
-    read_bytes: usize,
-    next_message: u64,
-    largest_payload: usize,
-    with_groups: bool,
-    with_nonsense: bool,
-    /// The rules change now and then.
-    with_changes: bool,
-    /// Reads take all that is there.
-    hasty: bool,
+    /// Decides how many bytes the next reads take; `None`: all that are there.
+    cuts: Option<Random>,
     /// A receiver broke in the middle of a delivery: the model counts it, the broker does not.
     broke_midway: bool,
-    /// Sizes of socket buffers in this world.
-    rooms: [usize; 4],
+    /// An outbox was half full once, so queue groups may have passed over a member.
+    pub(super) was_short: bool,
+    /// Subscribers closed for being slow.
+    pub(super) slow: u64,
+    /// The most that was held behind a turn.
+    pub(super) most: usize,
+    /// Bytes that clients received.
+    taken: u64,
+    /// Policies that were ever in force, and whether any rule is another one than at the start.
+    policies: Vec<OverflowPolicy>,
+    pub(super) changed: bool,
+    hash: u64,
 }
 
-/// Half of the worlds are watched.
-fn watched(mut broker: Broker, seed: u64) -> Broker {
-    if seed.is_multiple_of(2) {
-        broker.count_topics(&[">"]);
+/// What a world leaves: a hash of everything that clients received in its order, and the edges
+/// that it reached.
+pub(super) struct Trace {
+    pub(super) most: usize,
+    pub(super) hash: u64,
+    pub(super) edges: Edges,
+}
+
+/// Plays a script to its end, and what must hold behind it.
+pub(super) fn play(script: &Script) -> Trace {
+    let mut world = World::new(&script.setup);
+    for action in &script.actions {
+        world.apply(*action);
     }
-    broker
+    world.finish()
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> World {
-        let mut random = Random::new(seed);
-        let rules = any_rules(&mut random);
-        let read_bytes = random.pick(&[64, 100, 256, 1_000, 10_000]);
+    fn new(setup: &Setup) -> World {
         World {
-            policies: vec![rules.policy],
-            largest_payload: rules.max_payload,
-            model: Model::new(rules.max_subscriptions),
-            broker: watched(Broker::new(rules.clone(), read_bytes, "sim".into()), seed),
-            rules,
+            model: Model::new(setup.max_subscriptions),
+            broker: watched(setup),
+            edges: Edges::default(),
             now: epoch(),
             clients: Vec::new(),
             by_token: BTreeMap::new(),
+            by_name: BTreeMap::new(),
             ready: VecDeque::new(),
-            read_bytes,
-            next_message: 0,
-            with_groups: random.chance(50),
-            with_nonsense: random.chance(50),
-            with_changes: random.chance(30),
-            hasty: false,
+            cuts: None,
             broke_midway: false,
-            rooms: random.pick(&[
-                [0, 1, 10, 100],
-                [100, 1_000, 10_000, 100_000],
-                [0, 0, 50, 5_000],
-            ]),
-            random,
+            was_short: false,
+            slow: 0,
+            most: 0,
+            taken: 0,
+            policies: vec![setup.policy],
+            changed: false,
+            hash: 0xCBF2_9CE4_8422_2325,
+            setup: setup.clone(),
         }
     }
 
-    /// One thing happens.
-    pub(super) fn step(&mut self) {
-        match self.random.below(100) {
-            0..8 => self.connect(),
-            8..50 => self.say_something(),
-            50..60 => self.read_something(),
-            60..62 => self.leave(),
-            62..67 => self.time_passes(),
-            67 if self.with_changes => self.change_rules(),
-            _ => {
-                self.turn();
-                self.audit_figures();
+    /// One thing happens. What is said about a client that has gone, or never came, is nothing.
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Connect(name, role, room) => self.connect(name, role, room),
+            Action::Say(name, said) => {
+                // The broker sees nothing of it before the next turn.
+                return self.with(name, |world, number| {
+                    let max_payload = world.setup.max_payload;
+                    world.clients[number].say(said, max_payload);
+                    world.edges.note("frame never ended", u64::from(world.clients[number].mute));
+                    world.arrives(number);
+                });
             }
-        }
-        self.audit();
-    }
-
-    /// Everybody reads on and says no more; then all must be delivered and nobody left waiting.
-    /// Returns a hash of all that was received.
-    pub(super) fn finish(mut self) -> u64 {
-        self.hasty = true;
-        let mut turns = 0;
-        while turns < 3 || !self.ready.is_empty() || self.broker.has_dirty() {
-            turns += 1;
-            assert!(turns < 10_000, "somebody is busy for ever");
-            for client in 0..self.clients.len() {
-                self.give_room(client, 1 << 30);
-                self.answer_pings(client);
+            Action::Read(name, room) => {
+                self.with(name, |world, number| world.give_room(number, room));
             }
-            self.turn();
-            self.audit();
-        }
-        assert!(self.ready.is_empty() && !self.broker.has_dirty(), "somebody is still busy");
-        for (number, client) in self.clients.iter().enumerate() {
-            let alive = !client.closed && !client.hung_up && !client.broken && !client.finished;
-            if alive {
-                let connection = &self.broker.connections[client.token.index()];
-                let left = (connection.is_paused(), connection.starved);
-                let told = (client.carried, client.said.len(), client.to_broker.len());
-                assert_eq!(
-                    client.carried,
-                    client.said.len(),
-                    "client {number} is not heard: {left:?} {told:?} {} {:?}",
-                    self.broker.memory_held(),
-                    connection.state,
-                );
-                assert!(connection.outbox.is_empty() && connection.lost() == 0);
-                assert!(!connection.is_unread(), "client {number} waits for ever");
-                assert!(!client.has_partial());
+            Action::Answer(name) => self.with(name, World::answer_pings),
+            Action::Finish(name) => self.with(name, |world, number| {
+                world.clients[number].finished = true;
+                world.arrives(number);
+            }),
+            Action::Break(name) => self.with(name, |world, number| {
+                world.clients[number].broken = true;
+                world.arrives(number);
+            }),
+            Action::Pass(milliseconds) => {
+                self.now += Duration::from_millis(milliseconds);
+                return;
             }
-            self.model.check(number, client, alive);
-            self.check_end(number, client);
-        }
-        let hash = self.clients.iter().fold(0u64, |hash, c| hash.rotate_left(7) ^ c.hash);
-        self.shut_down();
-        hash
-    }
-
-    /// The broker is told to stop, with everybody reading: it ends with GOODBYE for all.
-    fn shut_down(&mut self) {
-        self.broker.shut_down(self.now);
-        for _ in 0..50 {
-            self.turn();
-            for (number, client) in self.clients.iter_mut().enumerate() {
-                if client.hung_up && !client.closed && !client.finished {
-                    client.finished = true;
-                    client.readable = true;
-                    make_ready(&mut self.ready, number, client);
-                }
+            Action::Turn(serves, cuts) => {
+                self.cuts = (cuts > 0).then(|| Random::new(cuts));
+                self.turn(serves);
+                self.check_turn();
             }
+            Action::Rule(change) => self.change_rules(change),
+            Action::Stop => self.stop(),
         }
-        assert_eq!(self.broker.connections(), 0, "all have left");
-        assert_eq!((self.broker.memory_held(), self.broker.index_sizes().0), (0, 0));
-        assert_eq!(self.broker.pool.sparse(), 0);
+        self.recount();
     }
 
-    /// How a conversation that the broker ended must have ended.
-    fn check_end(&self, number: usize, client: &Client) {
-        let nonsense = client.said[..client.carried].iter().find_map(|said| match said {
-            Said::Nonsense(code) => Some(*code),
-            _ => None,
-        });
-        let fatal = client.heard.iter().find_map(|heard| match heard {
-            Heard::Error(code, true) => Some(*code),
-            _ => None,
-        });
-        // Without a HELLO in front, a second one is the first and no nonsense.
-        let greeted = matches!(client.said.first(), Some(Said::Hello));
-        if let (true, Some(nonsense), Some(fatal)) = (greeted, nonsense, fatal) {
-            let other = [ErrorCode::SlowConsumer, ErrorCode::Timeout];
-            assert!(nonsense == fatal || other.contains(&fatal), "client {number}: {fatal}");
-        }
-        if let Some(ErrorCode::SlowConsumer) = fatal {
-            assert!(self.policies != [OverflowPolicy::Drop]);
+    fn with(&mut self, name: usize, act: impl FnOnce(&mut World, usize)) {
+        let number = self.by_name.get(&name).copied();
+        if let Some(number) = number.filter(|number| self.clients[*number].is_talking()) {
+            act(self, number);
         }
     }
 
-    fn connect(&mut self) {
-        let role = self.random.pick(&[Role::Publisher, Role::Subscriber, Role::Subscriber]);
+    fn connect(&mut self, name: usize, role: Role, room: usize) {
+        if self.broker.is_draining() {
+            return;
+        }
         let token = self.broker.accept(role, "sim", self.now);
-        let room = self.random.pick(&self.rooms);
-        let mut client = Client::new(token, role, room);
-        if self.random.chance(95) {
-            client.say(Said::Hello, 0);
-        }
-        self.by_token.insert(token, self.clients.len());
-        self.clients.push(client);
-        self.arrives(self.clients.len() - 1);
-    }
-
-    /// A client that is still talking, if the one that was picked is.
-    fn anybody(&mut self) -> Option<usize> {
-        if self.clients.is_empty() {
-            return None;
-        }
-        // Mostly the latest, since most of the earlier ones have gone.
-        let recent = self.clients.len().min(12);
-        let number = self.clients.len() - 1 - self.random.below(recent);
-        let client = &self.clients[number];
-        (!client.finished && !client.broken && !client.closed).then_some(number)
-    }
-
-    fn say_something(&mut self) {
-        let Some(number) = self.anybody() else { return };
-        for _ in 0..self.random.pick(&[1, 1, 1, 5, 30]) {
-            let said = self.something(self.clients[number].role);
-            let length = match self.random.below(20) {
-                0 => self.largest_payload,
-                _ => 8 + self.random.below(60),
-            };
-            let length = length.min(self.largest_payload).max(8);
-            self.clients[number].say(said, length);
-        }
+        let number = self.clients.len();
+        self.clients.push(Client::new(token, role, room, self.now));
+        self.by_name.insert(name, number);
+        assert!(self.by_token.insert(token, number).is_none(), "a token has one owner");
+        let again = self.clients[..number].iter().any(|client| client.token == token);
+        self.edges.note("token used again", u64::from(again));
+        self.edges.note("hundreds of connections", u64::from(self.by_token.len() >= 200));
         self.arrives(number);
     }
 
-    fn something(&mut self, role: Role) -> Said {
-        if self.with_nonsense && self.random.chance(1) {
-            let codes = [ErrorCode::Malformed, ErrorCode::HelloExpected, ErrorCode::NotAllowed];
-            return Said::Nonsense(self.random.pick(&codes));
+    /// The broker is told to stop.
+    fn stop(&mut self) {
+        if self.broker.is_draining() {
+            return;
         }
-        let group = (self.with_groups && self.random.chance(40)).then(|| self.random.pick(&GROUPS));
-        match (self.random.below(20), role) {
-            (0, _) => Said::Ping,
-            (1, _) => Said::BadTopic,
-            (2, _) => Said::Pong,
-            (3..6, Role::Subscriber) => Said::Unsubscribe(self.random.pick(&FILTERS), group),
-            (_, Role::Subscriber) => Said::Subscribe(self.random.pick(&FILTERS), group),
-            (_, Role::Publisher) => {
-                self.next_message += 1;
-                Said::Publish(self.random.pick(&TOPICS), self.next_message)
-            }
-        }
+        let queued = self.broker.connections.iter().any(|(_, found)| !found.outbox.is_empty());
+        self.edges.note("told to stop while somebody was busy", u64::from(queued));
+        self.broker.shut_down(self.now);
+        self.note_closing();
     }
 
-    fn read_something(&mut self) {
-        let Some(number) = self.anybody() else { return };
-        let room = self.random.pick(&self.rooms) + self.random.below(10);
-        self.give_room(number, room);
-        if self.random.chance(80) {
-            self.answer_pings(number);
+    /// A rule becomes another one. Nobody may be closed by that, nor be forgotten.
+    fn change_rules(&mut self, change: Change) {
+        if self.broker.is_draining() {
+            return;
         }
+        // What is due under the old rules happens.
+        self.turn(usize::MAX);
+        let old = self.setup.rules();
+        self.setup.change(change);
+        self.changed = true;
+        self.policies.push(self.setup.policy);
+        self.model.allow(self.setup.max_subscriptions);
+        let talking = |broker: &Broker| -> Vec<_> {
+            let all = broker.connections.iter();
+            all.filter(|(_, connection)| connection.is_talking()).map(|(at, _)| at).collect()
+        };
+        let before = talking(&self.broker);
+        self.broker.set_rules(self.setup.rules(), self.now);
+        self.broker.expire(self.now);
+        self.broker.end_turn(self.now);
+        // Under the same rules, one more turn may close one more for its memory.
+        let closed = talking(&self.broker) != before;
+        assert!(!closed || self.setup.rules() == old, "new rules closed somebody");
+        self.edges.note("rules changed", 1);
+        self.turn(usize::MAX);
+    }
+
+    /// Everybody reads on and says no more; then all must be delivered and nobody left waiting.
+    /// Then the broker is told to stop, and ends with GOODBYE for all.
+    fn finish(mut self) -> Trace {
+        self.cuts = None;
+        for number in 0..self.clients.len() {
+            // Half a frame could hold up the others for as long as the hello time-out.
+            if self.clients[number].mute {
+                self.edges.note("message cut by the end of input", 1);
+                self.clients[number].finished = true;
+                self.arrives(number);
+            }
+        }
+        self.settle();
+        assert!(self.ready.is_empty() && !self.broker.has_dirty(), "somebody is still busy");
+        self.check_settled();
+        self.stop();
+        for _ in 0..50 {
+            self.settle();
+            for number in 0..self.clients.len() {
+                let client = &mut self.clients[number];
+                if client.hung_up && !client.closed && !client.finished {
+                    client.finished = true;
+                    self.arrives(number);
+                }
+            }
+        }
+        self.check_end();
+        Trace { most: self.most, hash: self.hash, edges: self.edges }
+    }
+
+    /// Turns, with everybody reading, until nothing happens any more.
+    fn settle(&mut self) {
+        let mut turns = 0;
+        while turns < 3 || !self.ready.is_empty() || self.broker.has_dirty() {
+            turns += 1;
+            assert!(turns < MANY_TURNS, "somebody is busy for ever");
+            for number in 0..self.clients.len() {
+                self.give_room(number, 1 << 30);
+                if self.clients[number].is_talking() {
+                    self.answer_pings(number);
+                }
+            }
+            self.turn(usize::MAX);
+            self.check_turn();
+        }
+        self.recount();
     }
 
     fn give_room(&mut self, number: usize, room: usize) {
@@ -261,60 +249,13 @@ impl World {
 
     fn answer_pings(&mut self, number: usize) {
         let client = &mut self.clients[number];
-        if client.finished || client.broken || client.closed {
-            return;
-        }
-        for _ in 0..std::mem::take(&mut client.unanswered) {
+        let unanswered = std::mem::take(&mut client.unanswered);
+        for _ in 0..unanswered {
             client.say(Said::Pong, 0);
         }
-        self.arrives(number);
-    }
-
-    fn leave(&mut self) {
-        let Some(number) = self.anybody() else { return };
-        let client = &mut self.clients[number];
-        if self.random.chance(50) {
-            client.finished = true;
-        } else {
-            client.broken = true;
+        if unanswered > 0 {
+            self.arrives(number);
         }
-        self.arrives(number);
-    }
-
-    /// One rule or all of them become others. Nobody may be closed by that, nor be forgotten.
-    fn change_rules(&mut self) {
-        // What is due under the old rules happens.
-        self.turn();
-        let any = any_rules(&mut self.random);
-        let old = self.rules.clone();
-        let with = old.clone();
-        self.rules = match self.random.below(5) {
-            0 => Rules { outbox_bytes: any.outbox_bytes, ..with },
-            1 => Rules { memory_bytes: any.memory_bytes, ..with },
-            2 => Rules { policy: any.policy, ..with },
-            3 => Rules { heartbeat: any.heartbeat, hello: any.hello, ..with },
-            _ => Rules { max_payload: with.max_payload, ..any },
-        };
-        self.policies.push(self.rules.policy);
-        self.policies.dedup();
-        self.model.allow(self.rules.max_subscriptions);
-        let talking = |broker: &Broker| -> Vec<_> {
-            let all = broker.connections.iter();
-            all.filter(|(_, connection)| connection.is_talking()).map(|(at, _)| at).collect()
-        };
-        let before = talking(&self.broker);
-        self.broker.set_rules(self.rules.clone(), self.now);
-        self.broker.expire(self.now);
-        self.broker.end_turn(self.now);
-        // Old ones may go on closing.
-        let closed = talking(&self.broker) != before;
-        assert!(!closed || self.rules == old, "new rules closed somebody");
-        self.turn();
-    }
-
-    fn time_passes(&mut self) {
-        let milliseconds = self.random.pick(&[10, 200, 1_500, 1_500, 60_000]);
-        self.now += Duration::from_millis(milliseconds);
     }
 
     /// An event of a client's socket reaches the broker.
@@ -326,18 +267,17 @@ impl World {
         }
     }
 
-    /// One turn, as the reactor makes it.
-    fn turn(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(number) = self.ready.pop_front() else {
-                break;
-            };
+    /// One turn, as the reactor makes it, in which so many connections are served at most.
+    fn turn(&mut self, serves: usize) {
+        for _ in 0..self.ready.len().min(serves) {
+            let Some(number) = self.ready.pop_front() else { break };
             self.clients[number].ready = false;
             if !self.clients[number].closed {
                 self.serve(number);
             }
         }
         self.broker.expire(self.now);
+        self.note_closing();
         self.flush();
         self.broker.end_turn(self.now);
         self.note_closing();
@@ -361,6 +301,9 @@ impl World {
         let token = client.token;
         let mut progress = match self.broker.next_input(token, client.readable) {
             Input::Wait => {
+                if self.broker.connections[token.index()].is_unread() {
+                    (client.last_sign, client.silences) = (self.now, 0);
+                }
                 if client.broken {
                     self.broker.connection_failed(token);
                     self.note_closing();
@@ -371,30 +314,18 @@ impl World {
             Input::Discard => {
                 client.to_broker.clear();
                 client.readable = false;
-                if client.finished {
+                if client.broken {
+                    self.broker.connection_failed(token);
+                } else if client.finished {
                     self.broker.end_of_input(token);
                 }
                 return self.note_closing();
             }
-            Input::Read(mut filling) => {
-                let spare = filling.spare(self.read_bytes);
-                let there = client.to_broker.len().min(spare.len());
-                let count = if there == 0 { 0 } else { 1 + self.random.below(there) };
-                spare[..count].copy_from_slice(&client.to_broker[..count]);
-                client.to_broker.drain(..count);
-                client.readable = !client.to_broker.is_empty() || count > 0;
-                let idle = client.to_broker.is_empty();
-                let progress = self.broker.received(token, filling, count, idle, self.now);
-                if count == 0 && client.broken {
-                    self.broker.connection_failed(token);
-                } else if count == 0 && client.finished {
-                    self.broker.end_of_input(token);
-                }
-                progress
-            }
+            Input::Read(filling) => self.read(number, filling),
         };
         self.carried(number);
         while progress == Progress::FlushFirst {
+            self.edges.note("delivery interrupted for a flush", 1);
             self.flush();
             progress = self.broker.carry_on(token, self.now);
             self.carried(number);
@@ -404,18 +335,46 @@ impl World {
         }
     }
 
+    fn read(&mut self, number: usize, mut filling: Filling) -> Progress {
+        let large = u64::from(filling.capacity() > self.setup.read_bytes);
+        self.edges.note("frame larger than a chunk", large);
+        let client = &mut self.clients[number];
+        let token = client.token;
+        let spare = filling.spare(self.setup.read_bytes);
+        let there = client.to_broker.len().min(spare.len());
+        let count = match &mut self.cuts {
+            Some(random) if there > 0 => 1 + random.below(there),
+            _ => there,
+        };
+        spare[..count].copy_from_slice(&client.to_broker[..count]);
+        client.to_broker.drain(..count);
+        client.readable = !client.to_broker.is_empty() || count > 0;
+        let idle = client.to_broker.is_empty();
+        let progress = self.broker.received(token, filling, count, idle, self.now);
+        if count == 0 && client.broken {
+            self.broker.connection_failed(token);
+        } else if count == 0 && client.finished {
+            self.broker.end_of_input(token);
+        }
+        progress
+    }
+
     /// Tells the model what the broker has carried out of what a client said.
     fn carried(&mut self, number: usize) {
         let client = &mut self.clients[number];
-        let frames = self.broker.connections[client.token.index()].traffic.frames as usize;
+        let connection = &self.broker.connections[client.token.index()];
+        let frames = connection.traffic.frames as usize;
+        // Whoever is not read, if only for a part of the turn, is not found silent.
+        if frames > client.carried || connection.is_unread() {
+            (client.last_sign, client.silences) = (self.now, 0);
+        }
         for said in &client.said[client.carried..frames.max(client.carried)] {
-            self.model.carry(number, said);
+            self.model.carry(number, *said);
         }
         client.carried = frames.max(client.carried);
         let stats = self.broker.stats();
         // A run that closes one of its receivers is counted for it by the model alone.
-        let never_disconnects = !self.policies.contains(&OverflowPolicy::Disconnect);
-        if never_disconnects && !self.broke_midway {
+        if !self.policies.contains(&OverflowPolicy::Disconnect) && !self.broke_midway {
             let placed = stats.deliveries + stats.dropped;
             // An interrupted delivery is counted when it is done.
             assert!(placed <= self.model.matched, "more was delivered than matches");
@@ -441,78 +400,154 @@ impl World {
         let mut dirty = Vec::new();
         self.broker.take_dirty(&mut dirty);
         for token in dirty {
-            let number = self.by_token[&token];
-            let client = &mut self.clients[number];
-            while !self.broker.outbox(token).is_empty() {
-                if client.broken {
-                    self.broker.connection_failed(token);
-                    self.broke_midway |= self.broker.interrupted.is_some();
-                    break;
-                }
-                let mut slices = [IoSlice::new(&[]); 3];
-                let (entries, bytes) = self.broker.outbox(token).gather(&mut slices);
-                let all: Vec<u8> = slices[..entries].iter().flat_map(|s| s.to_vec()).collect();
-                assert_eq!(all.len(), bytes);
-                let count = bytes.min(client.room);
-                client.take(&all[..count]);
-                if count < bytes {
-                    self.broker.blocked(token);
-                }
-                self.broker.sent(token, count, self.now);
-                if count < bytes {
-                    break;
-                }
-            }
+            self.flush_one(token);
         }
         self.note_closing();
     }
 
-    /// What is shown to whoever watches is what a walk over all connections finds.
-    fn audit_figures(&self) {
-        let (broker, stats) = (&self.broker, self.broker.stats());
-        let counted = broker.listed_topics().next();
-        let counted = counted.map(|(_, published)| (published.messages, published.bytes));
-        assert!(counted.is_none_or(|counted| counted == (stats.messages_in, stats.bytes_in)));
-        let all = || broker.connections.iter().map(|(_, connection)| connection);
-        let load = broker.load();
-        assert_eq!(load.publishers + load.subscribers, all().count());
-        assert_eq!(load.starved, all().filter(|connection| connection.starved).count());
-        let queued: usize = all().map(|connection| connection.outbox.queued()).sum();
-        assert_eq!(load.queued_bytes, queued);
-        let paused = all().filter(|connection| connection.is_paused());
-        assert_eq!(load.paused, paused.filter(|it| it.state != State::Gone).count());
-        let longest = all().map(|connection| connection.outbox.queued()).max();
-        let shown = broker.slowest(2, self.now).first().map(|view| view.queued);
-        assert_eq!(shown, longest, "the longest queue is on top");
+    fn flush_one(&mut self, token: Token) {
+        let number = self.by_token[&token];
+        let mut written = 0;
+        while !self.broker.outbox(token).is_empty() {
+            let client = &mut self.clients[number];
+            if client.broken {
+                self.broker.connection_failed(token);
+                let midway = self.broker.interrupted.is_some();
+                self.edges.note("a neighbour broke in the middle of a delivery", midway.into());
+                self.broke_midway |= midway;
+                return;
+            }
+            if written >= self.setup.write_bytes {
+                self.edges.note("write budget used up", 1);
+                return self.broker.writable(token);
+            }
+            let mut slices = vec![IoSlice::new(&[]); self.setup.slices];
+            let (entries, bytes) = self.broker.outbox(token).gather(&mut slices);
+            let all: Vec<u8> = slices[..entries].iter().flat_map(|s| s.to_vec()).collect();
+            assert!(all.len() == bytes && bytes > 0, "the sum of what was gathered");
+            let count = bytes.min(client.room);
+            written += count;
+            self.taken += count as u64;
+            let pings = client.unanswered;
+            client.take(&all[..count]);
+            // A PING, of 8 bytes, is no sign of life when it is taken.
+            if count > 8 * (client.unanswered - pings) {
+                (client.last_sign, client.silences) = (self.now, 0);
+            }
+            for byte in [number as u8].iter().chain(&all[..count]) {
+                self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+            }
+            if count < bytes {
+                self.broker.blocked(token);
+            }
+            self.broker.sent(token, count, self.now);
+            if count < bytes {
+                return;
+            }
+        }
+    }
+}
+
+impl World {
+    /// What must hold when everybody has read all and says no more.
+    fn check_settled(&mut self) {
+        let stopping = self.broker.is_draining();
+        for number in 0..self.clients.len() {
+            let client = &self.clients[number];
+            let alive = client.is_talking() && !client.hung_up && !stopping;
+            if alive {
+                let connection = &self.broker.connections[client.token.index()];
+                let waits = (connection.is_paused(), connection.starved);
+                let (carried, said) = (client.carried, client.said.len());
+                assert_eq!(carried, said, "client {number} is not heard: {waits:?}");
+                assert!(connection.outbox.is_empty() && connection.lost() == 0);
+                assert!(!connection.is_unread(), "client {number} waits for ever");
+                assert!(!client.has_partial(), "client {number} has half a frame");
+                self.check_traffic(number);
+            }
+            self.model.check(number, client, alive);
+        }
     }
 
-    /// Recounts what the broker counts as it goes.
-    fn audit(&self) {
-        let mut chunks = BTreeMap::new();
-        let (mut slices, mut filling) = (0, 0);
-        for (_, connection) in &self.broker.connections {
-            connection.outbox.check();
-            for slice in connection.outbox.slices() {
-                slices += 1;
-                chunks.insert(slice.cost().0, slice.cost().1);
-            }
-            match &connection.inbox {
-                Inbox::Empty => {}
-                Inbox::Large(large) => filling += large.cost(),
-                Inbox::Rest(slice) | Inbox::Backlog(slice) => {
-                    slices += 1;
-                    chunks.insert(slice.cost().0, slice.cost().1);
-                }
+    /// A subscriber's counts are those of what it heard.
+    fn check_traffic(&self, number: usize) {
+        let client = &self.clients[number];
+        if client.role == Role::Publisher {
+            return;
+        }
+        let (mut messages, mut lost) = (0, 0);
+        for heard in &client.heard {
+            match heard {
+                Heard::Message(_) => messages += 1,
+                Heard::Lost(count) => lost += count,
+                _ => {}
             }
         }
-        let held = chunks.values().sum::<usize>() + slices * SLICE_OVERHEAD + filling;
-        assert_eq!(self.broker.memory_held(), held, "memory is counted as it is");
-        for (_, connection) in &self.broker.connections {
-            let due = connection.deadline(&self.broker.rules, self.broker.draining);
-            let armed = connection.armed;
-            assert!(due.is_none_or(|due| armed.is_some_and(|at| at <= due)), "a deadline is lost");
-        }
+        let connection = &self.broker.connections[client.token.index()];
+        let dropped = connection.trouble().map_or(0, |trouble| trouble.dropped);
+        assert_eq!((messages, lost), (connection.traffic.messages, dropped), "client {number}");
     }
+
+    /// What must hold when all have left.
+    fn check_end(&mut self) {
+        let broker = &self.broker;
+        assert_eq!(broker.connections(), 0, "all have left");
+        let (subscriptions, filters, _) = broker.index_sizes();
+        assert_eq!((broker.memory_held(), subscriptions, filters), (0, 0, 0), "nothing is left");
+        assert_eq!(broker.pool.sparse(), 0);
+        for (number, client) in self.clients.iter().enumerate() {
+            self.model.check(number, client, client.heard_goodbye());
+            self.check_last_words(number, client);
+        }
+        let messages = |client: &Client| -> u64 {
+            client.heard.iter().filter(|heard| matches!(heard, Heard::Message(_))).count() as u64
+        };
+        let heard: u64 = self.clients.iter().map(messages).sum();
+        let stats = broker.stats();
+        let (deliveries, undelivered) = (stats.deliveries, stats.undelivered);
+        assert_eq!(deliveries, heard + undelivered, "each message is heard or undelivered");
+        let is_message = |said: &&Said| matches!(said, Said::Publish(..));
+        let carried = self.clients.iter().flat_map(|client| &client.said[..client.carried]);
+        let messages = carried.filter(is_message).count() as u64;
+        assert_eq!((stats.bytes_out, stats.messages_in), (self.taken, messages), "counters");
+        // Full memory leaves a member of a group without room, too, but under `block`.
+        let block = self.setup.policy == OverflowPolicy::Block;
+        let roomy = (block || self.setup.memory_bytes >= 10_000_000) && !self.changed;
+        if roomy && !self.was_short && stats.pauses + stats.dropped == 0 {
+            let compared = self.model.check_turns(&self.clients);
+            self.edges.note("turns of a queue group compared", compared);
+        }
+        self.note_edges();
+    }
+
+    /// How a conversation that the broker ended must have ended.
+    fn check_last_words(&self, number: usize, client: &Client) {
+        let nonsense = client.said[..client.carried].iter().find_map(|said| match said {
+            Said::Nonsense(code) => Some(*code),
+            _ => None,
+        });
+        let fatal = client.fatal();
+        // Without a HELLO in front, a second one is the first and no nonsense.
+        let greeted = matches!(client.said.first(), Some(Said::Hello));
+        if let (true, Some(nonsense), Some(fatal)) = (greeted, nonsense, fatal) {
+            let other = [ErrorCode::SlowConsumer, ErrorCode::Timeout];
+            assert!(nonsense == fatal || other.contains(&fatal), "client {number}: {fatal}");
+        }
+        let slow = fatal == Some(ErrorCode::SlowConsumer);
+        assert!(
+            !slow || self.policies.iter().any(|policy| *policy != OverflowPolicy::Drop),
+            "client {number}"
+        );
+    }
+}
+
+/// A broker that counts messages by topic if somebody looks.
+fn watched(setup: &Setup) -> Broker {
+    let mut broker = Broker::new(setup.rules(), setup.read_bytes, "sim".into());
+    if setup.watched {
+        broker.count_topics(&[">"]);
+    }
+    broker
 }
 
 fn make_ready(ready: &mut VecDeque<usize>, number: usize, client: &mut Client) {
@@ -521,25 +556,6 @@ fn make_ready(ready: &mut VecDeque<usize>, number: usize, client: &mut Client) {
         ready.push_back(number);
     }
 }
-
-/// Rules as a world may have them.
-fn any_rules(random: &mut Random) -> Rules {
-    let policies = [OverflowPolicy::Block, OverflowPolicy::Drop, OverflowPolicy::Disconnect];
-    Rules {
-        max_connections: random.pick(&[5, 20, 100]),
-        max_payload: random.pick(&[20, 300, 3_000]),
-        max_subscriptions: random.pick(&[2, 5, 100]),
-        outbox_bytes: random.pick(&[1, 60, 300, 2_000, 100_000]),
-        memory_bytes: random.pick(&[20_000, 100_000, 10_000_000]),
-        policy: random.pick(&policies),
-        stall_timeout: random.pick(&[Duration::from_secs(1), HOUR]),
-        min_rate_bytes: random.pick(&[0, 100]),
-        hello: random.pick(&[Duration::from_secs(2), HOUR]),
-        heartbeat: random.pick(&[Duration::ZERO, Duration::from_secs(3), HOUR]),
-    }
-}
-
-const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Some moment to count from; the time of day is nothing to the broker.
 fn epoch() -> Instant {

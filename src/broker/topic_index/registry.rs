@@ -354,3 +354,16 @@ fn remove(table: &mut HashTable<u32>, hash: u64, number: u32) {
 fn key(number: usize) -> u32 {
     u32::try_from(number).expect("fewer than 2^32 subscriptions fit in memory")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever chooses topics or filters does not know which of them collide: the key of the hash
+    /// is another one in each broker.
+    #[test]
+    fn topics_made_to_collide_in_one_broker_do_not_in_another() {
+        let hash = || Registry::new(0).hasher.hash_one(b"t".as_slice());
+        assert_ne!(hash(), hash());
+    }
+}

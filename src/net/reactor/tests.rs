@@ -1,0 +1,91 @@
+//! The loop with sockets of its own process, turn by turn.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use super::*;
+use crate::broker::connection::Role;
+use crate::wire::frame::{Kind, encode};
+
+/// Filters of the greedy subscriber, and topics that are sent at once.
+const FILTERS: usize = 200;
+const TOPICS: usize = 600;
+
+fn reactor() -> Reactor {
+    let mut config = Config::default();
+    config.network.host = "127.0.0.1".to_owned();
+    (config.network.publisher_port, config.network.subscriber_port) = (0, 0);
+    config.network.read_bytes = 16 << 10;
+    Reactor::new(&config, None).unwrap()
+}
+
+/// A client that has said HELLO and this.
+fn client(reactor: &Reactor, role: Role, bytes: &[u8]) -> TcpStream {
+    let listener = reactor.listeners.iter().find(|listener| listener.role == role).unwrap();
+    let mut stream = TcpStream::connect(listener.address().unwrap()).unwrap();
+    let mut all = Vec::new();
+    encode(Kind::Hello, 0, b"test", b"version=1\n", &mut all);
+    all.extend_from_slice(bytes);
+    stream.write_all(&all).unwrap();
+    stream
+}
+
+fn frames(kind: Kind, topics: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    topics.for_each(|topic| encode(kind, 0, &topic, b"", &mut bytes));
+    bytes
+}
+
+/// A filter of 128 tokens that shares only few of them with others, all of which are looked at for
+/// a topic of `t`s: together more than one connection may look at in a turn.
+fn starry(number: usize) -> Vec<u8> {
+    let token = |bit: usize| if number >> (bit % 8) & 1 == 0 { b"*." } else { b"t." };
+    (0..127).flat_map(token).chain(b"nobody").copied().collect()
+}
+
+fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
+    let mut events = Events::with_capacity(EVENTS);
+    while !done(reactor) {
+        reactor.wait(&mut events).unwrap();
+        reactor.note(&events);
+        reactor.accept();
+        reactor.serve();
+        reactor.flush();
+        reactor.end_turn();
+    }
+}
+
+#[test]
+fn a_pass_that_only_carries_on_costly_topics_ends_the_turn() {
+    let mut reactor = reactor();
+    let filters = frames(Kind::Subscribe, (0..FILTERS).map(starry));
+    let _greedy = client(&reactor, Role::Subscriber, &filters);
+    let healthy = frames(Kind::Subscribe, std::iter::once(b"healthy".to_vec()));
+    let _healthy = client(&reactor, Role::Subscriber, &healthy);
+    let mut publisher = client(&reactor, Role::Publisher, b"");
+    let mut costly = client(&reactor, Role::Publisher, b"");
+    turn_until(&mut reactor, |reactor| {
+        let (subscriptions, ..) = reactor.broker.index_sizes();
+        subscriptions == FILTERS + 1 && reactor.broker.connections() == 4
+    });
+    // All that was read or written is over, so that only what comes now is ready.
+    turn_until(&mut reactor, |reactor| reactor.ready.is_empty() && !reactor.broker.has_dirty());
+
+    let message = frames(Kind::Publish, std::iter::once(b"healthy".to_vec()));
+    publisher.write_all(&message).unwrap();
+    let topic = |number: usize| [b"t.".repeat(127), number.to_string().into_bytes()].concat();
+    costly.write_all(&frames(Kind::Publish, (0..TOPICS).map(topic))).unwrap();
+    let mut events = Events::with_capacity(EVENTS);
+    while reactor.ready.len() < 2 {
+        reactor.wait(&mut events).unwrap();
+        reactor.note(&events);
+        // The first of both may have come alone: a wait would not sleep, as it is ready.
+    }
+    reactor.serve();
+    let carried = reactor.broker.stats().messages_in;
+    assert!((2..=8).contains(&carried), "{carried} messages, most of them costly, in one turn");
+    assert!(reactor.broker.has_dirty(), "the healthy message is flushed behind that");
+
+    let all = TOPICS as u64 + 1;
+    turn_until(&mut reactor, |reactor| reactor.broker.stats().messages_in == all);
+}
