@@ -16,8 +16,9 @@ use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token};
 use crate::wire::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
 
-/// Beyond `memory_bytes`, the policies that go on reading may use this much more for what they
-/// read, before it is delivered or dropped.
+/// Under the policies that go on reading when outboxes are full, outboxes leave this much of
+/// `memory_bytes`, or a quarter if that is less, for what is read before it is delivered or
+/// dropped. Frames that have begun may take as much again beyond `memory_bytes`.
 const READING_RESERVE: usize = 16 << 20;
 /// The part of `memory_bytes` that may be used beyond it to end frames that have begun.
 const RESCUE_PART: usize = 32;
@@ -36,7 +37,11 @@ impl Broker {
             self.close_the_largest(now);
         }
         self.blame_for_starvation(now);
-        let resume_below = self.rules.memory_bytes / 8 * 7;
+        // Where nobody waits for outboxes, they alone must not keep it from being reached.
+        let resume_below = match self.rules.policy {
+            OverflowPolicy::Block => self.rules.memory_bytes / 8 * 7,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => self.rules.memory_bytes,
+        };
         if self.is_starving && self.pool.held() + self.pool.chunk_bytes() <= resume_below {
             self.end_starvation();
         } else if self.is_starving {
@@ -81,9 +86,20 @@ impl Broker {
         }
     }
 
+    /// Up to where there is memory for outboxes.
+    fn outbox_limit(&self) -> usize {
+        let limit = self.rules.memory_bytes;
+        match self.rules.policy {
+            OverflowPolicy::Block => limit,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
+                limit - READING_RESERVE.min(limit / 4)
+            }
+        }
+    }
+
     /// Whether outboxes have used up what there is.
     pub(super) fn memory_is_full(&self) -> bool {
-        self.pool.held() > self.rules.memory_bytes
+        self.pool.held() > self.outbox_limit()
     }
 
     /// Whether what a publisher sent must wait although it was read: each message costs a slice for
