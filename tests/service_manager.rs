@@ -113,6 +113,20 @@ fn a_failed_reload_stays_in_the_status_until_a_good_one() {
     assert!(!manager.wait_for("READY=1").contains("not reloaded"));
 }
 
+#[test]
+fn trouble_of_any_length_is_told_in_a_message_that_is_not_too_long() {
+    let manager = Manager::new();
+    let broker = Broker::watched(&manager, &[]);
+    manager.wait_for("READY=1");
+    let keys: Vec<_> = (0..100).map(|number| format!("listener_{number} = tcp\n")).collect();
+    broker.dir.write("config.ini", &format!("[network]\n{}", keys.concat()));
+    broker.signal("HUP");
+    let end = manager.wait_for("READY=1");
+    assert!(end.contains("config.ini:2: ") && end.contains("0 connections"), "{end}");
+    assert!(end.len() < 2_048, "systemd ignores a message beyond 4096 bytes: {}", end.len());
+    broker.log().wait_for_count("config.ini:101: ", 1);
+}
+
 /// Keeps the broker busy until it tells figures.
 fn figures_after_traffic(manager: &Manager, broker: &Broker) -> String {
     let (mut subscriber, mut publisher) = (broker.subscriber_of(&[b"t"]), broker.publisher());
