@@ -222,7 +222,10 @@ impl Monitor {
             let response = response::render(&body, false, false, OffsetDateTime::now_utc());
             connection.answer(response, false, now);
         }
-        self.connections[place] = Some(connection);
+        // A client that is gone already must not have the place until its time is up.
+        if !connection.is_gone() {
+            self.connections[place] = Some(connection);
+        }
     }
 
     /// The response, and whether another request may follow.
