@@ -4,8 +4,10 @@
 //! memory and written at once, so that lines never mix and one line is one system call. Nothing
 //! here can fail later on: a full disk or a closed standard error loses lines, not the broker.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, LineWriter, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use log::{Level, LevelFilter, Metadata, Record};
@@ -46,9 +48,9 @@ impl Prepared {
             None => Box::new(io::stderr()),
             Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
         };
-        // The variable says which file the journal reads; a log file of our own is not it.
+        // A log file of our own is not what the journal reads.
         let journal = match log.format {
-            LogFormat::Auto => log.file.is_none() && std::env::var_os("JOURNAL_STREAM").is_some(),
+            LogFormat::Auto => log.file.is_none() && journal_reads_standard_error(),
             LogFormat::Text => false,
             LogFormat::Journal => true,
         };
@@ -80,6 +82,18 @@ impl Prepared {
         // Refused if it is set already, by an earlier call: then there is nothing left to do.
         let _ = log::set_logger(&LOGGER);
         log::set_max_level(level);
+    }
+}
+
+/// Whether standard error is the stream that the variable names by its device and inode. That it is
+/// set is not enough: in a desktop session every terminal inherits it.
+fn journal_reads_standard_error() -> bool {
+    let Some(stream) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    let metadata = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    match metadata.and_then(|file| file.metadata()) {
+        Ok(found) => *stream == *format!("{}:{}", found.dev(), found.ino()),
+        // Out of descriptors while reloading, say: then it is most likely still what it was.
+        Err(_) => true,
     }
 }
 

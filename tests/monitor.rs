@@ -159,6 +159,21 @@ fn the_seventeenth_connection_is_told_that_it_is_one_too_many() {
 }
 
 #[test]
+fn refused_connections_that_are_gone_already_take_no_place() {
+    let (broker, address) = watched(&[]);
+    let _served: Vec<_> = (0..SERVED).map(|_| Http::connect(address)).collect();
+    // Reset before they are accepted.
+    broker.signal("STOP");
+    for _ in 0..8 {
+        let http = Http::connect(address);
+        let socket = socket2::SockRef::from(&http.stream);
+        socket.set_linger(Some(Duration::ZERO)).expect("a socket takes its options");
+    }
+    broker.signal("CONT");
+    assert_eq!(Http::get(address, "/healthz").status, 503);
+}
+
+#[test]
 fn the_numbers_are_those_of_the_load() {
     let (broker, address) =
         watched(&[("monitor.topics", "orders.>, orders.eu, none"), ("monitor.busiest", "2")]);

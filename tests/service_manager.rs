@@ -113,6 +113,20 @@ fn a_failed_reload_stays_in_the_status_until_a_good_one() {
     assert!(!manager.wait_for("READY=1").contains("not reloaded"));
 }
 
+#[test]
+fn trouble_of_any_length_is_told_in_a_message_that_is_not_too_long() {
+    let manager = Manager::new();
+    let broker = Broker::watched(&manager, &[]);
+    manager.wait_for("READY=1");
+    let keys: Vec<_> = (0..100).map(|number| format!("listener_{number} = tcp\n")).collect();
+    broker.dir.write("config.ini", &format!("[network]\n{}", keys.concat()));
+    broker.signal("HUP");
+    let end = manager.wait_for("READY=1");
+    assert!(end.contains("config.ini:2: ") && end.contains("0 connections"), "{end}");
+    assert!(end.len() < 2_048, "systemd ignores a message beyond 4096 bytes: {}", end.len());
+    broker.log().wait_for_count("config.ini:101: ", 1);
+}
+
 /// Keeps the broker busy until it tells figures.
 fn figures_after_traffic(manager: &Manager, broker: &Broker) -> String {
     let (mut subscriber, mut publisher) = (broker.subscriber_of(&[b"t"]), broker.publisher());
@@ -238,14 +252,27 @@ fn a_service_manager_that_is_not_there_is_only_mentioned() {
 #[test]
 fn for_the_journal_lines_have_a_priority_and_no_time() {
     let dir = TempDir::new();
-    let mut command = command(dir.path());
-    command.args(["-s", "0", "-p", "0"]).env("JOURNAL_STREAM", "8:4711");
+    let program = command(dir.path());
+    // The variable names standard error by its device and inode, which only its process knows.
+    let script = "export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2); exec \"$0\" -s 0 -p 0";
+    let mut command = Command::new("sh");
+    command.current_dir(dir.path()).arg("-c").arg(script).arg(program.get_program());
     let broker = Broker::started(dir, Process::spawn(&mut command));
     broker.signal("HUP");
     broker.log().wait_for("a line", |line| line == "<6>reloaded: no setting has changed");
     let lines = broker.log().so_far();
     let has_priority = |line: &&String| line.starts_with("<6>") || line.starts_with("<4>");
     assert_eq!(lines.iter().filter(has_priority).count(), lines.len(), "{lines:?}");
+}
+
+#[test]
+fn a_stream_that_is_not_the_journals_has_times_though_the_variable_is_inherited() {
+    let dir = TempDir::new();
+    let mut command = command(dir.path());
+    command.args(["-s", "0", "-p", "0"]).env("JOURNAL_STREAM", "8:4711");
+    let broker = Broker::started(dir, Process::spawn(&mut command));
+    let lines = broker.log().so_far();
+    assert!(lines.iter().all(|line| line.contains("Z [INFO] ")), "{lines:?}");
 }
 
 #[test]

@@ -136,9 +136,12 @@ impl Reactor {
     /// What the monitor does in a turn, behind all else.
     fn serve_monitor(&mut self, events: &Events) {
         if let Some(monitor) = &mut self.monitor {
+            let now = self.clock.now();
             monitor.note(events);
-            monitor.turn(self.poll.registry(), &self.broker, self.clock.now());
-            monitor.turn_took(self.clock.since_advance());
+            let before = self.clock.since_advance();
+            monitor.turn(self.poll.registry(), &self.broker, now);
+            let took = self.clock.since_advance();
+            monitor.turn_took(took, took.saturating_sub(before), now);
         }
     }
 

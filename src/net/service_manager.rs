@@ -4,6 +4,7 @@
 //! wait: a service manager that does not listen is no reason to keep clients waiting. Without
 //! NOTIFY_SOCKET there is nothing here, and nothing is done.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -23,6 +24,9 @@ const EXTENSION: Duration = Duration::from_secs(20);
 const MARGIN: Duration = Duration::from_secs(5);
 /// When to try again what the service manager's socket had no room for.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Bytes of a status. systemd ignores a whole message beyond 4,096 bytes, with the sign of life or
+/// the READY=1 that is in it; people look at the first line of it anyway.
+const MAX_STATUS: usize = 1 << 10;
 /// Messages that may wait for room; beyond it the oldest is forgotten.
 const MAX_UNSENT: usize = 16;
 
@@ -169,7 +173,8 @@ impl Link {
     fn new_status(&mut self, text: &str, now: Instant) -> String {
         let mut status = text.to_owned();
         if let Some(trouble) = &self.trouble {
-            status = format!("{trouble}; {text}");
+            let room = MAX_STATUS.saturating_sub(text.len());
+            status = format!("{}; {text}", shortened(trouble, room));
         }
         // A line feed would begin another message.
         self.status = status.replace('\n', "; ");
@@ -215,6 +220,19 @@ impl Link {
     }
 }
 
+/// The text, or as much of its beginning as there is room for; the log has all of it.
+fn shortened(text: &str, room: usize) -> Cow<'_, str> {
+    // Each line feed becomes two characters.
+    if text.len() + text.matches('\n').count() <= room {
+        return text.into();
+    }
+    let mut end = room / 2;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}... (more in the log)", &text[..end]).into()
+}
+
 /// A path, or an abstract name behind `@`.
 fn open(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match name {
@@ -231,4 +249,19 @@ fn open(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
 fn is_full(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ENOBUFS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_any_length_fits_into_a_message() {
+        assert_eq!(shortened("one\ntwo", 100), "one\ntwo");
+        for text in ["x".repeat(100_000), "\n".repeat(100_000), "\u{1f980}".repeat(100_000)] {
+            let short = shortened(&text, MAX_STATUS).replace('\n', "; ");
+            assert!(short.len() <= MAX_STATUS + 32, "{}", short.len());
+            assert!(short.ends_with("... (more in the log)"), "{short}");
+        }
+    }
 }

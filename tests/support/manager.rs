@@ -37,6 +37,7 @@ impl Manager {
         self.socket.set_read_timeout(Some(within)).expect("a socket takes its options");
         let mut bytes = [0; 8_192];
         let count = self.socket.recv(&mut bytes).ok()?;
+        assert!(count < 4_096, "a message of {count} bytes: systemd ignores it");
         Some(String::from_utf8(bytes[..count].to_vec()).expect("messages are text"))
     }
 

@@ -1,9 +1,9 @@
 //! The HTTP port for whoever watches the broker.
 //!
 //! Owns its listener and its connections, which are bounded in number, size and time. It has its
-//! turn behind the fan-out's and makes at most one response in it, so it cannot slow the broker
-//! down; without connections it has no deadline and makes no system call. Reads the broker, and
-//! must not change it.
+//! turn behind the fan-out's, makes at most one response in it, and rests behind that, so it cannot
+//! slow the broker down; without connections it has no deadline and makes no system call. Reads the
+//! broker, and must not change it.
 //!
 //! - `connection`: one HTTP connection; `request` and `response`: what it reads and writes.
 //! - `snapshot`, `turns`, `process`: figures. `metrics`, `json`, `page`: how they are written.
@@ -48,6 +48,12 @@ const ACCEPTS: usize = 8;
 /// How long to wait before accepting again when the system has run out of something.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// What the monitor does is followed by a rest of so many times as long. So it takes a tenth of the
+/// loop's time at most, however much is asked of it and however much there is to look at.
+const REST: u32 = 9;
+/// The longest rest: a turn in which the process was not scheduled says nothing about the work.
+const MAX_REST: Duration = Duration::from_millis(100);
+
 /// The monitor's poll tokens: its listener's, and upwards from there one for each connection.
 /// Those of the broker's listeners are near the end of all numbers, its connections' at the start.
 const LISTENER: usize = usize::MAX / 2;
@@ -64,6 +70,8 @@ pub(super) struct Monitor {
     connections: Vec<Option<Connection>>,
     /// Whose turn it is.
     next: usize,
+    /// Nothing is read, answered or written before then.
+    rests_until: Option<Instant>,
     /// How many of the busiest topics are shown.
     busiest: usize,
     /// When it began, by the wall and by the broker's clock.
@@ -95,6 +103,7 @@ impl Monitor {
             retry_at: None,
             connections: (0..MAX_CONNECTIONS + MAX_REFUSALS).map(|_| None).collect(),
             next: 0,
+            rests_until: None,
             busiest: settings.busiest,
             started: OffsetDateTime::now_utc(),
             began: now,
@@ -114,13 +123,20 @@ impl Monitor {
         }
     }
 
-    /// A turn of the loop took so long.
-    pub(super) fn turn_took(&mut self, time: Duration) {
+    /// A turn of the loop, which began at `now`, took so long, `own` of it for the monitor.
+    pub(super) fn turn_took(&mut self, time: Duration, own: Duration, now: Instant) {
         self.turns.observe(time);
+        if self.rests_until.is_none() {
+            self.rests_until = Some(now + time + (own * REST).min(MAX_REST));
+        }
     }
 
     /// Whether something is left to do without waiting.
     pub(super) fn is_busy(&self) -> bool {
+        self.rests_until.is_none() && self.has_work()
+    }
+
+    fn has_work(&self) -> bool {
         let waiting = self.ready && self.retry_at.is_none();
         waiting || self.connections.iter().flatten().any(Connection::is_busy)
     }
@@ -128,12 +144,18 @@ impl Monitor {
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let retry = self.retry_at.filter(|_| self.ready);
-        self.connections.iter().flatten().map(Connection::deadline).chain(retry).min()
+        let rest = self.rests_until.filter(|_| self.has_work());
+        let due = self.connections.iter().flatten().map(Connection::deadline);
+        due.chain(retry).chain(rest).min()
     }
 
     /// Its part of a turn: accepts, reads, writes, and makes one response at most.
     pub(super) fn turn(&mut self, registry: &Registry, broker: &Broker, now: Instant) {
-        self.accept(registry, now);
+        self.rests_until = self.rests_until.filter(|at| *at > now);
+        let rests = self.rests_until.is_some();
+        if !rests {
+            self.accept(registry, now);
+        }
         let count = self.connections.len();
         let first = self.next;
         let mut answered = false;
@@ -142,7 +164,7 @@ impl Monitor {
             let is_due = connection.deadline() <= now;
             let wanted = if is_due {
                 connection.expire()
-            } else if answered || !connection.is_busy() {
+            } else if rests || answered || !connection.is_busy() {
                 continue;
             } else {
                 connection.turn(now)
@@ -200,7 +222,10 @@ impl Monitor {
             let response = response::render(&body, false, false, OffsetDateTime::now_utc());
             connection.answer(response, false, now);
         }
-        self.connections[place] = Some(connection);
+        // A client that is gone already must not have the place until its time is up.
+        if !connection.is_gone() {
+            self.connections[place] = Some(connection);
+        }
     }
 
     /// The response, and whether another request may follow.
@@ -269,4 +294,40 @@ fn listen(address: &str, registry: &Registry) -> io::Result<(TcpListener, Socket
     registry.register(&mut listener, PollToken(LISTENER), Interest::READABLE)?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use mio::Poll;
+
+    use super::*;
+
+    #[test]
+    fn work_is_followed_by_a_rest_that_is_waited_for_only_if_there_is_more_to_do() {
+        let mut config = Config::default();
+        config.monitor.address = Some("127.0.0.1:0".into());
+        let mut broker = Broker::new(config.rules(), 1_024, "b".into());
+        let mut poll = Poll::new().unwrap();
+        let start = Instant::now();
+        let monitor = Monitor::new(&config, poll.registry(), &mut broker, start).unwrap();
+        let mut monitor = monitor.unwrap();
+        let ms = Duration::from_millis;
+        let taken = |monitor: &Monitor| monitor.connections.iter().flatten().count();
+        monitor.turn_took(ms(3), ms(2), start);
+        assert_eq!(monitor.deadline(), None, "an idle monitor wakes nobody up");
+        let _client = TcpStream::connect(monitor.listener.local_addr().unwrap()).unwrap();
+        let mut events = Events::with_capacity(8);
+        poll.poll(&mut events, None).unwrap();
+        monitor.note(&events);
+        assert!(!monitor.is_busy() && monitor.deadline() == Some(start + ms(3 + 18)));
+        monitor.turn(poll.registry(), &broker, start + ms(20));
+        monitor.turn_took(ms(1), ms(0), start + ms(20));
+        assert_eq!((taken(&monitor), monitor.deadline()), (0, Some(start + ms(21))));
+        monitor.turn(poll.registry(), &broker, start + ms(21));
+        assert_eq!(taken(&monitor), 1);
+        monitor.turn_took(ms(5_000), ms(5_000), start + ms(21));
+        assert_eq!(monitor.rests_until, Some(start + ms(5_021) + MAX_REST));
+    }
 }
