@@ -4,6 +4,8 @@
 //! from nowhere else. Reads a file; must not bind, create or log anything.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +23,11 @@ pub use settings::{SETTINGS, Setting, config_file};
 
 /// The file that is read when the command line names none and it is there.
 pub const DEFAULT_FILE: &str = "config.ini";
+
+/// What a configuration file may hold, in bytes. A daemon reads it between two turns of its loop.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// More errors than this help nobody.
+const MAX_ERRORS: usize = 20;
 
 /// Everything that can be set, valid as a whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +148,7 @@ impl Config {
             None if Config::has_default_file() => Path::new(DEFAULT_FILE),
             None => return Ok(Config::default()),
         };
-        let text = std::fs::read_to_string(path)
+        let text = read(path)
             .map_err(|error| ConfigErrors::one(path, 0, &format!("cannot be read: {error}")))?;
         Config::parse(&text, path)
     }
@@ -155,7 +162,7 @@ impl Config {
     /// each other is asked by [`Config::validated`], when the command line has had its say.
     ///
     /// # Errors
-    /// All that is wrong with it: at least one error, each with its line.
+    /// What is wrong with it: at least one error and at most 20, each with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
         let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
         let ini = Ini::load_from_str_opt(text, options)
@@ -164,6 +171,9 @@ impl Config {
         let mut errors = Vec::new();
         let mut seen: Vec<(&str, &str)> = Vec::new();
         for (section, properties) in &ini {
+            if errors.len() >= MAX_ERRORS {
+                break;
+            }
             let section = section.unwrap_or("");
             if !section.is_empty() && !SETTINGS.iter().any(|setting| setting.section == section) {
                 let line = line_of(text, section, None, 0);
@@ -176,6 +186,9 @@ impl Config {
                 let line = line_of(text, section, Some(key), earlier);
                 if let Err(message) = config.set(section, key, value, earlier > 0) {
                     errors.push((line, message));
+                }
+                if errors.len() >= MAX_ERRORS {
+                    break;
                 }
             }
         }
@@ -270,6 +283,15 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other("it is larger than 1 MiB; is it the right file?"));
+    }
+    Ok(text)
+}
 
 fn at(file: &dyn fmt::Display, line: usize, text: &str) -> String {
     if line == 0 { format!("{file}: {text}") } else { format!("{file}:{line}: {text}") }
@@ -380,6 +402,15 @@ mod tests {
         let lines: Vec<_> = error.lines().collect();
         assert_eq!(lines.len(), 3, "{error}");
         assert!(lines[0].starts_with("c.ini:1:") && lines[2].starts_with("c.ini:4:"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_all_wrong_is_refused_soon() {
+        let lines = "foo = 1\n".repeat(100_000);
+        let error = parse(&format!("[network]\n{lines}")).unwrap_err();
+        assert_eq!(error.lines().count(), MAX_ERRORS, "{error}");
+        let endless = Config::load(Some(Path::new("/dev/zero"))).unwrap_err().to_string();
+        assert!(endless.contains("larger than 1 MiB"), "{endless}");
     }
 
     #[test]

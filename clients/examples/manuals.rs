@@ -83,7 +83,9 @@ fn page_of_settings() -> io::Result<Vec<u8>> {
         roman("one that is unknown or given twice is an error. Sizes are bytes, or take KiB, MiB "),
         roman("or GiB. Times are seconds, decimals allowed. "),
         bold("broker --check-config"),
-        roman(" says what is wrong with a file."),
+        roman(" says what is wrong with a file. On SIGHUP ("),
+        bold("systemctl reload broker"),
+        roman(") the broker reads it again; what is marked [restart] keeps its value until then."),
     ]);
     let mut section = "";
     for setting in SETTINGS {
@@ -93,7 +95,8 @@ fn page_of_settings() -> io::Result<Vec<u8>> {
         }
         roff.control("TP", []);
         roff.text([bold(setting.key), roman(format!(" = {}", setting.default))]);
-        roff.text([roman(setting.help)]);
+        let restart = if setting.reloads { "" } else { " [restart]" };
+        roff.text([roman(format!("{}{restart}", setting.help))]);
     }
     let mut page = Vec::new();
     roff.to_writer(&mut page)?;

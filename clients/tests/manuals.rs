@@ -59,8 +59,9 @@ fn page_of_the_configuration_file_has_every_setting_and_its_default() {
     let defaults = Config::default();
     for setting in SETTINGS {
         let line = format!("{} = {}", setting.key, setting.default);
-        assert!(page.contains(&line), "the page does not say {line:?}");
-        assert!(file.lines().any(|found| found == line.trim_end()), "nor does the file");
+        let line = line.trim_end();
+        assert!(page.contains(line), "the page does not say {line:?}");
+        assert!(file.lines().any(|found| found == line), "the file does not say {line:?}");
         assert_eq!(setting.show(&defaults), setting.default, "{line:?} is not what the code does");
     }
 }
