@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn write_all(directory: &Path) -> io::Result<()> {
+/// Writes everything.
+pub(crate) fn write_all(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let [publisher, subscriber] = clients::cli::commands();
     for command in [Cli::command(), publisher, subscriber, clients::bench::command()] {

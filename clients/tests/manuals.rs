@@ -1,20 +1,19 @@
 //! Proves that manual pages, completions, `--help` and the configuration file tell the same as the
 //! code does.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use broker::cli::Cli;
 use broker::config::{Config, SETTINGS, config_file};
 use clap::{Command as CommandLine, CommandFactory};
 
-/// The generator, which `cargo test` builds beside the tests.
+/// The generator itself: `cargo test --test manuals` alone would not build the example anew.
+#[path = "../examples/manuals.rs"]
+#[allow(dead_code, reason = "its main is not called here")]
+mod generator;
+
 fn manuals(directory: &Path) {
-    let tests = std::env::current_exe().expect("a test knows where it is");
-    let program: PathBuf =
-        tests.ancestors().nth(2).expect("it lies in target").join("examples/manuals");
-    let status = Command::new(&program).arg(directory).status();
-    assert!(status.unwrap_or_else(|error| panic!("{}: {error}", program.display())).success());
+    generator::write_all(directory).expect("the directory can be written");
 }
 
 fn programs() -> Vec<CommandLine> {
