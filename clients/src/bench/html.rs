@@ -150,8 +150,9 @@ fn percent(nines: f64) -> String {
     format!("{:.digits$}", 100.0 * (1.0 - 10f64.powf(-nines)))
 }
 
+/// A label of an axis: `20`, `5`, `0.25`.
 fn short(value: f64) -> String {
-    if value >= 10.0 || value == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+    if value >= 10.0 { format!("{value:.0}") } else { format!("{}", (value * 1e3).round() / 1e3) }
 }
 
 fn escaped(text: &str) -> String {
