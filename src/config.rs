@@ -249,7 +249,7 @@ impl Config {
             ));
         }
         // One frame being read and one chunk for another publisher must fit, or nothing can move.
-        let least = self.limits.max_payload + 2 * network.read_bytes + (64 << 10);
+        let least = self.limits.max_payload + 3 * network.read_bytes + (64 << 10);
         if self.limits.memory_bytes < least {
             return Err(format!(
                 "[limits] memory_bytes is {}: with this max_payload and read_bytes it must be at \

@@ -119,6 +119,11 @@ impl Filling {
         self.data.len()
     }
 
+    /// What was read so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.data[..self.filled]
+    }
+
     /// What it costs.
     #[cfg(test)]
     pub(crate) fn cost(&self) -> usize {

@@ -182,7 +182,11 @@ impl Broker {
                 traffic.messages, traffic.bytes
             );
         }
-        self.dirty.retain(|token| self.connections.contains(token.index()));
+        if !gone.is_empty() {
+            // Before a new connection has the token of one that is gone.
+            self.dirty.retain(|token| self.connections.contains(token.index()));
+            self.starved.retain(|token| self.connections.contains(token.index()));
+        }
         gone
     }
 }

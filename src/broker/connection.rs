@@ -252,8 +252,7 @@ impl Connection {
 
     /// Whether it has begun a frame, and it is its turn to send the rest.
     pub(crate) fn owes_the_rest(&self) -> bool {
-        let has_begun = !self.inbox.is_empty() && !self.inbox.has_backlog();
-        has_begun && self.state == State::Open && !self.is_unread()
+        self.inbox.has_begun() && self.state == State::Open && !self.is_unread()
     }
 
     pub(crate) fn showed_life(&mut self, now: Instant) {

@@ -39,17 +39,45 @@ impl Inbox {
         }
     }
 
-    /// The same for no more than the frame that has begun.
+    /// The same for no more than the frame that has begun, with room for the whole of it.
     pub(crate) fn fill_frame(&mut self, pool: &Pool) -> Filling {
-        let frame_len = match self {
-            Inbox::Rest(rest) => frame_len(rest.bytes()),
-            Inbox::Large(_) | Inbox::Empty | Inbox::Backlog(_) => 0,
+        let (mut filling, len) = match std::mem::take(self) {
+            Inbox::Rest(rest) => {
+                let len = frame_len(rest.bytes());
+                let mut filling = pool.take(len);
+                filling.prepend(rest.bytes());
+                (filling, len)
+            }
+            Inbox::Large(small) if frame_len(small.bytes()) > small.capacity() => {
+                let len = frame_len(small.bytes());
+                let mut filling = pool.take(len);
+                filling.prepend(small.bytes());
+                (filling, len)
+            }
+            other => {
+                *self = other;
+                return self.fill(pool);
+            }
         };
-        let mut filling = self.fill(pool);
-        if frame_len > 0 {
-            filling.restrict(filling.capacity().min(frame_len));
-        }
+        filling.restrict(len);
         filling
+    }
+
+    /// Bytes that [`fill_frame`](Inbox::fill_frame) would newly reserve.
+    pub(crate) fn frame_reservation(&self, pool: &Pool) -> usize {
+        match self {
+            Inbox::Empty | Inbox::Backlog(_) => pool.chunk_bytes(),
+            Inbox::Rest(rest) => frame_len(rest.bytes()).max(pool.chunk_bytes()),
+            Inbox::Large(filling) => match frame_len(filling.bytes()) {
+                len if len > filling.capacity() => len,
+                _ => 0,
+            },
+        }
+    }
+
+    /// Whether the beginning of a frame is there.
+    pub(crate) fn has_begun(&self) -> bool {
+        matches!(self, Inbox::Rest(_) | Inbox::Large(_))
     }
 
     /// Bytes that [`fill`](Inbox::fill) would newly reserve. A large frame gets room in steps, so

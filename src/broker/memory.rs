@@ -10,7 +10,6 @@ use log::warn;
 use super::chunk::Pool;
 use super::close_reason::CloseReason;
 use super::connection::{Role, State};
-use super::inbox::Inbox;
 use super::receive::Stop;
 use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token};
@@ -53,19 +52,19 @@ impl Broker {
     /// and clients must not be found silent because others are slow.
     pub(super) fn fill(&mut self, token: Token) -> Input {
         let connection = &mut self.connections[token.index()];
-        connection.rescued &= !connection.inbox.is_empty();
-        let rescued = connection.rescued;
+        connection.rescued &= connection.inbox.has_begun();
+        if connection.rescued {
+            return self.fill_frame(token);
+        }
         let wanted = connection.inbox.reservation(&self.pool);
-        let reserve = if rescued { self.rescue_reserve() } else { 0 };
-        let limit = self.reading_limit() + reserve;
-        let is_full = |pool: &Pool| pool.held() + wanted > limit;
+        let limit = self.reading_limit();
+        let is_full = |pool: &Pool| wanted > 0 && pool.held() + wanted > limit;
         if is_full(&self.pool) && self.pool.sparse() > self.pool.chunk_bytes() {
             self.compact();
         }
         let connection = &mut self.connections[token.index()];
         if !is_full(&self.pool) {
-            let fill = if rescued { Inbox::fill_frame } else { Inbox::fill };
-            Input::Read(fill(&mut connection.inbox, &self.pool))
+            Input::Read(connection.inbox.fill(&self.pool))
         } else if connection.role == Role::Subscriber || connection.state == State::Handshake {
             let mut filling = connection.inbox.fill(&self.pool);
             filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
@@ -74,6 +73,20 @@ impl Broker {
             self.starve(token);
             Input::Wait
         }
+    }
+
+    /// The same for one that may end its frame beyond the limit: there is room for the whole of
+    /// it at once, or it would stop in the middle and wait for others that wait for it.
+    fn fill_frame(&mut self, token: Token) -> Input {
+        let limit = self.reading_limit() + self.rescue_reserve();
+        let inbox = &mut self.connections[token.index()].inbox;
+        let wanted = inbox.frame_reservation(&self.pool);
+        // What fits into a chunk is in one already, which the next one takes the place of.
+        if wanted <= self.pool.chunk_bytes() || self.pool.held() + wanted <= limit {
+            return Input::Read(inbox.fill_frame(&self.pool));
+        }
+        self.starve(token);
+        Input::Wait
     }
 
     /// Up to where there is memory for reading.
@@ -203,7 +216,7 @@ impl Broker {
         let resumed = &mut self.resumed;
         self.starved.retain(|&token| {
             let Some(connection) = connections.get_mut(token.index()) else { return false };
-            let wanted = connection.inbox.reservation(pool);
+            let wanted = connection.inbox.frame_reservation(pool);
             if connection.inbox.is_empty() || wanted > room {
                 return true;
             }

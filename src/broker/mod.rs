@@ -66,6 +66,10 @@ const THIN_BYTES: usize = 4 << 10;
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Refused connections that may be told why at the same time; more are closed without a word.
 const MAX_REFUSALS: usize = 256;
+/// The part of a read by which a chunk is larger than it, for the beginning of a frame that the
+/// read before has left. Without it, frames of about half a read would come one in a read, each
+/// copied in front of the next.
+const HEADROOM_PART: usize = 4;
 /// Connections, and a subscription for each, that address space is set aside for at the start. It
 /// costs no memory before they come, and growing a table of them would leave its old places behind.
 const RESERVED: usize = 64 << 10;
@@ -150,13 +154,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker without connections, called `id` in WELCOME. It reads into chunks of
-    /// `read_bytes`.
+    /// A broker without connections, called `id` in WELCOME. It reads up to
+    /// `read_bytes` at once, into chunks a little larger.
     pub fn new(rules: Rules, read_bytes: usize, id: String) -> Broker {
         let expected = rules.max_connections.min(RESERVED);
         Broker {
             id,
-            pool: Pool::new(read_bytes),
+            pool: Pool::new(read_bytes + read_bytes / HEADROOM_PART),
             connections: Slab::with_capacity(expected),
             index: TopicIndex::new(expected),
             deadlines: Deadlines::default(),

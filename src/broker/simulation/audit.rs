@@ -88,7 +88,7 @@ impl World {
         let all = recount.held();
         assert_eq!(self.broker.memory_held(), all, "memory is counted as it is");
         let (held, wanted) = recount.messages();
-        let most = (2 * wanted + self.setup.read_bytes).max(2 * wanted + all / 2);
+        let most = (2 * wanted + self.broker.pool.chunk_bytes()).max(2 * wanted + all / 2);
         // Whoever is closed for its memory lets go behind the compaction: then the next turn is.
         let slow = self.broker.stats().closed[CloseReason::SlowConsumer as usize]
             + self.broker.connections.iter().filter(|(_, found)| is_slow(found)).count() as u64;
@@ -125,9 +125,10 @@ impl World {
                 }
             }
         }
-        let rest_of_frames = self.setup.max_payload + usize::from(u16::MAX) + self.setup.read_bytes;
+        let rest_of_frames =
+            self.setup.max_payload + usize::from(u16::MAX) + self.broker.pool.chunk_bytes();
         let slices = self.broker.connections.len() * SLICE_OVERHEAD;
-        let most = limit + rest_of_frames.max(limit / 32) + self.setup.read_bytes + slices;
+        let most = limit + rest_of_frames.max(limit / 32) + self.broker.pool.chunk_bytes() + slices;
         let held = recount.held();
         assert!(held <= most, "{held} bytes are held, {most} at most");
     }

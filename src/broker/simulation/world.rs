@@ -336,7 +336,7 @@ impl World {
     }
 
     fn read(&mut self, number: usize, mut filling: Filling) -> Progress {
-        let large = u64::from(filling.capacity() > self.setup.read_bytes);
+        let large = u64::from(filling.capacity() > self.broker.pool.chunk_bytes());
         self.edges.note("frame larger than a chunk", large);
         let client = &mut self.clients[number];
         let token = client.token;
