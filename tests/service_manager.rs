@@ -124,7 +124,7 @@ fn trouble_of_any_length_is_told_in_a_message_that_is_not_too_long() {
     let end = manager.wait_for("READY=1");
     assert!(end.contains("config.ini:2: ") && end.contains("0 connections"), "{end}");
     assert!(end.len() < 2_048, "systemd ignores a message beyond 4096 bytes: {}", end.len());
-    broker.log().wait_for_count("config.ini:101: ", 1);
+    broker.log().wait_for_count("config.ini:21: ", 1);
 }
 
 /// Keeps the broker busy until it tells figures.
