@@ -41,38 +41,33 @@ impl Inbox {
 
     /// The same for no more than the frame that has begun, with room for the whole of it.
     pub(crate) fn fill_frame(&mut self, pool: &Pool) -> Filling {
-        let (mut filling, len) = match std::mem::take(self) {
-            Inbox::Rest(rest) => {
-                let len = frame_len(rest.bytes());
-                let mut filling = pool.take(len);
-                filling.prepend(rest.bytes());
-                (filling, len)
-            }
-            Inbox::Large(small) if frame_len(small.bytes()) > small.capacity() => {
-                let len = frame_len(small.bytes());
-                let mut filling = pool.take(len);
-                filling.prepend(small.bytes());
-                (filling, len)
-            }
-            other => {
-                *self = other;
-                return self.fill(pool);
-            }
+        let Some((begun, len)) = self.needs_room() else {
+            return self.fill(pool);
         };
+        let mut filling = pool.take(len);
+        filling.prepend(begun);
         filling.restrict(len);
+        *self = Inbox::Empty;
         filling
     }
 
     /// Bytes that [`fill_frame`](Inbox::fill_frame) would newly reserve.
     pub(crate) fn frame_reservation(&self, pool: &Pool) -> usize {
-        match self {
-            Inbox::Empty | Inbox::Backlog(_) => pool.chunk_bytes(),
-            Inbox::Rest(rest) => frame_len(rest.bytes()).max(pool.chunk_bytes()),
-            Inbox::Large(filling) => match frame_len(filling.bytes()) {
-                len if len > filling.capacity() => len,
-                _ => 0,
-            },
+        match self.needs_room() {
+            Some((_, len)) => len.max(pool.chunk_bytes()),
+            None => self.reservation(pool),
         }
+    }
+
+    /// What is there of a frame that has no room for the whole of it, and the length of that.
+    fn needs_room(&self) -> Option<(&[u8], usize)> {
+        let (begun, room) = match self {
+            Inbox::Empty | Inbox::Backlog(_) => return None,
+            Inbox::Rest(rest) => (rest.bytes(), 0),
+            Inbox::Large(filling) => (filling.bytes(), filling.capacity()),
+        };
+        let len = frame_len(begun);
+        (len > room).then_some((begun, len))
     }
 
     /// Whether the beginning of a frame is there.
