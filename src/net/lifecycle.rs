@@ -9,7 +9,7 @@ use mio::{Events, Interest, Token as PollToken};
 use super::listener::Listener;
 use super::reactor::{FIRST_LISTENER, Reactor, SIGNALS};
 use super::signals::Came;
-use super::{Ended, RunError, activation};
+use super::{Ended, RunError, activation, transport};
 use crate::broker::connection::Role;
 use crate::config::{ConfigErrors, Reloaded};
 use crate::logging::Prepared;
@@ -50,9 +50,10 @@ impl Reactor {
     fn listen(&mut self, mut listener: Listener, origin: &str) -> Result<(), RunError> {
         let role = listener.role;
         let token = PollToken(FIRST_LISTENER - self.listeners.len());
-        self.poll
-            .registry()
-            .register(&mut listener.socket, token, Interest::READABLE)
+        transport::prepare(&listener.socket)
+            .and_then(|()| {
+                self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)
+            })
             .and_then(|()| listener.address())
             .map(|address| info!("listening for {role}s on {address}{origin}"))
             .map_err(|error| RunError::new(format!("cannot listen for {role}s"), error))?;

@@ -226,10 +226,7 @@ impl Reactor {
                 let Some((stream, address)) = listener.accept(now) else {
                     break;
                 };
-                // An error here is the new connection's own: it is gone already.
-                let Ok(mut transport) = Transport::new(stream) else {
-                    continue;
-                };
+                let mut transport = Transport::new(stream);
                 let token = self.broker.accept(role, &address.to_string(), now);
                 let failed =
                     transport.register(self.poll.registry(), PollToken(token.index())).is_err();

@@ -6,8 +6,16 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 
-use mio::net::TcpStream;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+
+/// Sets on a listener what its connections are to have; they inherit it, without a system call for
+/// each. Small frames must not wait for others (TCP_NODELAY): the broker itself gathers what can go
+/// together.
+pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
+    SockRef::from(listener).set_tcp_nodelay(true)
+}
 
 /// A connected byte stream that does not block.
 pub(super) struct Transport {
@@ -15,11 +23,9 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// Takes over a connected socket. Small frames must not wait for others (TCP_NODELAY): the
-    /// broker itself gathers what can go together.
-    pub(super) fn new(stream: TcpStream) -> io::Result<Transport> {
-        stream.set_nodelay(true)?;
-        Ok(Transport { stream })
+    /// Takes over a connected socket.
+    pub(super) fn new(stream: TcpStream) -> Transport {
+        Transport { stream }
     }
 
     /// Asks for events of both directions, once and for all; mio registers edge-triggered.
@@ -53,5 +59,21 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_inherits_what_its_listener_was_prepared_with() {
+        // One that blocks until somebody is there.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::from_std(listener);
+        prepare(&listener).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(SockRef::from(&accepted).tcp_nodelay().unwrap());
     }
 }

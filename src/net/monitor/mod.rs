@@ -18,7 +18,7 @@ use mio::{Events, Interest, Registry, Token as PollToken};
 use time::OffsetDateTime;
 
 use super::RunError;
-use super::transport::Transport;
+use super::transport::{self, Transport};
 use crate::broker::Broker;
 use crate::config::Config;
 
@@ -191,12 +191,7 @@ impl Monitor {
         self.retry_at = None;
         for _ in 0..ACCEPTS {
             match self.listener.accept() {
-                Ok((stream, _)) => {
-                    // An error here is the new connection's own: it is gone already.
-                    if let Ok(transport) = Transport::new(stream) {
-                        self.admit(transport, registry, now);
-                    }
-                }
+                Ok((stream, _)) => self.admit(Transport::new(stream), registry, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ready = false;
                     return;
@@ -291,6 +286,7 @@ fn listen(address: &str, registry: &Registry) -> io::Result<(TcpListener, Socket
     let listener = StdListener::bind(&addresses[..])?;
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
+    transport::prepare(&listener)?;
     registry.register(&mut listener, PollToken(LISTENER), Interest::READABLE)?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
