@@ -20,6 +20,12 @@ use crate::wire::frame::{self, Kind};
 /// Room for so many HELLOs that are due is kept when none is.
 const MANY_HELLOS: usize = 64;
 
+/// Connections that are looked at in one turn because something is due.
+const MOST_LOOKS: usize = 256;
+/// Of these, connections that are written to or closed. A crowd that connected at once is due at
+/// once, and a system call for each of thousands would hold up everybody else.
+const MOST_EXPIRED: usize = 16;
+
 /// So many stale entries are no reason to look for them.
 const MANY_DEADLINES: usize = 1_024;
 
@@ -100,25 +106,41 @@ impl Broker {
         }
     }
 
-    /// Does what is due.
+    /// Does what is due, or the first of it where that is much: then the next deadline is still one
+    /// that has come.
     pub fn expire(&mut self, now: Instant) {
-        while let Some((at, token)) = self.next_hello()
-            && at <= now
-        {
-            self.close(token, CloseReason::HelloTimeout, now);
-        }
-        while let Some(&Reverse((at, token))) = self.deadlines.queue.peek()
-            && at <= now
-        {
-            self.deadlines.queue.pop();
-            let Some(connection) = self.connections.get_mut(token.index()) else {
-                continue;
-            };
-            if connection.armed == Some(at) {
-                connection.armed = None;
-                self.look_at(token, now);
-                self.arm(token);
+        let expired = |broker: &Broker| broker.dirty.len() + broker.gone.len();
+        let before = expired(self);
+        for _ in 0..MOST_LOOKS {
+            if !self.expire_next(now) || expired(self) >= before + MOST_EXPIRED {
+                return;
             }
+        }
+    }
+
+    /// Does what is due first, if anything is.
+    fn expire_next(&mut self, now: Instant) -> bool {
+        let queued = self.deadlines.queue.peek().map(|Reverse(first)| *first);
+        let is_due = |(at, _): &(Instant, Token)| *at <= now;
+        match (self.next_hello().filter(is_due), queued.filter(is_due)) {
+            (Some((hello, token)), queued) if queued.is_none_or(|(at, _)| hello <= at) => {
+                self.close(token, CloseReason::HelloTimeout, now);
+            }
+            (_, Some((at, token))) => {
+                self.deadlines.queue.pop();
+                self.deadline_has_come(token, at, now);
+            }
+            (_, None) => return false,
+        }
+        true
+    }
+
+    fn deadline_has_come(&mut self, token: Token, at: Instant, now: Instant) {
+        let connection = self.connections.get_mut(token.index());
+        if let Some(connection) = connection.filter(|connection| connection.armed == Some(at)) {
+            connection.armed = None;
+            self.look_at(token, now);
+            self.arm(token);
         }
     }
 
@@ -212,4 +234,29 @@ impl Broker {
 fn awaits_hello(connections: &Slab<Connection>, token: Token, epoch: NonZeroU64) -> bool {
     let found = connections.get(token.index());
     found.is_some_and(|found| found.epoch == epoch && found.state == State::Handshake)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::connection::Role;
+
+    #[test]
+    fn a_crowd_that_is_due_at_once_is_closed_a_few_in_a_turn() {
+        let (mut now, crowd) = (Instant::now(), 5 * MOST_EXPIRED);
+        let rules = Rules { max_connections: crowd, ..Rules::of_a_test() };
+        let mut broker = Broker::new(rules.clone(), 4_096, "test".to_owned());
+        for _ in 0..crowd {
+            broker.accept(Role::Publisher, "test", now);
+        }
+        now += rules.hello;
+        let mut dirty = Vec::new();
+        for turn in 1..=5 {
+            assert!(broker.next_deadline().is_some_and(|at| at <= now), "the next turn comes soon");
+            broker.expire(now);
+            broker.take_dirty(&mut dirty);
+            assert_eq!(dirty.len(), turn * MOST_EXPIRED);
+        }
+        assert!(broker.next_deadline().is_some_and(|at| at > now), "nothing is due any more");
+    }
 }

@@ -31,6 +31,26 @@ pub struct Rules {
     pub heartbeat: Duration,
 }
 
+#[cfg(test)]
+impl Rules {
+    /// Small limits, and times that are too long to pass by chance.
+    pub(super) fn of_a_test() -> Rules {
+        let long = Duration::from_secs(1_000);
+        Rules {
+            max_connections: 10,
+            max_payload: 10_000,
+            max_subscriptions: 10,
+            outbox_bytes: 1_000,
+            memory_bytes: 1 << 20,
+            policy: OverflowPolicy::Block,
+            stall_timeout: long,
+            min_rate_bytes: 1,
+            hello: long,
+            heartbeat: Duration::ZERO,
+        }
+    }
+}
+
 /// What happens when a message does not fit into a subscriber's outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverflowPolicy {

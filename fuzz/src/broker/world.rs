@@ -212,7 +212,11 @@ impl World {
                 self.serve(number);
             }
         }
+        // The reactor does not sleep while something is due.
         self.broker.expire(self.now);
+        while self.broker.next_deadline().is_some_and(|at| at <= self.now) {
+            self.broker.expire(self.now);
+        }
         self.flush();
         self.broker.end_turn(self.now);
         for token in self.broker.take_shutdowns() {

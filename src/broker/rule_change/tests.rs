@@ -17,18 +17,7 @@ struct World {
 
 impl World {
     fn new(change: impl FnOnce(&mut Rules)) -> World {
-        let mut rules = Rules {
-            max_connections: 10,
-            max_payload: 10_000,
-            max_subscriptions: 10,
-            outbox_bytes: 1_000,
-            memory_bytes: 1 << 20,
-            policy: OverflowPolicy::Block,
-            stall_timeout: 1_000 * SECOND,
-            min_rate_bytes: 1,
-            hello: 1_000 * SECOND,
-            heartbeat: Duration::ZERO,
-        };
+        let mut rules = Rules::of_a_test();
         change(&mut rules);
         let broker = Broker::new(rules.clone(), 10_000, "test".into());
         World { broker, now: Instant::now(), rules }

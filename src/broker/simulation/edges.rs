@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 41] = [
+const EDGES: [(&str, u64); 42] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("delivery interrupted for a flush", 100),
@@ -43,6 +43,7 @@ const EDGES: [(&str, u64); 41] = [
     ("message cut by the end of input", 50),
     ("told to stop while somebody was busy", 100),
     ("rules changed", 100),
+    ("more due than one turn does", 100),
     ("GOODBYE behind messages", 50),
     ("hundreds of connections", 20),
     ("token used again", 100),

@@ -267,8 +267,18 @@ impl World {
         }
     }
 
-    /// One turn, as the reactor makes it, in which so many connections are served at most.
+    /// A turn in which so many connections are served at most, and more of them as long as
+    /// something is due: the reactor does not sleep then.
     fn turn(&mut self, serves: usize) {
+        self.turn_once(serves);
+        while self.broker.next_deadline().is_some_and(|at| at <= self.now) {
+            self.edges.note("more due than one turn does", 1);
+            self.turn_once(serves);
+        }
+    }
+
+    /// One turn, as the reactor makes it.
+    fn turn_once(&mut self, serves: usize) {
         for _ in 0..self.ready.len().min(serves) {
             let Some(number) = self.ready.pop_front() else { break };
             self.clients[number].ready = false;
