@@ -48,12 +48,15 @@ fn connections_over_the_limit_are_told_too_many_without_hello() {
 fn refused_connections_take_no_place_while_they_stay_open() {
     let broker = Broker::with(&[("network.max_connections", "1")]);
     let first = broker.publisher();
-    let refused: Vec<Peer> = (0..5).map(|_| Peer::connect(broker.publishers)).collect();
+    let mut refused: Vec<Peer> = (0..5).map(|_| Peer::connect(broker.publishers)).collect();
+    for peer in &mut refused {
+        support::peer::check_error(&peer.recv(), code::TOO_MANY, true);
+    }
     drop(first);
     let mut next = connect_when_there_is_room(broker.publishers);
     next.confirm();
     for mut peer in refused {
-        peer.expect_refusal(code::TOO_MANY);
+        peer.expect_close();
     }
 }
 

@@ -13,6 +13,7 @@ mod clock;
 mod lifecycle;
 mod listener;
 mod monitor;
+mod peers;
 mod reactor;
 mod service_manager;
 mod signals;

@@ -8,17 +8,16 @@
 //! list, writable ones in the broker's list of dirty outboxes, and then the next wait does not
 //! sleep.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use log::info;
-use mio::event::Event;
 use mio::{Events, Poll, Token as PollToken};
 
 use super::clock::Clock;
 use super::listener::Listener;
 use super::monitor::Monitor;
+use super::peers::Peers;
 use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use super::transport::Transport;
@@ -37,8 +36,10 @@ const THIN_TURN_BYTES: usize = 1 << 20;
 const WRITE_BYTES: usize = 1 << 20;
 /// Slices in one write.
 const SLICES: usize = 64;
-/// Connections accepted from one listener in one turn.
-const ACCEPTS: usize = 64;
+/// Connections accepted from one listener in one turn, and those that are taken leave of: so few
+/// that a crowd that comes or goes adds little to the turn of those that stay.
+const ACCEPTS: usize = 8;
+const ENDINGS: usize = 8;
 /// What is read and thrown away at once, behind the end of a conversation.
 const DISCARD_BYTES: usize = 16 << 10;
 
@@ -58,29 +59,13 @@ pub(super) struct Reactor {
     pub(super) listeners: Vec<Listener>,
     pub(super) broker: Broker,
     pub(super) monitor: Option<Monitor>,
-    /// By the broker's token.
-    peers: Vec<Option<Peer>>,
-    /// Connections to serve, each once, the one that waited longest first.
-    ready: VecDeque<Token>,
+    peers: Peers,
     flushing: Vec<Token>,
     discarded: Vec<u8>,
     read_bytes: usize,
     pub(super) drained_by: Option<Instant>,
     /// Messages that were not delivered before draining began.
     pub(super) undelivered: u64,
-}
-
-/// One connection, as the operating system sees it.
-struct Peer {
-    transport: Transport,
-    /// The socket may have something to read.
-    readable: bool,
-    /// The peer has ended its sending side: read on to the end.
-    ended: bool,
-    /// The socket has an error.
-    failed: bool,
-    /// It stands in the ready list.
-    ready: bool,
 }
 
 impl Reactor {
@@ -108,8 +93,7 @@ impl Reactor {
                 format!("broker-{}", std::process::id()),
             ),
             monitor: None,
-            peers: Vec::new(),
-            ready: VecDeque::new(),
+            peers: Peers::default(),
             flushing: Vec::new(),
             discarded: vec![0; DISCARD_BYTES],
             read_bytes: config.network.read_bytes,
@@ -171,7 +155,8 @@ impl Reactor {
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
         let waiting = self.listeners.iter().any(Listener::is_waiting);
         let asked = self.monitor.as_ref().is_some_and(Monitor::is_busy);
-        let timeout = if waiting || asked || !self.ready.is_empty() || self.broker.has_dirty() {
+        let unserved = self.peers.ready() + self.peers.ending() > 0;
+        let timeout = if waiting || asked || unserved || self.broker.has_dirty() {
             Some(Duration::ZERO)
         } else {
             let retries = self.listeners.iter().filter_map(Listener::deadline);
@@ -197,27 +182,19 @@ impl Reactor {
             let index = event.token().0;
             if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER.wrapping_sub(index)) {
                 listener.ready = true;
-            } else if let Some(Some(peer)) = self.peers.get_mut(index) {
-                let token = Token::new(index);
-                peer.note(event);
-                if event.is_writable() {
-                    self.broker.writable(token);
-                }
-                self.make_ready(token);
+            } else if let Some(token) = self.peers.note(index, event)
+                && event.is_writable()
+            {
+                self.broker.writable(token);
             }
         }
     }
 
-    fn make_ready(&mut self, token: Token) {
-        if let Some(Some(peer)) = self.peers.get_mut(token.index())
-            && !peer.ready
-        {
-            peer.ready = true;
-            self.ready.push_back(token);
-        }
-    }
-
     fn accept(&mut self) {
+        // Those who leave first, so that a crowd that returns finds the room that it has left.
+        if self.peers.ending() > 0 {
+            return;
+        }
         let now = self.clock.now();
         for position in 0..self.listeners.len() {
             for _ in 0..ACCEPTS {
@@ -230,10 +207,7 @@ impl Reactor {
                 let token = self.broker.accept(role, &address.to_string(), now);
                 let failed =
                     transport.register(self.poll.registry(), PollToken(token.index())).is_err();
-                if self.peers.len() <= token.index() {
-                    self.peers.resize_with(token.index() + 1, || None);
-                }
-                self.peers[token.index()] = Some(Peer::new(transport));
+                self.peers.insert(token, transport);
                 if failed {
                     self.broker.connection_failed(token);
                 }
@@ -241,25 +215,32 @@ impl Reactor {
         }
     }
 
+    /// Reads the connections that are ready, and a few of those that are ending.
+    fn serve(&mut self) {
+        self.serve_ready();
+        for _ in 0..ENDINGS.min(self.peers.ending()) {
+            if let Some(token) = self.peers.next_ending() {
+                self.serve_one(token);
+            }
+        }
+    }
+
     /// Reads the connections that are ready within the budget of the turn: each once, or more
     /// often as long as what was read makes only small writes to many.
-    fn serve(&mut self) {
+    fn serve_ready(&mut self) {
         let mut read = 0;
         loop {
             let before = read;
-            for _ in 0..self.ready.len() {
-                let Some(token) = self.ready.pop_front() else { break };
-                if let Some(Some(peer)) = self.peers.get_mut(token.index()) {
-                    peer.ready = false;
-                    read += self.serve_one(token);
-                }
+            for _ in 0..self.peers.ready() {
+                let Some(token) = self.peers.next_ready() else { break };
+                read += self.serve_one(token);
                 let most = if self.broker.is_thin() { THIN_TURN_BYTES } else { TURN_BYTES };
                 if read >= most {
                     return;
                 }
             }
             // What is only carried on with brings nothing in, and may be much work.
-            if self.ready.is_empty() || read == before || !self.broker.is_thin() {
+            if self.peers.ready() == 0 || read == before || !self.broker.is_thin() {
                 return;
             }
         }
@@ -268,7 +249,7 @@ impl Reactor {
     /// Reads one connection once. Returns how many bytes it brought in.
     fn serve_one(&mut self, token: Token) -> usize {
         let now = self.clock.now();
-        let Some(Some(peer)) = self.peers.get_mut(token.index()) else {
+        let Some(peer) = self.peers.get_mut(token) else {
             return 0;
         };
         let (progress, count) = match self.broker.next_input(token, peer.readable) {
@@ -310,14 +291,14 @@ impl Reactor {
             self.flush();
             progress = self.broker.carry_on(token, self.clock.now());
         }
-        if self.peers[token.index()].as_ref().is_some_and(|peer| peer.readable) {
-            self.make_ready(token);
+        if self.peers.get(token).is_some_and(|peer| peer.readable) {
+            self.peers.make_ready(token);
         }
     }
 
     /// Reads and throws away what comes behind the end of a conversation.
     fn discard(&mut self, token: Token) {
-        let Some(Some(peer)) = self.peers.get_mut(token.index()) else {
+        let Some(peer) = self.peers.get_mut(token) else {
             return;
         };
         match peer.transport.read(&mut self.discarded) {
@@ -325,7 +306,7 @@ impl Reactor {
                 peer.readable = false;
                 self.broker.end_of_input(token);
             }
-            Ok(_) => self.make_ready(token),
+            Ok(_) => self.peers.make_ready(token),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.readable = false,
             Err(_) => self.broker.connection_failed(token),
         }
@@ -343,7 +324,7 @@ impl Reactor {
 
     fn flush_one(&mut self, token: Token) {
         let now = self.clock.now();
-        let Some(Some(peer)) = self.peers.get_mut(token.index()) else {
+        let Some(peer) = self.peers.get_mut(token) else {
             return;
         };
         let mut written = 0;
@@ -375,34 +356,18 @@ impl Reactor {
     pub(super) fn end_turn(&mut self) {
         self.broker.end_turn(self.clock.now());
         for token in self.broker.take_shutdowns() {
-            if let Some(Some(peer)) = self.peers.get(token.index()) {
+            if let Some(peer) = self.peers.get(token) {
                 peer.transport.shutdown_write();
             }
         }
         let gone = self.broker.take_gone();
-        for token in &gone {
-            self.peers[token.index()] = None;
-        }
+        self.peers.remove(&gone);
         if !gone.is_empty() {
-            self.ready.retain(|token| self.peers[token.index()].is_some());
             self.listeners.iter_mut().for_each(Listener::retry_now);
         }
         for token in self.broker.take_resumed() {
-            self.make_ready(token);
+            self.peers.make_ready(token);
         }
-    }
-}
-
-impl Peer {
-    /// Nothing is known of it before its first event.
-    fn new(transport: Transport) -> Peer {
-        Peer { transport, readable: false, ended: false, failed: false, ready: false }
-    }
-
-    fn note(&mut self, event: &Event) {
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        self.ended |= event.is_read_closed() || event.is_error();
-        self.failed |= event.is_error();
     }
 }
 

@@ -69,14 +69,14 @@ fn a_pass_that_only_carries_on_costly_topics_ends_the_turn() {
         subscriptions == FILTERS + 1 && reactor.broker.connections() == 4
     });
     // All that was read or written is over, so that only what comes now is ready.
-    turn_until(&mut reactor, |reactor| reactor.ready.is_empty() && !reactor.broker.has_dirty());
+    turn_until(&mut reactor, |reactor| reactor.peers.ready() == 0 && !reactor.broker.has_dirty());
 
     let message = frames(Kind::Publish, std::iter::once(b"healthy".to_vec()));
     publisher.write_all(&message).unwrap();
     let topic = |number: usize| [b"t.".repeat(127), number.to_string().into_bytes()].concat();
     costly.write_all(&frames(Kind::Publish, (0..TOPICS).map(topic))).unwrap();
     let mut events = Events::with_capacity(EVENTS);
-    while reactor.ready.len() < 2 {
+    while reactor.peers.ready() < 2 {
         reactor.wait(&mut events).unwrap();
         reactor.note(&events);
         // The first of both may have come alone: a wait would not sleep, as it is ready.
@@ -88,4 +88,43 @@ fn a_pass_that_only_carries_on_costly_topics_ends_the_turn() {
 
     let all = TOPICS as u64 + 1;
     turn_until(&mut reactor, |reactor| reactor.broker.stats().messages_in == all);
+}
+
+#[test]
+fn a_crowd_that_leaves_does_not_stand_in_front_of_those_that_stay() {
+    const CROWD: usize = 3 * ENDINGS;
+    let mut reactor = reactor();
+    let subscribe = |topic: &[u8]| frames(Kind::Subscribe, std::iter::once(topic.to_vec()));
+    let _healthy = client(&reactor, Role::Subscriber, &subscribe(b"healthy"));
+    let mut publisher = client(&reactor, Role::Publisher, b"");
+    let joins = subscribe(b"crowd");
+    let crowd: Vec<_> = (0..CROWD).map(|_| client(&reactor, Role::Subscriber, &joins)).collect();
+    let all = CROWD + 2;
+    turn_until(&mut reactor, |reactor| {
+        let (subscriptions, ..) = reactor.broker.index_sizes();
+        let here = subscriptions == CROWD + 1 && reactor.broker.connections() == all;
+        here && reactor.peers.ready() == 0 && !reactor.broker.has_dirty()
+    });
+
+    drop(crowd);
+    publisher.write_all(&frames(Kind::Publish, std::iter::once(b"healthy".to_vec()))).unwrap();
+    let _newcomer = client(&reactor, Role::Subscriber, b"");
+    let mut events = Events::with_capacity(EVENTS);
+    while reactor.peers.ending() < CROWD
+        || reactor.peers.ready() == 0
+        || !reactor.listeners.iter().any(|listener| listener.ready)
+    {
+        reactor.wait(&mut events).unwrap();
+        reactor.note(&events);
+    }
+    reactor.accept();
+    assert_eq!(reactor.broker.connections(), all, "nobody comes before those have left");
+    reactor.serve();
+    assert_eq!(reactor.broker.stats().messages_in, 1, "it was noted behind the crowd");
+    reactor.end_turn();
+    assert_eq!(reactor.broker.connections(), all - ENDINGS, "a few leave in each turn");
+    turn_until(&mut reactor, |reactor| {
+        let expected = all - CROWD + 1;
+        reactor.peers.ending() == 0 && reactor.broker.connections() == expected
+    });
 }

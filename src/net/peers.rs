@@ -1,0 +1,119 @@
+//! The sockets of all connections, and whose turn it is.
+//!
+//! Owns each connection's byte stream, what its events have told, and the lists of those that are
+//! to be served. Must not read or write.
+//!
+//! Whoever has ended its sending side stands in a list of its own: to take leave of a connection
+//! costs ten times as much as to read one, and thousands that leave at once must not stand in
+//! front of those that stay.
+
+use std::collections::VecDeque;
+
+use mio::event::Event;
+
+use super::transport::Transport;
+use crate::broker::Token;
+
+/// All peers.
+#[derive(Default)]
+pub(super) struct Peers {
+    by_token: Vec<Option<Peer>>,
+    /// Those to serve, each once, the one that waited longest first.
+    ready: VecDeque<Token>,
+    /// The same of those that have ended their sending side.
+    ending: VecDeque<Token>,
+}
+
+/// One connection, as the operating system sees it.
+pub(super) struct Peer {
+    pub(super) transport: Transport,
+    /// The socket may have something to read.
+    pub(super) readable: bool,
+    /// The peer has ended its sending side: read on to the end.
+    pub(super) ended: bool,
+    /// The socket has an error.
+    pub(super) failed: bool,
+    /// It stands in one of the lists.
+    listed: bool,
+}
+
+impl Peers {
+    pub(super) fn get(&self, token: Token) -> Option<&Peer> {
+        self.by_token.get(token.index())?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Peer> {
+        self.by_token.get_mut(token.index())?.as_mut()
+    }
+
+    /// A new one. Nothing is known of it before its first event.
+    pub(super) fn insert(&mut self, token: Token, transport: Transport) {
+        if self.by_token.len() <= token.index() {
+            self.by_token.resize_with(token.index() + 1, || None);
+        }
+        let peer = Peer { transport, readable: false, ended: false, failed: false, listed: false };
+        self.by_token[token.index()] = Some(peer);
+    }
+
+    /// Closes their sockets.
+    pub(super) fn remove(&mut self, gone: &[Token]) {
+        let mut listed = false;
+        for token in gone {
+            let peer = self.by_token[token.index()].take();
+            listed |= peer.is_some_and(|peer| peer.listed);
+        }
+        if listed {
+            self.ready.retain(|token| self.by_token[token.index()].is_some());
+            self.ending.retain(|token| self.by_token[token.index()].is_some());
+        }
+    }
+
+    /// Remembers what an event with this index says, and returns whose it is, if anybody's.
+    pub(super) fn note(&mut self, index: usize, event: &Event) -> Option<Token> {
+        let peer = self.by_token.get_mut(index)?.as_mut()?;
+        peer.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        peer.ended |= event.is_read_closed() || event.is_error();
+        peer.failed |= event.is_error();
+        let token = Token::new(index);
+        self.make_ready(token);
+        Some(token)
+    }
+
+    /// It is to be served, if it is still there.
+    pub(super) fn make_ready(&mut self, token: Token) {
+        let Some(Some(peer)) = self.by_token.get_mut(token.index()) else { return };
+        if !peer.listed {
+            peer.listed = true;
+            let list = if peer.ended { &mut self.ending } else { &mut self.ready };
+            list.push_back(token);
+        }
+    }
+
+    /// How many are to be served, those aside that have ended.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// How many that have ended are to be served.
+    pub(super) fn ending(&self) -> usize {
+        self.ending.len()
+    }
+
+    /// The next one to serve.
+    pub(super) fn next_ready(&mut self) -> Option<Token> {
+        let token = self.ready.pop_front()?;
+        self.take_off(token)
+    }
+
+    /// The next one to serve that has ended.
+    pub(super) fn next_ending(&mut self) -> Option<Token> {
+        let token = self.ending.pop_front()?;
+        self.take_off(token)
+    }
+
+    fn take_off(&mut self, token: Token) -> Option<Token> {
+        // Whoever has gone was taken off the lists with its socket.
+        self.get_mut(token)?.listed = false;
+        Some(token)
+    }
+}
