@@ -61,6 +61,17 @@ fn refused_connections_take_no_place_while_they_stay_open() {
 }
 
 #[test]
+fn a_crowd_that_is_refused_is_told_why_each() {
+    let broker = Broker::with(&[("network.max_connections", "1")]);
+    let mut first = broker.publisher();
+    let crowd: Vec<Peer> = (0..600).map(|_| Peer::connect(broker.subscribers)).collect();
+    for mut peer in crowd {
+        peer.expect_refusal(code::TOO_MANY);
+    }
+    first.confirm();
+}
+
+#[test]
 fn a_place_is_free_again_after_each_way_to_end_a_connection() {
     let broker = Broker::with(&[("network.max_connections", "1")]);
     let ends: [fn(&mut Peer); 3] = [

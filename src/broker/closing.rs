@@ -11,7 +11,7 @@ use super::close_reason::CloseReason;
 use super::connection::State;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
-use super::{Broker, Token};
+use super::{Broker, MAX_REFUSALS, Token};
 use crate::wire::frame::{self, Kind};
 
 impl Broker {
@@ -145,9 +145,11 @@ impl Broker {
             return;
         }
         let connection = &mut self.connections[token.index()];
+        let has_time = !connection.refused || self.refused <= MAX_REFUSALS;
+        let is_over = connection.input_ended || !has_time;
         match connection.state {
             State::Open | State::Finishing if connection.lost() > 0 => self.tell_lost(token),
-            State::Finishing | State::Closing if connection.input_ended => self.vanish(token),
+            State::Finishing | State::Closing if is_over => self.vanish(token),
             State::Finishing | State::Closing => {
                 // It is the client's turn to close now.
                 connection.state = State::Discarding;

@@ -64,7 +64,7 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 const THIN_BYTES: usize = 4 << 10;
 /// All that closing takes is done this long after the decision to close.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
-/// Refused connections that may be told why at the same time; more are closed without a word.
+/// Refused connections that may take their time to close; more are told why and closed at once.
 const MAX_REFUSALS: usize = 256;
 /// The part of a read by which a chunk is larger than it, for the beginning of a frame that the
 /// read before has left. Without it, frames of about half a read would come one in a read, each
@@ -200,11 +200,7 @@ impl Broker {
             self.refused += 1;
             self.stats.refused += 1;
             self.connections[token.index()].refused = true;
-            if self.refused > MAX_REFUSALS {
-                self.abandon(token, CloseReason::TooManyConnections);
-            } else {
-                self.close(token, CloseReason::TooManyConnections, now);
-            }
+            self.close(token, CloseReason::TooManyConnections, now);
         }
         self.expect_hello(token, now);
         token
