@@ -3,10 +3,12 @@
 //! Owns the one table of settings, [`SETTINGS`]: names, defaults, ranges and help come from it and
 //! from nowhere else. Reads a file; must not bind, create or log anything.
 
+use std::cell::LazyCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ini::{Ini, ParseOption};
@@ -132,7 +134,9 @@ pub enum LogFormat {
 
 impl Default for Config {
     fn default() -> Config {
-        settings::defaults()
+        // The table's texts are the same each time: they are read once.
+        static DEFAULTS: LazyLock<Config> = LazyLock::new(settings::defaults);
+        DEFAULTS.clone()
     }
 }
 
@@ -167,6 +171,7 @@ impl Config {
         let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
         let ini = Ini::load_from_str_opt(text, options)
             .map_err(|error| ConfigErrors::one(path, error.line, &error.msg))?;
+        let places = LazyCell::new(|| places(text));
         let mut config = Config::default();
         let mut errors = Vec::new();
         let mut seen: Vec<(&str, &str)> = Vec::new();
@@ -176,16 +181,15 @@ impl Config {
             }
             let section = section.unwrap_or("");
             if !section.is_empty() && !SETTINGS.iter().any(|setting| setting.section == section) {
-                let line = line_of(text, section, None, 0);
+                let line = line_of(&places, section, None, 0);
                 errors.push((line, unknown_section(section)));
                 continue;
             }
             for (key, value) in properties {
                 let earlier = seen.iter().filter(|pair| **pair == (section, key)).count();
                 seen.push((section, key));
-                let line = line_of(text, section, Some(key), earlier);
                 if let Err(message) = config.set(section, key, value, earlier > 0) {
-                    errors.push((line, message));
+                    errors.push((line_of(&places, section, Some(key), earlier), message));
                 }
                 if errors.len() >= MAX_ERRORS {
                     break;
@@ -278,7 +282,11 @@ impl ConfigErrors {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
+        for (index, line) in self.0.iter().enumerate() {
+            let separator = if index > 0 { "\n" } else { "" };
+            write!(f, "{separator}{line}")?;
+        }
+        Ok(())
     }
 }
 
@@ -312,28 +320,30 @@ fn unknown_key(section: &str, key: &str) -> String {
     format!("unknown key {key} in [{section}]; expected one of {}", known.join(", "))
 }
 
-/// The line, from 1, of the section's header, or of the key's occurrence number `nth` in it. The
-/// ini crate does not keep lines; this finds them again for messages. 0: not found.
-fn line_of(text: &str, section: &str, key: Option<&str>, mut nth: usize) -> usize {
-    let mut current = "";
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
+/// A line that begins a section or sets a key: its section, its key if it has one, and its number
+/// from 1.
+type Place<'a> = (&'a str, Option<&'a str>, usize);
+
+/// Where everything stands. The ini crate does not keep lines; this finds them again for messages.
+fn places(text: &str) -> Vec<Place<'_>> {
+    let mut section = "";
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let place = lines.filter_map(|(number, line)| {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            current = name.trim();
-            if key.is_none() && current == section {
-                return number;
-            }
-        } else if current == section {
-            let name = line.split(['=', ':']).next().map(str::trim);
-            if key.is_some() && name == key {
-                if nth == 0 {
-                    return number;
-                }
-                nth -= 1;
-            }
+            section = name.trim();
+            return Some((section, None, number));
         }
-    }
-    0
+        let says_something = !line.is_empty() && !line.starts_with([';', '#']);
+        let key = line.split(['=', ':']).next().map(str::trim);
+        says_something.then_some((section, key, number))
+    });
+    place.collect()
+}
+
+/// The line of the section's header, or of the key's occurrence number `nth` in it. 0: not found.
+fn line_of(places: &[Place<'_>], section: &str, key: Option<&str>, nth: usize) -> usize {
+    let mut found = places.iter().filter(|place| (place.0, place.1) == (section, key));
+    found.nth(nth).map_or(0, |place| place.2)
 }
 
 #[cfg(test)]
