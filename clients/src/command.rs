@@ -81,22 +81,22 @@ pub enum Typed {
 
 /// A line that is no command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineError {
+pub struct LineError<'a> {
     /// The file's name, or what stands for it.
-    pub source: String,
+    pub source: &'a str,
     /// The line's number, from 1.
     pub line: usize,
     /// What is wrong, and what was expected.
     pub text: String,
 }
 
-impl fmt::Display for LineError {
+impl fmt::Display for LineError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.source, self.line, self.text)
     }
 }
 
-impl std::error::Error for LineError {}
+impl std::error::Error for LineError<'_> {}
 
 /// Reads a whole command file; `source` is its name, for the errors.
 ///
@@ -111,11 +111,11 @@ impl std::error::Error for LineError {}
 ///
 /// # Errors
 /// Every line that is no command.
-pub fn parse_file(
-    source: &str,
+pub fn parse_file<'a>(
+    source: &'a str,
     bytes: &[u8],
     role: Role,
-) -> Result<Vec<TimedCommand>, Vec<LineError>> {
+) -> Result<Vec<TimedCommand>, Vec<LineError<'a>>> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let mut commands = Vec::new();
     let mut errors = Vec::new();
@@ -124,7 +124,7 @@ pub fn parse_file(
         match parse_line(text, role, Seconds::Required) {
             Ok(None) => {}
             Ok(Some((wait, command))) => commands.push(TimedCommand { line, wait, command }),
-            Err(text) => errors.push(LineError { source: source.to_owned(), line, text }),
+            Err(text) => errors.push(LineError { source, line, text }),
         }
     }
     if errors.is_empty() { Ok(commands) } else { Err(errors) }
@@ -134,14 +134,14 @@ pub fn parse_file(
 ///
 /// # Errors
 /// What is wrong with the line.
-pub fn parse_typed(line: usize, text: &[u8], role: Role) -> Result<Typed, LineError> {
+pub fn parse_typed(line: usize, text: &[u8], role: Role) -> Result<Typed, LineError<'static>> {
     if trim(text) == b"quit" {
         return Ok(Typed::Quit);
     }
     match parse_line(text, role, Seconds::Optional) {
         Ok(None) => Ok(Typed::Nothing),
         Ok(Some((wait, command))) => Ok(Typed::Command(TimedCommand { line, wait, command })),
-        Err(text) => Err(LineError { source: "standard input".to_owned(), line, text }),
+        Err(text) => Err(LineError { source: "standard input", line, text }),
     }
 }
 
