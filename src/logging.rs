@@ -2,7 +2,8 @@
 //!
 //! Owns the set-up of the `log` crate, which a running broker may replace. A line is formatted in
 //! memory and written at once, so that lines never mix and one line is one system call. Nothing
-//! here can fail later on: a full disk or a closed standard error loses lines, not the broker.
+//! here can fail or wait later on: a full disk, or a standard error that is closed or that nobody
+//! reads, loses lines, not the broker.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, LineWriter, Write};
@@ -15,9 +16,14 @@ use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
 use crate::config::{Log, LogFormat};
 
+mod standard_error;
+
 /// RFC 3339 in UTC, always of the same length, so that lines sort by time.
 const TIME: &[FormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+
+/// Room for a line, so that it is one write; what a pipe takes at once (pipe(7), PIPE_BUF).
+const LINE_BYTES: usize = 4_096;
 
 /// What the `log` crate writes to: whatever was installed last.
 static LOGGER: Switch = Switch(RwLock::new(None));
@@ -44,13 +50,14 @@ impl Prepared {
     /// # Errors
     /// When the log file cannot be opened.
     pub fn new(log: &Log) -> io::Result<Prepared> {
+        // A log file of our own is not what the journal reads.
+        let journal_reads = log.file.is_none() && journal_reads_standard_error();
         let writer: Box<dyn Write + Send> = match &log.file {
-            None => Box::new(io::stderr()),
+            None => standard_error::writer(journal_reads),
             Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
         };
-        // A log file of our own is not what the journal reads.
         let journal = match log.format {
-            LogFormat::Auto => log.file.is_none() && journal_reads_standard_error(),
+            LogFormat::Auto => journal_reads,
             LogFormat::Text => false,
             LogFormat::Journal => true,
         };
@@ -105,7 +112,7 @@ fn text_logger(writer: Box<dyn Write + Send>) -> Box<dyn log::Log> {
         .set_target_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .build();
-    WriteLogger::new(LevelFilter::Trace, config, LineWriter::new(writer))
+    WriteLogger::new(LevelFilter::Trace, config, LineWriter::with_capacity(LINE_BYTES, writer))
 }
 
 /// A logger that can be replaced, which the one that the `log` crate holds cannot.
@@ -117,12 +124,21 @@ impl log::Log for Switch {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(logger) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(logger) = &*self.0.read().unwrap_or_else(PoisonError::into_inner)
+            && standard_error::tell_lost_lines(|lost| tell_lost_lines(logger.as_ref(), lost))
+        {
             logger.log(record);
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Whatever the level: what is missing in a log must be said in it.
+fn tell_lost_lines(logger: &dyn log::Log, lost: u64) {
+    let text =
+        format_args!("{lost} lines of this log are lost: nobody read standard error in time");
+    logger.log(&Record::builder().level(Level::Warn).args(text).build());
 }
 
 /// Lines for the journal: a priority as in sd-daemon(3), and the text; the journal has the time.
