@@ -3,16 +3,17 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 use support::crowd::{connect, open_files};
 use support::frame::hello;
 use support::{Beats, Broker, Latencies};
 
-/// A HELLO that takes longer than any time-out at a byte a time.
+/// A HELLO that takes longer than any time-out here at a byte a time.
 fn long_hello() -> Vec<u8> {
     hello(b"slow", format!("version=1\nfill={}\n", "x".repeat(600)).as_bytes())
 }
@@ -21,27 +22,11 @@ fn long_hello() -> Vec<u8> {
 struct Laggard {
     stream: TcpStream,
     since: Instant,
-    trickles: bool,
     closed_after: Option<Duration>,
 }
 
-impl Laggard {
-    /// Sends one byte more, if it is of that kind, and looks whether the broker has had enough.
-    fn step(&mut self, byte: u8) {
-        if self.closed_after.is_some() {
-            return;
-        }
-        if self.trickles {
-            // An error is the broker's end of it, which is seen below.
-            let _ = self.stream.write(&[byte]);
-        }
-        // The first thing that comes is ERROR, or the end.
-        match self.stream.read(&mut [0; 256]) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            _ => self.closed_after = Some(self.since.elapsed()),
-        }
-    }
-}
+/// How often the trickling are looked at, so that they do not all send in the same instant.
+const TICK: Duration = Duration::from_millis(10);
 
 /// So many at once, half of them silent, half of them at a byte each `between`: the shortest and
 /// the longest time until one was closed, and what a healthy pair's messages took meanwhile.
@@ -51,39 +36,57 @@ fn laggards(
     between: Duration,
     most: Duration,
 ) -> (Duration, Duration, Latencies) {
-    let bytes = long_hello();
     let mut all = Vec::new();
     let latencies = Beats::during(broker, || {
+        let poll = Poll::new().expect("the system can wait for sockets");
         for number in 0..count {
             let address = broker.ports()[number % 2].1;
             let stream = connect(address).expect("there is room");
             stream.set_nonblocking(true).expect("a socket takes its options");
-            let (since, trickles) = (Instant::now(), number % 4 < 2);
-            all.push(Laggard { stream, since, trickles, closed_after: None });
+            let mut stream = TcpStream::from_std(stream);
+            let registered =
+                poll.registry().register(&mut stream, Token(number), Interest::READABLE);
+            registered.expect("a socket can be waited for");
+            all.push(Laggard { stream, since: Instant::now(), closed_after: None });
         }
-        let mut next_byte = Instant::now();
-        let mut sent = 0_usize;
-        while all.iter().any(|one| one.closed_after.is_none()) {
-            let trickling = next_byte <= Instant::now();
-            if trickling {
-                next_byte += between;
-                sent += 1;
-            }
-            let open = all.iter_mut().filter(|one| one.closed_after.is_none());
-            for one in open {
-                let trickles = one.trickles;
-                one.trickles &= trickling;
-                one.step(bytes[sent.saturating_sub(1).min(bytes.len() - 1)]);
-                one.trickles = trickles;
-                assert!(one.since.elapsed() < most, "not closed after {most:?}");
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        trickle_until_closed(&mut all, poll, between, most);
     });
     let times = || all.iter().filter_map(|one| one.closed_after);
     let (first, last) = (times().min(), times().max());
     let some = "there are some";
     (first.expect(some), last.expect(some), latencies)
+}
+
+/// The first half sends byte after byte. Whatever comes is the end: ERROR, or worse.
+fn trickle_until_closed(all: &mut [Laggard], mut poll: Poll, between: Duration, most: Duration) {
+    let bytes = long_hello();
+    let trickling = all.len() / 2;
+    let a_tick = trickling.div_ceil((between.as_millis() / TICK.as_millis()) as usize);
+    let mut events = Events::with_capacity(1_024);
+    let mut sent = 0;
+    let mut next_tick = Instant::now();
+    let mut open = all.len();
+    while open > 0 {
+        let wait = next_tick.saturating_duration_since(Instant::now());
+        poll.poll(&mut events, Some(wait)).expect("the system can wait for sockets");
+        for event in &events {
+            let one = &mut all[event.token().0];
+            assert!(one.since.elapsed() < most, "not closed after {most:?}");
+            open -= usize::from(one.closed_after.is_none());
+            one.closed_after.get_or_insert_with(|| one.since.elapsed());
+        }
+        if next_tick <= Instant::now() {
+            next_tick += TICK;
+            for _ in 0..a_tick {
+                let one = &mut all[sent % trickling];
+                if one.closed_after.is_none() {
+                    // An error is the broker's end of it, which is seen above.
+                    let _ = one.stream.write(&bytes[sent / trickling..][..1]);
+                }
+                sent += 1;
+            }
+        }
+    }
 }
 
 #[test]
