@@ -118,10 +118,18 @@ impl Outbox {
             self.slices.pop_front();
             self.head_origin = self.slices.front().map_or(0, Slice::start);
         }
-        if self.slices.is_empty() && (last_was_answers || self.slices.capacity() > KEPT_SLICES) {
-            self.slices = VecDeque::new();
-        }
+        self.give_back_room(last_was_answers);
         count > self.consume_ping(count)
+    }
+
+    /// A queue that was long keeps no room for all of it: nobody counts that as held.
+    fn give_back_room(&mut self, last_was_answers: bool) {
+        let (length, room) = (self.slices.len(), self.slices.capacity());
+        if length == 0 && (last_was_answers || room > KEPT_SLICES) {
+            self.slices = VecDeque::new();
+        } else if room > KEPT_SLICES && length < room / 4 {
+            self.slices.shrink_to(room / 2);
+        }
     }
 
     /// Returns how many of `count` taken bytes were of a PING.
