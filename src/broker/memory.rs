@@ -51,8 +51,9 @@ impl Broker {
         }
     }
 
-    /// A chunk to read into, if memory allows. What is not a message is always read: it is short,
-    /// and clients must not be found silent because others are slow.
+    /// A chunk to read into, if memory allows. What is not a message is read even so: it is short,
+    /// and clients must not be found silent because others are slow. But not of whoever does not
+    /// read its answers, or thousands of those would hold more than there is.
     pub(super) fn fill(&mut self, token: Token) -> Input {
         let connection = &mut self.connections[token.index()];
         connection.rescued &= connection.inbox.has_begun();
@@ -66,9 +67,11 @@ impl Broker {
             self.compact();
         }
         let connection = &mut self.connections[token.index()];
+        let is_brief = connection.role == Role::Subscriber || connection.state == State::Handshake;
+        let reads_no_answers = !connection.writable && connection.outbox.answers() > 0;
         if !is_full(&self.pool) {
             Input::Read(connection.inbox.fill(&self.pool))
-        } else if connection.role == Role::Subscriber || connection.state == State::Handshake {
+        } else if is_brief && !reads_no_answers {
             let mut filling = connection.inbox.fill(&self.pool);
             filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
             Input::Read(filling)
