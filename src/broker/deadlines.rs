@@ -22,10 +22,6 @@ const MANY_HELLOS: usize = 64;
 
 /// Connections that are looked at in one turn because something is due.
 const MOST_LOOKS: usize = 256;
-/// Of these, connections that are written to or closed. A crowd that connected at once is due at
-/// once, and a system call for each of thousands would hold up everybody else.
-const MOST_EXPIRED: usize = 16;
-
 /// So many stale entries are no reason to look for them.
 const MANY_DEADLINES: usize = 1_024;
 
@@ -42,6 +38,9 @@ pub(super) struct Deadlines {
 impl Connection {
     /// When to look at it next.
     pub(super) fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
+        if matches!(self.state, State::Closing | State::Discarding) {
+            return Some(self.since + CLOSING_TIME);
+        }
         // While draining, the drain time-out is the limit.
         let holding_up = self.holding_up.as_ref().filter(|_| !draining);
         let stall = holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
@@ -49,8 +48,7 @@ impl Connection {
             State::Handshake => None,
             State::Open | State::Finishing if rules.heartbeat.is_zero() || draining => None,
             State::Open | State::Finishing => Some(self.since + rules.heartbeat),
-            State::Closing | State::Discarding => Some(self.since + CLOSING_TIME),
-            State::Gone => return None,
+            State::Closing | State::Discarding | State::Gone => return None,
         };
         let frame = self.frame_due(rules);
         [stall, silence, frame].into_iter().flatten().min()
@@ -107,12 +105,14 @@ impl Broker {
     }
 
     /// Does what is due, or the first of it where that is much: then the next deadline is still one
-    /// that has come.
-    pub fn expire(&mut self, now: Instant) {
+    /// that has come. At most `most` connections, and one more, are written to or closed: a crowd
+    /// that connected at once is due at once, and a system call for each of thousands would hold
+    /// up everybody else.
+    pub fn expire(&mut self, now: Instant, most: usize) {
         let expired = |broker: &Broker| broker.dirty.len() + broker.gone.len();
         let before = expired(self);
         for _ in 0..MOST_LOOKS {
-            if !self.expire_next(now) || expired(self) >= before + MOST_EXPIRED {
+            if !self.expire_next(now) || expired(self) >= before + most {
                 return;
             }
         }
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_is_due_at_once_is_closed_a_few_in_a_turn() {
-        let (mut now, crowd) = (Instant::now(), 5 * MOST_EXPIRED);
+        let (mut now, crowd) = (Instant::now(), 50);
         let rules = Rules { max_connections: crowd, ..Rules::of_a_test() };
         let mut broker = Broker::new(rules.clone(), 4_096, "test".to_owned());
         for _ in 0..crowd {
@@ -253,9 +253,9 @@ mod tests {
         let mut dirty = Vec::new();
         for turn in 1..=5 {
             assert!(broker.next_deadline().is_some_and(|at| at <= now), "the next turn comes soon");
-            broker.expire(now);
+            broker.expire(now, 10);
             broker.take_dirty(&mut dirty);
-            assert_eq!(dirty.len(), turn * MOST_EXPIRED);
+            assert_eq!(dirty.len(), turn * 10);
         }
         assert!(broker.next_deadline().is_some_and(|at| at > now), "nothing is due any more");
     }

@@ -192,7 +192,7 @@ impl Broker {
         self.by_role[role as usize] += 1;
         let started = *self.started.get_or_insert(now);
         let epoch = self.next_epoch();
-        let full = self.connections.len() - self.refused >= self.rules.max_connections;
+        let full = self.is_full();
         let mut connection = Connection::new(role, address, epoch, now);
         connection.connected = inspect::tenths(now.saturating_duration_since(started));
         let token = Token::new(self.connections.insert(connection));
@@ -209,6 +209,17 @@ impl Broker {
     fn next_epoch(&mut self) -> NonZeroU64 {
         self.epoch = self.epoch.saturating_add(1);
         self.epoch
+    }
+
+    /// Whether another connection would be refused.
+    pub fn is_full(&self) -> bool {
+        self.connections.len() - self.refused >= self.rules.max_connections
+    }
+
+    /// Whether a connection has something from before to be carried out.
+    pub fn has_backlog(&self, token: Token) -> bool {
+        let found = self.connections.get(token.index());
+        found.is_some_and(|connection| connection.inbox.has_backlog())
     }
 
     /// Connections that are not reaped yet.

@@ -5,7 +5,8 @@
 //!
 //! Whoever has ended its sending side stands in a list of its own: to take leave of a connection
 //! costs ten times as much as to read one, and thousands that leave at once must not stand in
-//! front of those that stay.
+//! front of those that stay. If it turns out that there is still something to carry out, it
+//! stands with the others again.
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,7 @@ pub(super) struct Peers {
     by_token: Vec<Option<Peer>>,
     /// Those to serve, each once, the one that waited longest first.
     ready: VecDeque<Token>,
-    /// The same of those that have ended their sending side.
+    /// The same of those that have ended their sending side, which is not read to its end.
     ending: VecDeque<Token>,
 }
 
@@ -81,10 +82,20 @@ impl Peers {
 
     /// It is to be served, if it is still there.
     pub(super) fn make_ready(&mut self, token: Token) {
+        let is_ending = self.get(token).is_some_and(|peer| peer.ended && peer.readable);
+        self.list(token, is_ending);
+    }
+
+    /// The same for one that has more to carry out, so that this is not its end.
+    pub(super) fn go_on(&mut self, token: Token) {
+        self.list(token, false);
+    }
+
+    fn list(&mut self, token: Token, is_ending: bool) {
         let Some(Some(peer)) = self.by_token.get_mut(token.index()) else { return };
         if !peer.listed {
             peer.listed = true;
-            let list = if peer.ended { &mut self.ending } else { &mut self.ready };
+            let list = if is_ending { &mut self.ending } else { &mut self.ready };
             list.push_back(token);
         }
     }

@@ -36,10 +36,13 @@ const THIN_TURN_BYTES: usize = 1 << 20;
 const WRITE_BYTES: usize = 1 << 20;
 /// Slices in one write.
 const SLICES: usize = 64;
-/// Connections accepted from one listener in one turn, and those that are taken leave of: so few
-/// that a crowd that comes or goes adds little to the turn of those that stay.
-const ACCEPTS: usize = 8;
-const ENDINGS: usize = 8;
+/// What a connection costs that comes, leaves, or is written to because something is due: a system
+/// call or a few (measured: 8 to 20 µs).
+const CROWD_COST: Duration = Duration::from_micros(20);
+/// Of these, as many are seen to in a turn as add this part to what the turn before took, and a
+/// few in any case: a crowd must not hold up those that stay, nor be held up by a long turn.
+const CROWD_PART: u32 = 10;
+const FEW: usize = 8;
 /// What is read and thrown away at once, behind the end of a conversation.
 const DISCARD_BYTES: usize = 16 << 10;
 
@@ -60,6 +63,8 @@ pub(super) struct Reactor {
     pub(super) broker: Broker,
     pub(super) monitor: Option<Monitor>,
     peers: Peers,
+    /// How many of a crowd are seen to in this turn.
+    crowd: usize,
     flushing: Vec<Token>,
     discarded: Vec<u8>,
     read_bytes: usize,
@@ -94,6 +99,7 @@ impl Reactor {
             ),
             monitor: None,
             peers: Peers::default(),
+            crowd: FEW,
             flushing: Vec::new(),
             discarded: vec![0; DISCARD_BYTES],
             read_bytes: config.network.read_bytes,
@@ -140,7 +146,7 @@ impl Reactor {
             self.note(&events);
             self.accept();
             self.serve();
-            self.broker.expire(self.clock.now());
+            self.broker.expire(self.clock.now(), 2 * self.crowd);
             self.flush();
             self.end_turn();
             self.serve_monitor(&events);
@@ -153,6 +159,8 @@ impl Reactor {
 
     /// Sleeps until something happens or is due; not at all if something is left to do.
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
+        let spare = self.clock.since_advance() / CROWD_PART;
+        self.crowd = FEW.max((spare.as_micros() / CROWD_COST.as_micros()) as usize);
         let waiting = self.listeners.iter().any(Listener::is_waiting);
         let asked = self.monitor.as_ref().is_some_and(Monitor::is_busy);
         let unserved = self.peers.ready() + self.peers.ending() > 0;
@@ -192,12 +200,12 @@ impl Reactor {
 
     fn accept(&mut self) {
         // Those who leave first, so that a crowd that returns finds the room that it has left.
-        if self.peers.ending() > 0 {
+        if self.broker.is_full() && self.peers.ending() > 0 {
             return;
         }
         let now = self.clock.now();
         for position in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
+            for _ in 0..self.crowd {
                 let listener = &mut self.listeners[position];
                 let role = listener.role;
                 let Some((stream, address)) = listener.accept(now) else {
@@ -218,7 +226,7 @@ impl Reactor {
     /// Reads the connections that are ready, and a few of those that are ending.
     fn serve(&mut self) {
         self.serve_ready();
-        for _ in 0..ENDINGS.min(self.peers.ending()) {
+        for _ in 0..self.crowd.min(self.peers.ending()) {
             if let Some(token) = self.peers.next_ending() {
                 self.serve_one(token);
             }
@@ -292,7 +300,7 @@ impl Reactor {
             progress = self.broker.carry_on(token, self.clock.now());
         }
         if self.peers.get(token).is_some_and(|peer| peer.readable) {
-            self.peers.make_ready(token);
+            self.peers.go_on(token);
         }
     }
 
@@ -366,7 +374,11 @@ impl Reactor {
             self.listeners.iter_mut().for_each(Listener::retry_now);
         }
         for token in self.broker.take_resumed() {
-            self.peers.make_ready(token);
+            if self.broker.has_backlog(token) {
+                self.peers.go_on(token);
+            } else {
+                self.peers.make_ready(token);
+            }
         }
     }
 }

@@ -213,9 +213,9 @@ impl World {
             }
         }
         // The reactor does not sleep while something is due.
-        self.broker.expire(self.now);
+        self.broker.expire(self.now, 16);
         while self.broker.next_deadline().is_some_and(|at| at <= self.now) {
-            self.broker.expire(self.now);
+            self.broker.expire(self.now, 16);
         }
         self.flush();
         self.broker.end_turn(self.now);

@@ -35,7 +35,7 @@ impl World {
     }
 
     fn turn(&mut self) {
-        self.broker.expire(self.now);
+        self.broker.expire(self.now, 16);
         self.broker.end_turn(self.now);
     }
 

@@ -182,7 +182,7 @@ impl World {
         };
         let before = talking(&self.broker);
         self.broker.set_rules(self.setup.rules(), self.now);
-        self.broker.expire(self.now);
+        self.broker.expire(self.now, 16);
         self.broker.end_turn(self.now);
         // Under the same rules, one more turn may close one more for its memory.
         let closed = talking(&self.broker) != before;

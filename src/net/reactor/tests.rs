@@ -11,8 +11,10 @@ use crate::wire::frame::{Kind, encode};
 const FILTERS: usize = 200;
 const TOPICS: usize = 600;
 
-fn reactor() -> Reactor {
+/// A reactor for so many connections.
+fn reactor(connections: usize) -> Reactor {
     let mut config = Config::default();
+    config.network.max_connections = connections;
     config.network.host = "127.0.0.1".to_owned();
     (config.network.publisher_port, config.network.subscriber_port) = (0, 0);
     config.network.read_bytes = 16 << 10;
@@ -57,7 +59,7 @@ fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
 
 #[test]
 fn a_pass_that_only_carries_on_costly_topics_ends_the_turn() {
-    let mut reactor = reactor();
+    let mut reactor = reactor(10);
     let filters = frames(Kind::Subscribe, (0..FILTERS).map(starry));
     let _greedy = client(&reactor, Role::Subscriber, &filters);
     let healthy = frames(Kind::Subscribe, std::iter::once(b"healthy".to_vec()));
@@ -92,14 +94,14 @@ fn a_pass_that_only_carries_on_costly_topics_ends_the_turn() {
 
 #[test]
 fn a_crowd_that_leaves_does_not_stand_in_front_of_those_that_stay() {
-    const CROWD: usize = 3 * ENDINGS;
-    let mut reactor = reactor();
+    const CROWD: usize = 3 * FEW;
+    let all = CROWD + 2;
+    let mut reactor = reactor(all);
     let subscribe = |topic: &[u8]| frames(Kind::Subscribe, std::iter::once(topic.to_vec()));
     let _healthy = client(&reactor, Role::Subscriber, &subscribe(b"healthy"));
     let mut publisher = client(&reactor, Role::Publisher, b"");
     let joins = subscribe(b"crowd");
     let crowd: Vec<_> = (0..CROWD).map(|_| client(&reactor, Role::Subscriber, &joins)).collect();
-    let all = CROWD + 2;
     turn_until(&mut reactor, |reactor| {
         let (subscriptions, ..) = reactor.broker.index_sizes();
         let here = subscriptions == CROWD + 1 && reactor.broker.connections() == all;
@@ -117,12 +119,14 @@ fn a_crowd_that_leaves_does_not_stand_in_front_of_those_that_stay() {
         reactor.wait(&mut events).unwrap();
         reactor.note(&events);
     }
+    // As behind a short turn.
+    reactor.crowd = FEW;
     reactor.accept();
     assert_eq!(reactor.broker.connections(), all, "nobody comes before those have left");
     reactor.serve();
     assert_eq!(reactor.broker.stats().messages_in, 1, "it was noted behind the crowd");
     reactor.end_turn();
-    assert_eq!(reactor.broker.connections(), all - ENDINGS, "a few leave in each turn");
+    assert_eq!(reactor.broker.connections(), all - FEW, "a few leave in each turn");
     turn_until(&mut reactor, |reactor| {
         let expected = all - CROWD + 1;
         reactor.peers.ending() == 0 && reactor.broker.connections() == expected

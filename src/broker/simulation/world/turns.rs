@@ -22,7 +22,7 @@ impl World {
                 self.serve(number);
             }
         }
-        self.broker.expire(self.now);
+        self.broker.expire(self.now, 16);
         self.note_closing();
         self.flush();
         self.broker.end_turn(self.now);
