@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use support::frame::{hello, ping, publish, raw, subscribe, unsubscribe};
@@ -274,6 +276,54 @@ fn a_flood_of_pings_by_a_client_that_does_not_read_is_not_read() {
         let flooder = Peer::connect_small(address).hello(b"flooder");
         unread_answers(&broker, flooder, &ping(&[b'p'; 64]));
     }
+}
+
+/// A client that sends one stream of bytes round and round, and never reads.
+struct Flooder {
+    socket: TcpStream,
+    at: usize,
+    _peer: Peer,
+}
+
+impl Flooder {
+    fn new(peer: Peer) -> Flooder {
+        let socket = peer.sender();
+        socket.set_nonblocking(true).expect("a socket takes its options");
+        Flooder { socket, at: 0, _peer: peer }
+    }
+
+    /// Sends what the socket takes at this moment; how much that was.
+    fn send_on(&mut self, bytes: &[u8]) -> usize {
+        let sent = self.socket.write(&bytes[self.at..]).unwrap_or(0);
+        self.at = (self.at + sent) % bytes.len();
+        sent
+    }
+}
+
+#[test]
+fn floods_of_pings_by_hundreds_that_do_not_read_stay_within_memory_bytes() {
+    const FLOODERS: usize = 400;
+    let broker = Broker::with(&[
+        ("limits.memory_bytes", "4MiB"),
+        ("overflow.stall_timeout", "600"),
+        ("timeouts.heartbeat", "0"),
+    ]);
+    let mut healthy = broker.subscriber();
+    let before = broker.process().resident();
+    let peer = || Peer::connect_tiny(broker.subscribers).hello(b"flooder");
+    let mut flooders: Vec<_> = (0..FLOODERS).map(|_| Flooder::new(peer())).collect();
+    // One that does not read may leave 64 KiB of answers.
+    let pings = ping(&[b'p'; 56]).repeat(1_024);
+    let mut quiet = 0;
+    while quiet < 3 {
+        let sent: usize = flooders.iter_mut().map(|flooder| flooder.send_on(&pings)).sum();
+        quiet = if sent > 0 { 0 } else { quiet + 1 };
+        // The broker has read all that it is going to read of them.
+        healthy.confirm();
+    }
+    let grown = broker.process().resident().saturating_sub(before);
+    assert!(grown < 14 << 20, "{} MiB for answers that nobody reads", grown >> 20);
+    healthy.confirm();
 }
 
 #[test]

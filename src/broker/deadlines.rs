@@ -242,6 +242,16 @@ mod tests {
     use crate::broker::connection::Role;
 
     #[test]
+    fn what_is_closing_is_due_when_closing_must_be_over() {
+        let rules = Rules { stall_timeout: CLOSING_TIME / 10, ..Rules::of_a_test() };
+        let now = Instant::now();
+        let mut connection = Connection::new(Role::Subscriber, "test", NonZeroU64::MIN, now);
+        connection.state = State::Closing;
+        connection.holds_up(now);
+        assert_eq!(connection.deadline(&rules, false), Some(now + CLOSING_TIME));
+    }
+
+    #[test]
     fn a_crowd_that_is_due_at_once_is_closed_a_few_in_a_turn() {
         let (mut now, crowd) = (Instant::now(), 50);
         let rules = Rules { max_connections: crowd, ..Rules::of_a_test() };
