@@ -110,7 +110,7 @@ pub const SETTINGS: &[Setting] = &[
         |c, t| c.limits.outbox_bytes => size(t, 1..=1 << 40),
         show_size(c.limits.outbox_bytes as u64)),
     setting!(reload "limits", "memory_bytes", "512MiB",
-        "bytes of all inboxes and outboxes together",
+        "bytes of all inboxes and outboxes together; subscriptions may take as much again",
         |c, t| c.limits.memory_bytes => size(t, 1..=1 << 44),
         show_size(c.limits.memory_bytes as u64)),
     setting!(reload "overflow", "policy", "block",
