@@ -128,3 +128,35 @@ impl Peers {
         Some(token)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn only_who_is_not_read_to_its_end_stands_with_the_ending() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (token, mut peers) = (Token::new(3), Peers::default());
+        peers.insert(token, Transport::new(TcpStream::connect(address).unwrap()));
+        let set = |peers: &mut Peers, readable, ended| {
+            let peer = peers.get_mut(token).unwrap();
+            (peer.readable, peer.ended) = (readable, ended);
+            peers.make_ready(token);
+            peers.make_ready(token);
+            (peers.ready(), peers.ending())
+        };
+        assert_eq!(set(&mut peers, true, false), (1, 0), "it has something to say");
+        assert_eq!(peers.next_ready(), Some(token));
+        assert_eq!(set(&mut peers, true, true), (0, 1), "these may be its last words");
+        assert_eq!(peers.next_ending(), Some(token));
+        peers.go_on(token);
+        assert_eq!((peers.ready(), peers.ending()), (1, 0), "they were not");
+        assert_eq!(peers.next_ready(), Some(token));
+        assert_eq!(set(&mut peers, false, true), (1, 0), "it is read, and its queue drains");
+        peers.remove(&[token]);
+        assert_eq!((peers.ready(), peers.ending()), (0, 0), "it is gone from the lists as well");
+    }
+}
