@@ -4,10 +4,10 @@
 //! Owns what signals mean. Must not do what only the loop may: read, write, reap.
 
 use log::{error, info, warn};
-use mio::{Events, Interest, Token as PollToken};
+use mio::{Interest, Token as PollToken};
 
 use super::listener::Listener;
-use super::reactor::{FIRST_LISTENER, Reactor, SIGNALS};
+use super::reactor::{FIRST_LISTENER, Reactor};
 use super::signals::Came;
 use super::{Ended, RunError, activation, transport};
 use crate::broker::connection::Role;
@@ -62,8 +62,8 @@ impl Reactor {
     }
 
     /// Does what signals ask for; something if that is to end at once.
-    pub(super) fn heed_signals(&mut self, events: &Events) -> Option<Ended> {
-        if !events.iter().any(|event| event.token() == SIGNALS) {
+    pub(super) fn heed_signals(&mut self) -> Option<Ended> {
+        if !std::mem::take(&mut self.signalled) {
             return None;
         }
         let Came { stops, reload } = self.signals.came();

@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigErrors};
 
 mod activation;
 mod clock;
+mod flush;
 mod lifecycle;
 mod listener;
 mod monitor;

@@ -34,6 +34,8 @@ pub(super) struct Peer {
     pub(super) ended: bool,
     /// The socket has an error.
     pub(super) failed: bool,
+    /// The turn in which it was last served.
+    pub(super) served: u32,
     /// It stands in one of the lists.
     listed: bool,
 }
@@ -52,8 +54,14 @@ impl Peers {
         if self.by_token.len() <= token.index() {
             self.by_token.resize_with(token.index() + 1, || None);
         }
-        let peer = Peer { transport, readable: false, ended: false, failed: false, listed: false };
-        self.by_token[token.index()] = Some(peer);
+        self.by_token[token.index()] = Some(Peer {
+            transport,
+            readable: false,
+            ended: false,
+            failed: false,
+            served: 0,
+            listed: false,
+        });
     }
 
     /// Closes their sockets.

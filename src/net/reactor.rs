@@ -8,7 +8,7 @@
 //! list, writable ones in the broker's list of dirty outboxes, and then the next wait does not
 //! sleep.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::time::{Duration, Instant};
 
 use log::info;
@@ -32,10 +32,8 @@ const EVENTS: usize = 1_024;
 const TURN_BYTES: usize = 512 << 10;
 /// The same when they make only small writes to many, so that each write carries more.
 const THIN_TURN_BYTES: usize = 1 << 20;
-/// Bytes that one connection is written in one turn before the others have theirs.
-const WRITE_BYTES: usize = 1 << 20;
-/// Slices in one write.
-const SLICES: usize = 64;
+/// Events taken from the system meanwhile.
+const MEANWHILE_EVENTS: usize = 256;
 /// What a connection costs that comes, leaves, or is written to because something is due: a system
 /// call or a few (measured: 8 to 20 µs).
 const CROWD_COST: Duration = Duration::from_micros(20);
@@ -46,7 +44,7 @@ const FEW: usize = 8;
 /// What is read and thrown away at once, behind the end of a conversation.
 const DISCARD_BYTES: usize = 16 << 10;
 
-pub(super) const SIGNALS: PollToken = PollToken(usize::MAX);
+const SIGNALS: PollToken = PollToken(usize::MAX);
 /// Listeners count downwards from here, connections upwards from 0.
 pub(super) const FIRST_LISTENER: usize = usize::MAX - 1;
 
@@ -62,10 +60,16 @@ pub(super) struct Reactor {
     pub(super) listeners: Vec<Listener>,
     pub(super) broker: Broker,
     pub(super) monitor: Option<Monitor>,
-    peers: Peers,
+    pub(super) peers: Peers,
     /// How many of a crowd are seen to in this turn.
     crowd: usize,
-    flushing: Vec<Token>,
+    /// The number of this turn, for telling who has been served in it.
+    pub(super) turn: u32,
+    /// For the events that come in the middle of a flush; taken while they are dealt with.
+    pub(super) meanwhile: Option<Events>,
+    /// A signal has come.
+    pub(super) signalled: bool,
+    pub(super) flushing: Vec<Token>,
     discarded: Vec<u8>,
     read_bytes: usize,
     pub(super) drained_by: Option<Instant>,
@@ -100,6 +104,9 @@ impl Reactor {
             monitor: None,
             peers: Peers::default(),
             crowd: FEW,
+            turn: 0,
+            meanwhile: Some(Events::with_capacity(MEANWHILE_EVENTS)),
+            signalled: false,
             flushing: Vec::new(),
             discarded: vec![0; DISCARD_BYTES],
             read_bytes: config.network.read_bytes,
@@ -124,10 +131,9 @@ impl Reactor {
     }
 
     /// What the monitor does in a turn, behind all else.
-    fn serve_monitor(&mut self, events: &Events) {
+    fn serve_monitor(&mut self) {
         if let Some(monitor) = &mut self.monitor {
             let now = self.clock.now();
-            monitor.note(events);
             let before = self.clock.since_advance();
             monitor.turn(self.poll.registry(), &self.broker, now);
             let took = self.clock.since_advance();
@@ -140,16 +146,16 @@ impl Reactor {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             self.wait(&mut events)?;
-            if let Some(ended) = self.heed_signals(&events) {
+            self.note(&events);
+            if let Some(ended) = self.heed_signals() {
                 return Ok(ended);
             }
-            self.note(&events);
             self.accept();
             self.serve();
             self.broker.expire(self.clock.now(), 2 * self.crowd);
-            self.flush();
+            self.flush_letting_others_in();
             self.end_turn();
-            self.serve_monitor(&events);
+            self.serve_monitor();
             self.tell_service_manager();
             if self.is_drained() {
                 return Ok(Ended::Drained);
@@ -159,11 +165,12 @@ impl Reactor {
 
     /// Sleeps until something happens or is due; not at all if something is left to do.
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
+        self.turn = self.turn.wrapping_add(1);
         let spare = self.clock.since_advance() / CROWD_PART;
         self.crowd = FEW.max((spare.as_micros() / CROWD_COST.as_micros()) as usize);
         let waiting = self.listeners.iter().any(Listener::is_waiting);
         let asked = self.monitor.as_ref().is_some_and(Monitor::is_busy);
-        let unserved = self.peers.ready() + self.peers.ending() > 0;
+        let unserved = self.signalled || self.peers.ready() + self.peers.ending() > 0;
         let timeout = if waiting || asked || unserved || self.broker.has_dirty() {
             Some(Duration::ZERO)
         } else {
@@ -185,9 +192,10 @@ impl Reactor {
     }
 
     /// Remembers what the events say.
-    fn note(&mut self, events: &Events) {
+    pub(super) fn note(&mut self, events: &Events) {
         for event in events {
             let index = event.token().0;
+            self.signalled |= event.token() == SIGNALS;
             if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER.wrapping_sub(index)) {
                 listener.ready = true;
             } else if let Some(token) = self.peers.note(index, event)
@@ -195,6 +203,9 @@ impl Reactor {
             {
                 self.broker.writable(token);
             }
+        }
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note(events);
         }
     }
 
@@ -228,7 +239,7 @@ impl Reactor {
         self.serve_ready();
         for _ in 0..self.crowd.min(self.peers.ending()) {
             if let Some(token) = self.peers.next_ending() {
-                self.serve_one(token);
+                self.serve_one(token, self.read_bytes);
             }
         }
     }
@@ -241,7 +252,7 @@ impl Reactor {
             let before = read;
             for _ in 0..self.peers.ready() {
                 let Some(token) = self.peers.next_ready() else { break };
-                read += self.serve_one(token);
+                read += self.serve_one(token, self.read_bytes);
                 let most = if self.broker.is_thin() { THIN_TURN_BYTES } else { TURN_BYTES };
                 if read >= most {
                     return;
@@ -254,12 +265,13 @@ impl Reactor {
         }
     }
 
-    /// Reads one connection once. Returns how many bytes it brought in.
-    fn serve_one(&mut self, token: Token) -> usize {
+    /// Reads one connection once, so many bytes at most. Returns how many it brought in.
+    pub(super) fn serve_one(&mut self, token: Token, most: usize) -> usize {
         let now = self.clock.now();
         let Some(peer) = self.peers.get_mut(token) else {
             return 0;
         };
+        peer.served = self.turn;
         let (progress, count) = match self.broker.next_input(token, peer.readable) {
             Input::Wait => {
                 if peer.failed {
@@ -273,7 +285,7 @@ impl Reactor {
                 return DISCARD_BYTES;
             }
             Input::Read(mut filling) => {
-                let spare = filling.spare(self.read_bytes);
+                let spare = filling.spare(most);
                 let wanted = spare.len();
                 let read = peer.transport.read(spare);
                 let count = read.as_ref().map_or(0, |count| *count);
@@ -317,47 +329,6 @@ impl Reactor {
             Ok(_) => self.peers.make_ready(token),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.readable = false,
             Err(_) => self.broker.connection_failed(token),
-        }
-    }
-
-    /// Writes every dirty outbox.
-    fn flush(&mut self) {
-        let mut flushing = std::mem::take(&mut self.flushing);
-        self.broker.take_dirty(&mut flushing);
-        for token in flushing.drain(..) {
-            self.flush_one(token);
-        }
-        self.flushing = flushing;
-    }
-
-    fn flush_one(&mut self, token: Token) {
-        let now = self.clock.now();
-        let Some(peer) = self.peers.get_mut(token) else {
-            return;
-        };
-        let mut written = 0;
-        while !self.broker.outbox(token).is_empty() {
-            if written >= WRITE_BYTES {
-                return self.broker.writable(token);
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let (entries, bytes) = self.broker.outbox(token).gather(&mut slices);
-            match peer.transport.write_vectored(&slices[..entries]) {
-                Ok(count) => {
-                    written += count;
-                    if count < bytes {
-                        self.broker.blocked(token);
-                    }
-                    self.broker.sent(token, count, now);
-                    if count < bytes {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.broker.blocked(token);
-                }
-                Err(_) => return self.broker.connection_failed(token),
-            }
         }
     }
 

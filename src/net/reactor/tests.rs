@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
+use super::super::flush::FLUSH_BYTES;
 use super::*;
 use crate::broker::connection::Role;
 use crate::wire::frame::{Kind, encode};
@@ -131,4 +132,40 @@ fn a_crowd_that_leaves_does_not_stand_in_front_of_those_that_stay() {
         let expected = all - CROWD + 1;
         reactor.peers.ending() == 0 && reactor.broker.connections() == expected
     });
+}
+
+#[test]
+fn a_flush_to_many_is_interrupted_for_whoever_was_not_served_in_the_turn() {
+    const READERS: usize = 40;
+    let mut reactor = reactor(READERS + 3);
+    reactor.read_bytes = 128 << 10;
+    let subscribe = |topic: &[u8]| frames(Kind::Subscribe, std::iter::once(topic.to_vec()));
+    let (wide, healthy) = (subscribe(b"wide"), subscribe(b"healthy"));
+    let _readers: Vec<_> =
+        (0..READERS).map(|_| client(&reactor, Role::Subscriber, &wide)).collect();
+    let _healthy = client(&reactor, Role::Subscriber, &healthy);
+    let mut busy = client(&reactor, Role::Publisher, b"");
+    let mut publisher = client(&reactor, Role::Publisher, b"");
+    turn_until(&mut reactor, |reactor| {
+        let (subscriptions, ..) = reactor.broker.index_sizes();
+        let here = subscriptions == READERS + 1 && reactor.broker.connections() == READERS + 3;
+        here && reactor.peers.ready() == 0 && !reactor.broker.has_dirty()
+    });
+
+    // Together more than is written before others are let in.
+    let mut message = Vec::new();
+    encode(Kind::Publish, 0, b"wide", &[7; 120_000], &mut message);
+    assert!(READERS * message.len() > FLUSH_BYTES + message.len());
+    busy.write_all(&message).unwrap();
+    let mut events = Events::with_capacity(EVENTS);
+    while reactor.broker.stats().messages_in == 0 {
+        reactor.wait(&mut events).unwrap();
+        reactor.note(&events);
+        reactor.serve();
+    }
+    publisher.write_all(&frames(Kind::Publish, std::iter::once(b"healthy".to_vec()))).unwrap();
+    reactor.flush_letting_others_in();
+    assert_eq!(reactor.broker.stats().messages_in, 2, "it came in the middle of the flush");
+    assert!(!reactor.broker.has_dirty(), "and was flushed there");
+    assert_eq!(reactor.broker.stats().bytes_out as usize / message.len(), READERS);
 }
