@@ -1,8 +1,8 @@
 //! Writing what waits in the outboxes.
 //!
-//! Owns the order in which they are written, and who may be served meanwhile: a flush to hundreds of
-//! readers takes many times as long as the read before it, so it is interrupted now and then for
-//! whoever has not been served in this turn. Must not decide what is written.
+//! Owns the order in which they are written, and who may be served meanwhile: a flush to hundreds
+//! of readers takes many times as long as the read before it, so it is interrupted now and then
+//! for whoever has not been served in this turn. Must not decide what is written.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
