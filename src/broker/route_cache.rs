@@ -86,25 +86,37 @@ impl<R> RouteCache<R> {
         }
     }
 
-    /// Remembers the route of a valid topic. `weight`: bytes of the route, 0 if another topic has
-    /// the same one.
-    pub(crate) fn insert(&mut self, topic: &[u8], route: Rc<R>, generation: u64, weight: usize) {
-        let known = self.by_topic.get(topic).copied();
-        // Of an entry that gets another route the old weight stays: at worst all is forgotten
-        // earlier than it need be.
-        let added = weight + if known.is_some() { 0 } else { topic.len() + ENTRY_OVERHEAD };
-        if self.bytes + added > self.limit {
-            self.forget_all();
-            if known.is_some() {
-                return;
-            }
+    /// The route that was found last is true in this generation, too.
+    pub(crate) fn renew(&mut self, generation: u64) {
+        if let Some(entry) = self.entries.get_mut(self.last) {
+            entry.generation = generation;
         }
-        self.bytes += added;
+    }
+
+    /// Remembers the route of a valid topic. `routes`: bytes of all routes that are kept for
+    /// topics. `false`: with them it would be too much, so all other topics are forgotten, and
+    /// their routes should be.
+    pub(crate) fn insert(
+        &mut self,
+        topic: &[u8],
+        route: Rc<R>,
+        generation: u64,
+        routes: usize,
+    ) -> bool {
+        let mut known = self.by_topic.get(topic).copied();
+        let bytes = topic.len() + ENTRY_OVERHEAD;
+        let added = if known.is_some() { 0 } else { bytes };
+        let fits = self.bytes + added + routes <= self.limit;
+        if !fits {
+            self.forget_all();
+            known = None;
+        }
         if let Some(position) = known {
             let entry = &mut self.entries[position as usize];
             (entry.route, entry.generation) = (route, generation);
-            return;
+            return true;
         }
+        self.bytes += bytes;
         let position = self.entries.len();
         if let Some(last) = self.entries.get_mut(self.last) {
             last.follower = position as u32;
@@ -116,6 +128,13 @@ impl<R> RouteCache<R> {
         self.by_topic.insert(topic.clone(), position as u32);
         self.entries.push(Entry { topic, route, generation, follower: 0 });
         self.last = position;
+        fits
+    }
+
+    /// Another limit than the usual one, in bytes.
+    #[cfg(test)]
+    pub(crate) fn limit(&mut self, bytes: usize) {
+        self.limit = bytes;
     }
 
     fn forget_all(&mut self) {
@@ -230,10 +249,10 @@ mod tests {
         let busiest = cache.busiest(100);
         assert_eq!(busiest.len(), 25);
         assert!(busiest.iter().all(|(_, count)| (count.messages, count.bytes) == (80, 400)));
-        // A route that is too heavy to be kept is counted as well.
+        // A route that is too heavy to be kept with others is counted as well.
         cache.insert(b"heavy", Rc::new(0), 1, 0);
         cache.insert(b"heavy", Rc::new(0), 2, cache.limit);
-        assert_eq!(cache.len(), 0);
+        assert_eq!(cache.len(), 1);
         cache.count(b"heavy", 1_000, 1);
         assert_eq!(cache.busiest(1)[0].1.messages, 1_000);
         let listed: Vec<_> = cache.counts().unwrap().listed().map(|(_, p)| p.messages).collect();
@@ -244,11 +263,12 @@ mod tests {
     fn routes_weigh_too() {
         let mut cache = RouteCache::new();
         cache.limit = 10_000;
-        cache.insert(b"a", Rc::new(1), 1, 6_000);
-        cache.insert(b"b", Rc::new(2), 1, 0);
+        assert!(cache.insert(b"a", Rc::new(1), 1, 6_000));
+        assert!(cache.insert(b"b", Rc::new(2), 1, 6_000));
         assert_eq!(cache.len(), 2);
-        cache.insert(b"a", Rc::new(3), 2, 6_000);
-        assert_eq!((cache.len(), cache.bytes), (0, 0), "together they were too heavy");
+        assert!(!cache.insert(b"a", Rc::new(3), 2, 12_000), "together they are too heavy");
+        assert_eq!(cache.len(), 1);
+        assert_eq!(cache.find(b"a", 2), Found::Fresh(Rc::new(3)));
     }
 
     #[test]
@@ -257,6 +277,9 @@ mod tests {
         cache.insert(b"t", Rc::new(1), 7, 0);
         assert_eq!(cache.find(b"t", 8), Found::Stale(Rc::new(1), 7));
         assert_eq!(cache.find(b"t", 7), Found::Fresh(Rc::new(1)));
+        cache.renew(8);
+        assert_eq!(cache.find(b"t", 8), Found::Fresh(Rc::new(1)));
+        cache.renew(7);
         cache.make_stale(b"t");
         cache.make_stale(b"unknown");
         assert_eq!(cache.find(b"t", 7), Found::Stale(Rc::new(1), 0));

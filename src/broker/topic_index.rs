@@ -11,7 +11,7 @@
 //! route that is not cached takes one visit to each trie node that matches the topic's beginning,
 //! which is at most the number of wildcard filters times their tokens.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Token;
@@ -20,12 +20,11 @@ use super::topic_counts::{TopicCount, TopicCounts};
 use crate::wire::topic::{self, TopicError};
 
 mod registry;
+mod routes;
 
 use registry::Registry;
+use routes::Routes;
 
-/// Routes that nobody uses are looked for when there are this many, and twice as many as the
-/// last time.
-const ROUTES_BEFORE_PURGE: usize = 1_024;
 /// Changes of wildcard filters that are remembered, so that a cached route which none of them
 /// touches need not be found again.
 const REMEMBERED_CHANGES: usize = 32;
@@ -52,8 +51,7 @@ pub struct TopicIndex {
     /// The filters with which it grew, the latest last.
     changes: VecDeque<Box<[u8]>>,
     work: u64,
-    routes: HashSet<Rc<Route>>,
-    purge_at: usize,
+    routes: Routes,
 }
 
 impl Default for TopicIndex {
@@ -71,8 +69,7 @@ impl TopicIndex {
             generation: 1,
             changes: VecDeque::new(),
             work: 0,
-            routes: HashSet::new(),
-            purge_at: ROUTES_BEFORE_PURGE,
+            routes: Routes::new(),
         }
     }
 
@@ -164,15 +161,17 @@ impl TopicIndex {
         match self.cache.find(topic, self.generation) {
             Found::Fresh(route) => return Ok(route),
             Found::Stale(route, generation) if self.is_untouched(topic, generation) => {
-                self.cache.insert(topic, route.clone(), self.generation, 0);
+                self.cache.renew(self.generation);
                 return Ok(route);
             }
             Found::Stale(..) => {}
             Found::Unknown => topic::validate_topic(topic)?,
         }
         let route = self.find_route(topic);
-        let (route, weight) = self.shared(route);
-        self.cache.insert(topic, route.clone(), self.generation, weight);
+        let route = self.routes.share(route);
+        if !self.cache.insert(topic, route.clone(), self.generation, self.routes.bytes()) {
+            self.routes.forget_all_but(&route);
+        }
         Ok(route)
     }
 
@@ -213,21 +212,6 @@ impl TopicIndex {
             filters().flat_map(|filter| self.registry.groups(filter)).map(GroupKey).collect();
         groups.sort_unstable();
         Route { plain: plain.into(), groups: groups.into() }
-    }
-
-    /// The one route with these receivers, and its bytes if it is new.
-    fn shared(&mut self, route: Route) -> (Rc<Route>, usize) {
-        if let Some(shared) = self.routes.get(&route) {
-            return (shared.clone(), 0);
-        }
-        if self.routes.len() >= self.purge_at {
-            self.routes.retain(|route| Rc::strong_count(route) > 1);
-            self.purge_at = ROUTES_BEFORE_PURGE.max(self.routes.len() * 2);
-        }
-        let route = Rc::new(route);
-        self.routes.insert(route.clone());
-        let weight = size_of::<Route>() + size_of_val(&*route.plain) + size_of_val(&*route.groups);
-        (route, weight)
     }
 
     fn make_stale(&mut self, filter: &[u8]) {

@@ -1,6 +1,7 @@
 //! The index against the plain definition: a list of subscriptions and a loop.
 
 use std::collections::BTreeMap;
+use std::rc::Weak;
 use std::time::Instant;
 
 use super::*;
@@ -38,6 +39,40 @@ fn equal_receivers_share_one_route() {
     subscribe(&mut index, 2, "a");
     let a = index.route(b"a").unwrap();
     assert!(!Rc::ptr_eq(&a, &b) && Rc::ptr_eq(&b, &index.route(b"b").unwrap()));
+}
+
+/// Routes that were asked for once stay no longer than the topics that led to them, in whatever
+/// order topics come back.
+#[test]
+fn routes_together_never_outgrow_the_cache() {
+    const LIMIT: usize = 64 << 10;
+    const BITS: usize = 10;
+    let mut index = TopicIndex::default();
+    index.cache.limit(LIMIT);
+    for token in 0..40 {
+        subscribe(&mut index, token, ">");
+    }
+    // Each set of these subscribers is the route of one topic.
+    let tokens = |chosen: &dyn Fn(usize) -> &'static str| {
+        (0..BITS).map(chosen).collect::<Vec<_>>().join(".")
+    };
+    for bit in 0..BITS {
+        subscribe(&mut index, 40 + bit, &tokens(&|at| if at == bit { "1" } else { "*" }));
+    }
+    let topic = |number: usize| tokens(&|at| if number >> at & 1 == 1 { "1" } else { "0" });
+    let mut given = Vec::new();
+    for known in (64..=1 << BITS).step_by(64) {
+        for number in (known - 64..known).chain(0..known) {
+            let route = index.route(topic(number).as_bytes()).unwrap();
+            given.push(Rc::downgrade(&route));
+        }
+        given.sort_by_key(Weak::as_ptr);
+        given.dedup_by_key(|route| Weak::as_ptr(route));
+        given.retain(|route| route.strong_count() > 0);
+        let alive = given.iter().filter_map(Weak::upgrade);
+        let bytes: usize = alive.map(|route| size_of_val(&*route.plain)).sum();
+        assert!(bytes <= LIMIT, "{bytes} bytes of routes for {known} topics");
+    }
 }
 
 #[test]
