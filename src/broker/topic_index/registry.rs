@@ -7,7 +7,6 @@
 //! own. So short lists lie where they belong instead of on the heap, and the tables that look
 //! something up hold only its number.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -18,7 +17,8 @@ use super::super::Token;
 use super::super::trie::Trie;
 use crate::wire::topic;
 
-/// About what a subscription costs beside names and nodes, in bytes: measured with a million.
+/// About what a subscription costs beside names and nodes, in bytes, if it is alone in a queue
+/// group: measured with a million.
 const SUBSCRIPTION_BYTES: usize = 256;
 /// About what a node of the trie costs that nobody shares, in bytes: measured likewise.
 const NODE_BYTES: usize = 256;
@@ -26,7 +26,7 @@ const NODE_BYTES: usize = 256;
 /// Numbers of subscriptions; as many as need no more room than a vector lie in place.
 type Numbers = SmallVec<[u32; 4]>;
 
-/// The name of a filter; most are short enough to lie in place.
+/// The name of a filter or a queue group; most are short enough to lie in place.
 type Name = SmallVec<[u8; 16]>;
 
 /// Who hears one filter, plainly or in one queue group.
@@ -38,20 +38,20 @@ struct Audience {
 
 /// What only the audience of a queue group has.
 struct Group {
-    name: Box<[u8]>,
+    name: Name,
     /// Position of the member whose turn it is.
-    turn: usize,
+    turn: u32,
+    /// Its place in the list of its filter.
+    in_filter: u32,
 }
 
 /// A filter that somebody holds.
 struct Filter {
     name: Name,
     plain: Option<u32>,
-    groups: Option<Box<Groups>>,
+    /// The audiences of its queue groups; few filters have any, so the list lies apart.
+    groups: Option<Box<Numbers>>,
 }
-
-/// The audiences of a filter's queue groups, by name.
-type Groups = BTreeMap<Box<[u8]>, u32>;
 
 /// One connection's membership in one audience, and its places in both lists that hold it.
 struct Subscription {
@@ -75,6 +75,8 @@ pub(super) struct Registry {
     by_name: HashTable<u32>,
     wildcards: Trie,
     audiences: Slab<Audience>,
+    /// Audiences of queue groups by filter and name.
+    by_group: HashTable<u32>,
     subscriptions: Slab<Subscription>,
     /// Subscriptions by audience and token.
     by_member: HashTable<u32>,
@@ -94,6 +96,7 @@ impl Registry {
             by_name: HashTable::new(),
             wildcards: Trie::new(),
             audiences: Slab::with_capacity(expected),
+            by_group: HashTable::new(),
             subscriptions: Slab::with_capacity(expected),
             by_member: HashTable::new(),
             by_connection: Vec::with_capacity(expected),
@@ -131,8 +134,7 @@ impl Registry {
 
     /// The number of a connection's subscription.
     pub(super) fn find(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> Option<u32> {
-        let filter = &self.filters[self.find_filter(filter)? as usize];
-        let audience = filter.audience(group)?;
+        let audience = self.find_audience(self.find_filter(filter)?, group)?;
         let hash = self.hasher.hash_one((audience, token));
         let is_it = |&number: &u32| self.subscriptions[number as usize].is(audience, token);
         self.by_member.find(hash, is_it).copied()
@@ -165,7 +167,7 @@ impl Registry {
 
     /// The audiences of a filter's queue groups.
     pub(super) fn groups(&self, filter: u32) -> impl Iterator<Item = u32> {
-        self.filters[filter as usize].groups.iter().flat_map(|groups| groups.values().copied())
+        self.filters[filter as usize].groups.iter().flat_map(|groups| groups.iter().copied())
     }
 
     /// The members of a queue group, beginning with the one whose turn it is; none if the
@@ -180,7 +182,8 @@ impl Registry {
     pub(super) fn pass_turn(&mut self, audience: u32, skipped: usize) {
         let audience = &mut self.audiences[audience as usize];
         if let Some(group) = &mut audience.group {
-            group.turn = (group.turn + skipped + 1) % audience.members.len().max(1);
+            let turn = group.turn as usize + skipped + 1;
+            group.turn = key(turn % audience.members.len().max(1));
         }
     }
 
@@ -191,6 +194,16 @@ impl Registry {
     fn find_filter(&self, name: &[u8]) -> Option<u32> {
         let is_it = |&filter: &u32| *self.filters[filter as usize].name == *name;
         self.by_name.find(self.hasher.hash_one(name), is_it).copied()
+    }
+
+    /// The audience of a filter, plainly or in a queue group.
+    fn find_audience(&self, filter: u32, group: Option<&[u8]>) -> Option<u32> {
+        let Some(name) = group else { return self.filters[filter as usize].plain };
+        let is_it = |&number: &u32| {
+            let audience = &self.audiences[number as usize];
+            audience.filter == filter && audience.group.as_ref().is_some_and(|g| *g.name == *name)
+        };
+        self.by_group.find(self.hasher.hash_one((filter, name)), is_it).copied()
     }
 
     /// Makes a connection a member of the audience of a filter: both directions and the look-up.
@@ -244,7 +257,7 @@ impl Registry {
             self.subscriptions[moved as usize].in_audience = in_audience;
         }
         if let Some(group) = &mut left.group
-            && group.turn >= left.members.len()
+            && group.turn as usize >= left.members.len()
         {
             group.turn = 0;
         }
@@ -266,19 +279,31 @@ impl Registry {
     /// The audience of a filter, made if there is none.
     fn audience(&mut self, name: &[u8], group: Option<&[u8]>) -> u32 {
         let filter = self.find_filter(name).unwrap_or_else(|| self.add_filter(name));
+        self.find_audience(filter, group).unwrap_or_else(|| self.add_audience(filter, group))
+    }
+
+    fn add_audience(&mut self, filter: u32, group: Option<&[u8]>) -> u32 {
+        let audience = key(self.audiences.vacant_key());
         let entry = &mut self.filters[filter as usize];
-        entry.audience(group).unwrap_or_else(|| {
-            let members = Numbers::new();
-            let own = group.map(|name| Box::new(Group { name: name.into(), turn: 0 }));
-            let audience = key(self.audiences.insert(Audience { filter, members, group: own }));
-            match group {
-                None => entry.plain = Some(audience),
-                Some(name) => {
-                    entry.groups.get_or_insert_default().insert(name.into(), audience);
-                }
-            }
-            audience
-        })
+        let group = group.map(|name| {
+            let groups = entry.groups.get_or_insert_default();
+            groups.push(audience);
+            let (name, in_filter) = (Name::from_slice(name), key(groups.len() - 1));
+            Box::new(Group { name, turn: 0, in_filter })
+        });
+        let in_group = group.is_some();
+        self.audiences.insert(Audience { filter, members: Numbers::new(), group });
+        if in_group {
+            let (hasher, audiences) = (&self.hasher, &self.audiences);
+            let hash = |&number: &u32| {
+                let Audience { filter, group, .. } = &audiences[number as usize];
+                hasher.hash_one((*filter, group.as_ref().map_or(&[][..], |group| &group.name)))
+            };
+            self.by_group.insert_unique(hash(&audience), audience, hash);
+        } else {
+            entry.plain = Some(audience);
+        }
+        audience
     }
 
     fn add_filter(&mut self, name: &[u8]) -> u32 {
@@ -302,14 +327,16 @@ impl Registry {
         match group {
             None => entry.plain = None,
             Some(group) => {
-                let groups = entry.groups.as_mut();
-                let left = groups.map_or(0, |groups| {
-                    groups.remove(&group.name);
-                    groups.len()
-                });
-                if left == 0 {
-                    entry.groups = None;
+                let hash = self.hasher.hash_one((filter, &group.name[..]));
+                remove(&mut self.by_group, hash, audience);
+                let mut groups = entry.groups.take().expect("its filter lists it");
+                groups.swap_remove(group.in_filter as usize);
+                if let Some(&moved) = groups.get(group.in_filter as usize)
+                    && let Some(moved) = &mut self.audiences[moved as usize].group
+                {
+                    moved.in_filter = group.in_filter;
                 }
+                entry.groups = Some(groups).filter(|groups| !groups.is_empty());
             }
         }
         if entry.plain.is_none() && entry.groups.is_none() {
@@ -325,16 +352,7 @@ impl Registry {
 impl Audience {
     /// Position of the member whose turn it is.
     fn turn(&self) -> usize {
-        self.group.as_ref().map_or(0, |group| group.turn)
-    }
-}
-
-impl Filter {
-    fn audience(&self, group: Option<&[u8]>) -> Option<u32> {
-        match group {
-            None => self.plain,
-            Some(name) => self.groups.as_ref()?.get(name).copied(),
-        }
+        self.group.as_ref().map_or(0, |group| group.turn as usize)
     }
 }
 

@@ -1,0 +1,48 @@
+//! What subscriptions are said to weigh is what they cost: the limit of the index' memory is one.
+//!
+//! One test, in a process of its own, since what the process occupies is all that there is to
+//! measure.
+
+use std::fs;
+
+use broker::broker::Token;
+use broker::broker::topic_index::TopicIndex;
+
+/// The least that the limit ever is, in bytes.
+const LIMIT: usize = 64 << 20;
+
+/// Bytes that this process occupies.
+fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1_024
+}
+
+/// Subscriptions in queue groups once cost nearly twice what they weighed.
+#[test]
+fn subscriptions_cost_no_more_than_they_weigh() {
+    type Name = fn(usize) -> String;
+    let kinds: [(&str, Name, Option<Name>); 4] = [
+        ("in a group of its own filter", |n| format!("t{n}"), Some(|_| "g".into())),
+        ("in its own group of one filter", |_| "t".into(), Some(|n| format!("g{n}"))),
+        ("with a wildcard", |n| format!("*.{n}.a.b.c.d.e.f"), None),
+        ("plain", |n| format!("t{n}"), None),
+    ];
+    // None is dropped in between, or the next one would be given its memory.
+    let mut indexes = Vec::new();
+    for (kind, filter, group) in kinds {
+        let before = resident();
+        let mut index = TopicIndex::default();
+        let mut count = 0;
+        while index.weights(Token::new(0)).1 < LIMIT {
+            let group = group.map(|name| name(count));
+            let group = group.as_deref().map(str::as_bytes);
+            index.subscribe(Token::new(count), filter(count).as_bytes(), group);
+            count += 1;
+        }
+        let cost = resident() - before;
+        assert_eq!(index.subscriptions(), count);
+        assert!(cost < LIMIT, "{count} subscriptions {kind} cost {cost} bytes");
+        indexes.push(index);
+    }
+}
