@@ -73,7 +73,8 @@ impl Broker {
         let mut at = 0;
         let stop = self.carry_frames(token, input, &mut at, now);
         let connection = &mut self.connections[token.index()];
-        if at > 0 && connection.is_talking() {
+        // Whoever waits for the broker's own work is not silent meanwhile.
+        if (at > 0 || stop == Stop::Yield) && connection.is_talking() {
             connection.showed_life(now);
         }
         if !connection.is_talking() {
@@ -227,3 +228,6 @@ impl Broker {
         self.refuse_frame(token, ErrorCode::BadTopic, topic, &error.to_string());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use log::{Level, log_enabled, trace};
 use super::chunk::Slice;
 use super::deliver::{GroupsReady, Run};
 use super::receive::Stop;
-use super::topic_index::Route;
+use super::topic_index::{NoRoute, Route};
 use super::{Broker, Token};
 use crate::wire::frame::{HEADER_BYTES, Header, Kind, Reader};
 
@@ -30,6 +30,8 @@ struct Scan<'a> {
     work_until: u64,
     /// The first message of the next run and its route, if that was looked up already.
     ahead: Option<(Rc<Route>, usize)>,
+    /// The route of the next message is not found yet: it is somebody else's turn.
+    unfinished: bool,
 }
 
 impl Scan<'_> {
@@ -76,7 +78,9 @@ impl Broker {
         // Eight zeros are no header, so nothing is taken to be like a message before the first.
         let (header, topic, frame_len) = ([0; HEADER_BYTES], &bytes[..0], usize::MAX);
         let work_until = self.index.work() + WORK_IN_A_TURN;
-        let mut scan = Scan { bytes, at: *at, header, topic, frame_len, work_until, ahead: None };
+        let (ahead, unfinished) = (None, false);
+        let mut scan =
+            Scan { bytes, at: *at, header, topic, frame_len, work_until, ahead, unfinished };
         while let Some((route, run)) = self.next_run(&mut scan) {
             if log_enabled!(Level::Trace) {
                 let (publisher, plain) = (&self.connections[token.index()], route.plain.len());
@@ -96,14 +100,14 @@ impl Broker {
             if !self.deliver(token, input, run, &route, now) {
                 return Some(Stop::FlushFirst);
             }
-            if self.index.work() > scan.work_until {
+            if scan.unfinished || self.index.work() > scan.work_until {
                 return Some(Stop::Yield);
             }
             if self.is_beyond_memory(token) {
                 return Some(self.stop_for_memory(token));
             }
         }
-        None
+        scan.unfinished.then_some(Stop::Yield)
     }
 
     /// Counts whole and valid messages for their topics, once for all adjacent ones that are alike.
@@ -149,8 +153,8 @@ impl Broker {
         Some((route, run))
     }
 
-    /// The route and length of the message at `at`, if it is whole and valid; `before` is the
-    /// route of the message before it.
+    /// The route and length of the message at `at`, if it is whole and valid, and the route found;
+    /// `before` is the route of the message before it.
     fn look_up<'a>(
         &mut self,
         scan: &mut Scan<'a>,
@@ -174,7 +178,13 @@ impl Broker {
         let topic: &'a [u8] = &rest[HEADER_BYTES..HEADER_BYTES + topic_len];
         let route = match before {
             Some(route) if topic == scan.topic => route.clone(),
-            _ => self.index.route(topic).ok()?,
+            _ => match self.index.route(topic) {
+                Ok(route) => route,
+                Err(error) => {
+                    scan.unfinished = error == NoRoute::NotYet;
+                    return None;
+                }
+            },
         };
         (scan.header, scan.topic, scan.frame_len) = (*bytes, topic, frame_len);
         Some((route, frame_len))

@@ -9,7 +9,8 @@
 //!
 //! Cost: subscribing and unsubscribing take O(tokens of the filter), whoever else is there. A
 //! route that is not cached takes one visit to each trie node that matches the topic's beginning,
-//! which is at most the number of wildcard filters times their tokens.
+//! which is at most the number of wildcard filters times their tokens. That may be millions, so
+//! one call visits a limited number of them, and the next one for this topic goes on from there.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,6 +29,8 @@ use routes::Routes;
 /// Changes of wildcard filters that are remembered, so that a cached route which none of them
 /// touches need not be found again.
 const REMEMBERED_CHANGES: usize = 32;
+/// Nodes of the trie that one call for a route may visit: about a millisecond.
+const NODES_IN_A_CALL: u64 = 10_000;
 
 /// The receivers of a topic.
 #[derive(PartialEq, Eq, Hash)]
@@ -36,6 +39,16 @@ pub struct Route {
     pub plain: Box<[Token]>,
     /// Queue groups that match; each gives the message to one of its members.
     pub groups: Box<[GroupKey]>,
+}
+
+/// Why a topic is given no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoute {
+    /// It is no valid topic.
+    BadTopic(TopicError),
+    /// Finding it is so much work that others should have their turn first. Whoever asks again
+    /// goes on with it, whether for this topic or for another one that is as much work.
+    NotYet,
 }
 
 /// Names a queue group in a route.
@@ -51,6 +64,7 @@ pub struct TopicIndex {
     /// The filters with which it grew, the latest last.
     changes: VecDeque<Box<[u8]>>,
     work: u64,
+    nodes_in_a_call: u64,
     routes: Routes,
 }
 
@@ -69,6 +83,7 @@ impl TopicIndex {
             generation: 1,
             changes: VecDeque::new(),
             work: 0,
+            nodes_in_a_call: NODES_IN_A_CALL,
             routes: Routes::new(),
         }
     }
@@ -156,8 +171,8 @@ impl TopicIndex {
     /// The receivers of a topic.
     ///
     /// # Errors
-    /// Why it is no valid topic.
-    pub fn route(&mut self, topic: &[u8]) -> Result<Rc<Route>, TopicError> {
+    /// Why it is no valid topic, or that it is to be asked for again.
+    pub fn route(&mut self, topic: &[u8]) -> Result<Rc<Route>, NoRoute> {
         match self.cache.find(topic, self.generation) {
             Found::Fresh(route) => return Ok(route),
             Found::Stale(route, generation) if self.is_untouched(topic, generation) => {
@@ -165,14 +180,25 @@ impl TopicIndex {
                 return Ok(route);
             }
             Found::Stale(..) => {}
-            Found::Unknown => topic::validate_topic(topic)?,
+            Found::Unknown => topic::validate_topic(topic).map_err(NoRoute::BadTopic)?,
         }
-        let route = self.find_route(topic);
+        let step = self.registry.matching(topic, self.nodes_in_a_call);
+        self.work += step.visited;
+        if let Some((other, filters)) = step.other {
+            self.remember(&other, filters);
+        }
+        let filters = step.found.ok_or(NoRoute::NotYet)?;
+        Ok(self.remember(topic, filters))
+    }
+
+    /// Remembers the route that follows from the wildcard filters which match a topic.
+    fn remember(&mut self, topic: &[u8], filters: Vec<u32>) -> Rc<Route> {
+        let route = self.make_route(topic, filters);
         let route = self.routes.share(route);
         if !self.cache.insert(topic, route.clone(), self.generation, self.routes.bytes()) {
             self.routes.forget_all_but(&route);
         }
-        Ok(route)
+        route
     }
 
     /// Whether no wildcard filter that has changed since `generation` matches the topic, as far as
@@ -195,15 +221,26 @@ impl TopicIndex {
         self.registry.pass_turn(group.0, skipped);
     }
 
+    /// Another limit of nodes in a call than the usual one.
+    #[cfg(test)]
+    pub(super) fn limit_calls(&mut self, nodes: u64) {
+        self.nodes_in_a_call = nodes;
+    }
+
+    /// Whether some topic's route is half found.
+    #[cfg(test)]
+    pub(super) fn is_searching(&self) -> bool {
+        self.registry.is_searching()
+    }
+
     /// Nodes of the trie that routes have visited so far: the work that topics which are not
     /// cached make.
     pub fn work(&self) -> u64 {
         self.work
     }
 
-    fn find_route(&mut self, topic: &[u8]) -> Route {
-        let mut filters = Vec::new();
-        self.work += self.registry.matching(topic, &mut filters) as u64;
+    fn make_route(&self, topic: &[u8], mut filters: Vec<u32>) -> Route {
+        filters.extend(self.registry.find_filter(topic));
         let filters = || filters.iter().copied();
         let mut plain: Vec<_> = filters().flat_map(|filter| self.registry.plain(filter)).collect();
         plain.sort_unstable();

@@ -7,12 +7,18 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
-use crate::wire::topic::{ANY_TAIL, ANY_TOKEN, MAX_TOKENS, tokens};
+use crate::wire::topic::{ANY_TAIL, ANY_TOKEN, tokens};
+
+mod search;
+
+use search::Interrupted;
+pub(crate) use search::Step;
 
 /// A tree of filters that have a wildcard.
 pub(crate) struct Trie {
     nodes: Slab<Node>,
     root: u32,
+    interrupted: Option<Box<Interrupted>>,
 }
 
 #[derive(Default)]
@@ -42,11 +48,14 @@ impl Trie {
     pub(crate) fn new() -> Trie {
         let mut nodes = Slab::new();
         let root = insert_node(&mut nodes);
-        Trie { nodes, root }
+        Trie { nodes, root, interrupted: None }
     }
 
     /// Adds a valid filter that is not in yet.
     pub(crate) fn insert(&mut self, name: &[u8], filter: u32) {
+        if let Some(interrupted) = &mut self.interrupted {
+            interrupted.add(name, filter);
+        }
         let mut at = self.root;
         for token in tokens(name) {
             if token == ANY_TAIL {
@@ -71,12 +80,19 @@ impl Trie {
         }
         let end = &mut self.nodes[path[path.len() - 1].0 as usize];
         let has_tail = tokens(name).next_back() == Some(ANY_TAIL);
-        *(if has_tail { &mut end.tail } else { &mut end.filter }) = None;
+        let filter = if has_tail { end.tail.take() } else { end.filter.take() };
+        let mut interrupted = self.interrupted.as_deref_mut();
+        if let (Some(interrupted), Some(filter)) = (&mut interrupted, filter) {
+            interrupted.remove(name, filter);
+        }
         while let Some((node, token)) = path.pop()
             && let Some(&(parent, _)) = path.last()
             && self.nodes[node as usize].is_unused()
         {
             self.nodes.remove(node as usize);
+            if let Some(interrupted) = &mut interrupted {
+                interrupted.remove_node(node);
+            }
             let parent = &mut self.nodes[parent as usize];
             if token == ANY_TOKEN {
                 parent.any = None;
@@ -84,35 +100,6 @@ impl Trie {
                 parent.by_token.remove(token);
             }
         }
-    }
-
-    /// Appends the filters that match a valid topic; returns how many nodes were visited, each at
-    /// most once.
-    pub(crate) fn matching(&self, topic: &[u8], found: &mut Vec<u32>) -> usize {
-        let root = &self.nodes[self.root as usize];
-        if root.is_unused() {
-            return 0;
-        }
-        let mut wanted: [&[u8]; MAX_TOKENS] = [b""; MAX_TOKENS];
-        let mut depth = 0;
-        for token in tokens(topic) {
-            wanted[depth] = token;
-            depth += 1;
-        }
-        let wanted = &wanted[..depth];
-        let mut open = vec![(root, wanted)];
-        let mut visited = 0;
-        while let Some((node, rest)) = open.pop() {
-            visited += 1;
-            let Some((token, rest)) = rest.split_first() else {
-                found.extend(node.filter);
-                continue;
-            };
-            found.extend(node.tail);
-            let children = [node.any, node.by_token.get(*token).copied()];
-            open.extend(children.into_iter().flatten().map(|c| (&self.nodes[c as usize], rest)));
-        }
-        visited
     }
 
     /// Nodes in use, the root included.
@@ -144,6 +131,12 @@ mod tests {
     use super::*;
     use crate::wire::topic::matches;
 
+    fn matching(trie: &mut Trie, topic: &str) -> Vec<u32> {
+        let mut found = trie.matching(topic.as_bytes(), u64::MAX).found.unwrap();
+        found.sort_unstable();
+        found
+    }
+
     const FILTERS: [&str; 12] = [
         "*", ">", "a.*", "a.>", "*.b", "*.*", "*.>", "a.*.c", "a.b.>", "*.b.*", "*.*.*.>",
         "b.*.c.>",
@@ -167,9 +160,7 @@ mod tests {
             topics.dedup();
         }
         for topic in topics {
-            let mut found = Vec::new();
-            trie.matching(topic.as_bytes(), &mut found);
-            found.sort_unstable();
+            let found = matching(&mut trie, &topic);
             let expected: Vec<u32> = (0..)
                 .zip(FILTERS)
                 .filter(|(_, filter)| matches(filter.as_bytes(), topic.as_bytes()))
@@ -207,12 +198,7 @@ mod tests {
         trie.insert(b"a.*.>", 2);
         trie.insert(b"a.>", 3);
         trie.remove(b"a.*.>");
-        let mut found = Vec::new();
-        trie.matching(b"a.b", &mut found);
-        found.sort_unstable();
-        assert_eq!(found, [1, 3]);
-        found.clear();
-        trie.matching(b"a.b.c", &mut found);
-        assert_eq!(found, [3]);
+        assert_eq!(matching(&mut trie, "a.b"), [1, 3]);
+        assert_eq!(matching(&mut trie, "a.b.c"), [3]);
     }
 }

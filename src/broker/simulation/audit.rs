@@ -271,6 +271,7 @@ impl World {
 
     fn note_turn(&mut self) {
         let (setup, edges) = (&self.setup, &mut self.edges);
+        edges.note("search interrupted", self.broker.index.is_searching().into());
         for (&token, &number) in &self.by_token {
             let connection = &self.broker.connections[token.index()];
             let queued = connection.outbox.queued();

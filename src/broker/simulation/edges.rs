@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 42] = [
+const EDGES: [(&str, u64); 43] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("delivery interrupted for a flush", 100),
@@ -49,6 +49,7 @@ const EDGES: [(&str, u64); 42] = [
     ("token used again", 100),
     ("write budget used up", 100),
     ("turns of a queue group compared", 5),
+    ("search interrupted", 100),
 ];
 
 /// What one world, or many, reached: how often, and in how many worlds.

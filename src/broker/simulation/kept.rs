@@ -24,6 +24,7 @@ fn roomy() -> Setup {
         slices: 64,
         write_bytes: 1 << 20,
         watched: true,
+        nodes_in_a_call: 1_000,
     }
 }
 

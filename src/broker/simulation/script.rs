@@ -39,6 +39,8 @@ pub(super) struct Setup {
     pub(super) write_bytes: usize,
     /// Somebody looks at the figures.
     pub(super) watched: bool,
+    /// Nodes that one call for a route may visit.
+    pub(super) nodes_in_a_call: u64,
 }
 
 /// What a client asks for with one frame.
@@ -208,6 +210,7 @@ fn setup(random: &mut Random, crowded: bool) -> Setup {
         slices: random.pick(&[1, 3, 64]),
         write_bytes: random.pick(&[1, 300, 1 << 20]),
         watched: random.chance(50),
+        nodes_in_a_call: random.pick(&[1, 4, 1_000]),
     }
 }
 

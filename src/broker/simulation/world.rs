@@ -363,12 +363,13 @@ impl World {
     }
 }
 
-/// A broker that counts messages by topic if somebody looks.
+/// A broker that counts messages by topic if somebody looks, and interrupts searches early.
 fn watched(setup: &Setup) -> Broker {
     let mut broker = Broker::new(setup.rules(), setup.read_bytes, "sim".into());
     if setup.watched {
         broker.count_topics(&[">"]);
     }
+    broker.index.limit_calls(setup.nodes_in_a_call);
     broker
 }
 

@@ -14,7 +14,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::super::Token;
-use super::super::trie::Trie;
+use super::super::trie::{Step, Trie};
 use crate::wire::topic;
 
 /// About what a subscription costs beside names and nodes, in bytes, if it is alone in a queue
@@ -151,11 +151,22 @@ impl Registry {
         &self.filters[self.audiences[audience as usize].filter as usize].name
     }
 
-    /// Appends the filters that match a valid topic; returns how many nodes of the trie were
-    /// visited.
-    pub(super) fn matching(&self, topic: &[u8], found: &mut Vec<u32>) -> usize {
-        found.extend(self.find_filter(topic));
-        self.wildcards.matching(topic, found)
+    /// Looks for the filters with a wildcard that match a valid topic, for about `nodes` nodes of
+    /// the trie.
+    pub(super) fn matching(&mut self, topic: &[u8], nodes: u64) -> Step {
+        self.wildcards.matching(topic, nodes)
+    }
+
+    /// Whether there is such a search that goes on later.
+    #[cfg(test)]
+    pub(super) fn is_searching(&self) -> bool {
+        self.wildcards.is_searching()
+    }
+
+    /// The filter with this name.
+    pub(super) fn find_filter(&self, name: &[u8]) -> Option<u32> {
+        let is_it = |&filter: &u32| *self.filters[filter as usize].name == *name;
+        self.by_name.find(self.hasher.hash_one(name), is_it).copied()
     }
 
     /// Connections that hold a filter without a queue group.
@@ -189,11 +200,6 @@ impl Registry {
 
     fn audience_members(&self, audience: u32) -> &[u32] {
         self.audiences.get(audience as usize).map_or(&[], |audience| &audience.members)
-    }
-
-    fn find_filter(&self, name: &[u8]) -> Option<u32> {
-        let is_it = |&filter: &u32| *self.filters[filter as usize].name == *name;
-        self.by_name.find(self.hasher.hash_one(name), is_it).copied()
     }
 
     /// The audience of a filter, plainly or in a queue group.

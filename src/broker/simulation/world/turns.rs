@@ -110,8 +110,10 @@ impl World {
         let client = &mut self.clients[number];
         let connection = &self.broker.connections[client.token.index()];
         let frames = connection.traffic.frames as usize;
-        // Whoever is not read, if only for a part of the turn, is not found silent.
-        if frames > client.carried || connection.is_unread() {
+        // Whoever is not read, if only for a part of the turn, is not found silent, nor is whoever
+        // waits for a route.
+        let waits = connection.is_unread() || connection.inbox.has_backlog();
+        if frames > client.carried || waits {
             (client.last_sign, client.silences) = (self.now, 0);
         }
         for said in &client.said[client.carried..frames.max(client.carried)] {
