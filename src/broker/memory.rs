@@ -12,7 +12,7 @@ use super::close_reason::CloseReason;
 use super::connection::{Role, State};
 use super::receive::Stop;
 use super::rules::OverflowPolicy;
-use super::{Broker, Input, Token};
+use super::{Broker, Input, Token, WORK_IN_A_TURN};
 use crate::wire::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
 
 /// Beyond `memory_bytes`, the policies that go on reading when outboxes are full may use this much
@@ -29,6 +29,7 @@ impl Broker {
     /// Ends a turn: copies out of sparse chunks, and looks whether memory allows more reading or
     /// demands that somebody goes.
     pub fn end_turn(&mut self, now: Instant) {
+        self.index.begin_turn(WORK_IN_A_TURN);
         // With both inequalities kept, held <= 4 * wanted + one chunk: what is not sparse is at
         // least half wanted, and it is at least half of all.
         let (sparse, held) = (self.pool.sparse(), self.pool.held());

@@ -62,6 +62,8 @@ use topic_index::TopicIndex;
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// Writing less than this to a socket costs more for the call than for the bytes.
 const THIN_BYTES: usize = 4 << 10;
+/// Nodes of the trie that topics which are not cached may visit in a turn: a millisecond or two.
+const WORK_IN_A_TURN: u64 = 20_000;
 /// All that closing takes is done this long after the decision to close.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// Refused connections that may take their time to close; more are told why and closed at once.
@@ -138,6 +140,8 @@ pub struct Broker {
     /// Bytes of messages queued since the last flush, for each receiver.
     queued: usize,
     resumed: Vec<Token>,
+    /// The same for those that have had their share of the turn's work: the others come first.
+    resumed_last: Vec<Token>,
     shutdowns: Vec<Token>,
     gone: Vec<Token>,
     /// Connections that hold chunks from one turn to the next.
@@ -173,6 +177,7 @@ impl Broker {
             dirty: Vec::new(),
             queued: 0,
             resumed: Vec::new(),
+            resumed_last: Vec::new(),
             shutdowns: Vec::new(),
             gone: Vec::new(),
             backlogged: Vec::new(),
@@ -275,6 +280,7 @@ impl Broker {
 
     /// Connections that may be read, or carried on with, again.
     pub fn take_resumed(&mut self) -> Vec<Token> {
+        self.resumed.append(&mut self.resumed_last);
         std::mem::take(&mut self.resumed)
     }
 

@@ -71,6 +71,7 @@ impl Broker {
 
     fn carry_out(&mut self, token: Token, input: &Slice, idle: bool, now: Instant) -> Progress {
         let mut at = 0;
+        let before = self.index.work();
         let stop = self.carry_frames(token, input, &mut at, now);
         let connection = &mut self.connections[token.index()];
         // Whoever waits for the broker's own work is not silent meanwhile.
@@ -89,7 +90,9 @@ impl Broker {
         if !connection.inbox.is_empty() {
             self.note_backlog(token);
         }
-        if stop == Stop::Yield {
+        if stop == Stop::Yield && self.index.work() > before {
+            self.resumed_last.push(token);
+        } else if stop == Stop::Yield {
             self.resumed.push(token);
         }
         if stop == Stop::FlushFirst { Progress::FlushFirst } else { Progress::Done }

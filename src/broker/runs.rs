@@ -15,9 +15,6 @@ use super::topic_index::{NoRoute, Route};
 use super::{Broker, Token};
 use crate::wire::frame::{HEADER_BYTES, Header, Kind, Reader};
 
-/// Nodes of the trie that the topics of one connection may visit in a turn: about a millisecond.
-const WORK_IN_A_TURN: u64 = 20_000;
-
 /// How far a scan for runs is.
 struct Scan<'a> {
     bytes: &'a [u8],
@@ -26,8 +23,6 @@ struct Scan<'a> {
     header: [u8; HEADER_BYTES],
     topic: &'a [u8],
     frame_len: usize,
-    /// When the index has done this much work, it is somebody else's turn.
-    work_until: u64,
     /// The first message of the next run and its route, if that was looked up already.
     ahead: Option<(Rc<Route>, usize)>,
     /// The route of the next message is not found yet: it is somebody else's turn.
@@ -77,10 +72,8 @@ impl Broker {
         let bytes = input.bytes();
         // Eight zeros are no header, so nothing is taken to be like a message before the first.
         let (header, topic, frame_len) = ([0; HEADER_BYTES], &bytes[..0], usize::MAX);
-        let work_until = self.index.work() + WORK_IN_A_TURN;
         let (ahead, unfinished) = (None, false);
-        let mut scan =
-            Scan { bytes, at: *at, header, topic, frame_len, work_until, ahead, unfinished };
+        let mut scan = Scan { bytes, at: *at, header, topic, frame_len, ahead, unfinished };
         while let Some((route, run)) = self.next_run(&mut scan) {
             if log_enabled!(Level::Trace) {
                 let (publisher, plain) = (&self.connections[token.index()], route.plain.len());
@@ -100,7 +93,7 @@ impl Broker {
             if !self.deliver(token, input, run, &route, now) {
                 return Some(Stop::FlushFirst);
             }
-            if scan.unfinished || self.index.work() > scan.work_until {
+            if scan.unfinished {
                 return Some(Stop::Yield);
             }
             if self.is_beyond_memory(token) {
@@ -144,9 +137,6 @@ impl Broker {
                 run.end += length;
                 run.messages += 1;
                 run.shortest = run.shortest.min(length);
-                if self.index.work() > scan.work_until {
-                    break;
-                }
             }
         }
         scan.at = run.end;

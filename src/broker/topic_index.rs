@@ -64,6 +64,8 @@ pub struct TopicIndex {
     /// The filters with which it grew, the latest last.
     changes: VecDeque<Box<[u8]>>,
     work: u64,
+    /// When so much work is done, it is for the next turn.
+    work_until: u64,
     nodes_in_a_call: u64,
     routes: Routes,
 }
@@ -83,6 +85,7 @@ impl TopicIndex {
             generation: 1,
             changes: VecDeque::new(),
             work: 0,
+            work_until: u64::MAX,
             nodes_in_a_call: NODES_IN_A_CALL,
             routes: Routes::new(),
         }
@@ -182,6 +185,9 @@ impl TopicIndex {
             Found::Stale(..) => {}
             Found::Unknown => topic::validate_topic(topic).map_err(NoRoute::BadTopic)?,
         }
+        if self.work >= self.work_until {
+            return Err(NoRoute::NotYet);
+        }
         let step = self.registry.matching(topic, self.nodes_in_a_call);
         self.work += step.visited;
         if let Some((other, filters)) = step.other {
@@ -231,6 +237,13 @@ impl TopicIndex {
     #[cfg(test)]
     pub(super) fn is_searching(&self) -> bool {
         self.registry.is_searching()
+    }
+
+    /// From now on, routes that are not cached may visit so many nodes of the trie, and those of
+    /// one call more; without such a call, as many as they want. Whoever is cached is never held
+    /// up by the work that others make.
+    pub fn begin_turn(&mut self, nodes: u64) {
+        self.work_until = self.work + nodes;
     }
 
     /// Nodes of the trie that routes have visited so far: the work that topics which are not

@@ -311,7 +311,9 @@ impl Reactor {
             self.flush();
             progress = self.broker.carry_on(token, self.clock.now());
         }
-        if self.peers.get(token).is_some_and(|peer| peer.readable) {
+        // Whoever has a backlog comes back when the broker can go on with it.
+        let is_readable = self.peers.get(token).is_some_and(|peer| peer.readable);
+        if is_readable && !self.broker.has_backlog(token) {
             self.peers.go_on(token);
         }
     }

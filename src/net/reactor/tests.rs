@@ -86,7 +86,7 @@ fn a_pass_that_only_carries_on_costly_topics_ends_the_turn() {
     }
     reactor.serve();
     let carried = reactor.broker.stats().messages_in;
-    assert!((2..=8).contains(&carried), "{carried} messages, most of them costly, in one turn");
+    assert!((1..=8).contains(&carried), "{carried} messages, most of them costly, in one turn");
     assert!(reactor.broker.has_dirty(), "the healthy message is flushed behind that");
 
     let all = TOPICS as u64 + 1;
