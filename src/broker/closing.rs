@@ -117,14 +117,15 @@ impl Broker {
     /// Nobody waits for it or sends to it any more.
     fn detach(&mut self, token: Token) {
         self.connections[token.index()].epoch = self.next_epoch();
-        self.release_waiters(token);
+        self.leave_group_wait(token);
         self.leave_topics(token);
+        self.release_waiters(token);
     }
 
     /// It receives nothing more, and no queue group counts on it.
     fn leave_topics(&mut self, token: Token) {
+        self.leave_full_groups(token);
         self.index.forget(token);
-        self.groups_changed();
     }
 
     pub(super) fn tokens(&self) -> Vec<Token> {
@@ -132,6 +133,7 @@ impl Broker {
     }
 
     fn vanish(&mut self, token: Token) {
+        self.leave_group_wait(token);
         let connection = &mut self.connections[token.index()];
         connection.state = State::Gone;
         connection.inbox = Inbox::Empty;

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::Token;
 use super::close_reason::CloseReason;
+use super::full_groups::Membership;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::topic_index::GroupKey;
@@ -55,15 +56,14 @@ pub(crate) struct Waiter {
     pub(crate) publisher: Token,
     /// Tells this wait from those of former owners of the token and from waits that are over.
     pub(crate) epoch: NonZeroU64,
-    /// Whether the wait ends with the first member of a queue group that drains.
-    pub(crate) for_group: bool,
 }
 
 /// A publisher's wait for a queue group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct GroupWait {
     pub(crate) group: GroupKey,
-    pub(crate) epoch: NonZeroU64,
+    /// Its place among those who wait for the same group.
+    pub(crate) place: usize,
 }
 
 /// What there is to know of a subscriber that others wait for.
@@ -71,8 +71,11 @@ pub(crate) struct HoldingUp {
     pub(crate) since: Instant,
     /// Bytes that its socket took since then.
     pub(crate) taken: u64,
-    /// The publishers that wait; none if it is memory that everybody waits for.
+    /// The publishers that wait for it alone.
     pub(crate) waiters: Vec<Waiter>,
+    /// The queue groups that are waited for and have it as a member. Both lists are empty if it is
+    /// memory that everybody waits for.
+    pub(crate) groups: Vec<Membership>,
 }
 
 /// What went over a connection.
@@ -201,11 +204,16 @@ impl Connection {
         self.trouble.get_or_insert_default()
     }
 
-    /// It waits for nobody any more, and `undelivered` messages more will not reach it.
+    /// The queue group that it waited for, as it does no more.
+    pub(crate) fn take_group_wait(&mut self) -> Option<GroupWait> {
+        self.trouble.as_mut()?.group_wait.take()
+    }
+
+    /// It waits for no outbox any more, and `undelivered` messages more will not reach it.
     pub(crate) fn end_waits(&mut self, undelivered: u64) {
         if undelivered > 0 || self.is_paused() {
             let trouble = self.trouble_mut();
-            (trouble.waits_for, trouble.group_wait) = (0, None);
+            trouble.waits_for = 0;
             trouble.undelivered += undelivered;
         }
     }
@@ -269,22 +277,30 @@ impl Connection {
 
     /// Whether this wait of the connection is not over.
     pub(crate) fn waits(&self, waiter: &Waiter) -> bool {
-        let Some(trouble) = self.trouble() else { return false };
-        if waiter.for_group {
-            trouble.group_wait.is_some_and(|wait| wait.epoch == waiter.epoch)
-        } else {
-            self.epoch == waiter.epoch && trouble.waits_for > 0
-        }
+        self.epoch == waiter.epoch && self.trouble().is_some_and(|trouble| trouble.waits_for > 0)
     }
 
     /// Whether publishers wait for its outbox.
     pub(crate) fn has_waiters(&self) -> bool {
-        self.holding_up.as_ref().is_some_and(|holding_up| !holding_up.waiters.is_empty())
+        let waits = |found: &HoldingUp| !(found.waiters.is_empty() && found.groups.is_empty());
+        self.holding_up.as_deref().is_some_and(waits)
+    }
+
+    /// Whether a queue group waits for any of its members, it among them.
+    pub(crate) fn is_in_full_group(&self) -> bool {
+        self.last_full_group().is_some()
+    }
+
+    /// One of these groups, and the place that it has among the members.
+    pub(crate) fn last_full_group(&self) -> Option<(GroupKey, usize)> {
+        let last = self.holding_up.as_ref()?.groups.last()?;
+        Some((last.group, last.place))
     }
 
     /// Others wait for it from now on, if they did not before.
     pub(crate) fn holds_up(&mut self, now: Instant) -> &mut HoldingUp {
-        let new = || Box::new(HoldingUp { since: now, taken: 0, waiters: Vec::new() });
+        let (waiters, groups) = (Vec::new(), Vec::new());
+        let new = || Box::new(HoldingUp { since: now, taken: 0, waiters, groups });
         self.holding_up.get_or_insert_with(new)
     }
 }

@@ -206,7 +206,7 @@ impl Broker {
 
     /// Whether an outbox takes a message of so many bytes, and LOST in front of it if it must
     /// tell. An empty one takes any.
-    fn has_room(&self, receiver: Token, length: usize) -> bool {
+    pub(super) fn has_room(&self, receiver: Token, length: usize) -> bool {
         let connection = &self.connections[receiver.index()];
         if connection.outbox.is_empty() {
             return true;
@@ -258,6 +258,9 @@ impl Broker {
     /// them before any gets it, since a message must not be given to some twice.
     pub(super) fn groups_ready(&self, route: &Route, length: usize) -> GroupsReady {
         for &group in &route.groups {
+            if self.full_groups.is_known_full(group, length) {
+                return GroupsReady::No(group);
+            }
             let mut members = self.index.members(group);
             if members.any(|member| self.has_room(member, length)) {
                 continue;

@@ -100,6 +100,8 @@ impl Broker {
     pub fn load(&self) -> Load {
         let queued = |&token: &Token| self.outbox(token).queued();
         let mut publishers: Vec<_> = self.waits().into_iter().map(|(waiter, _)| waiter).collect();
+        publishers.extend(self.full_groups.waiters());
+        publishers.sort_unstable();
         publishers.dedup();
         Load {
             publishers: self.by_role[Role::Publisher as usize],
@@ -117,6 +119,7 @@ impl Broker {
         let waits = self.waits();
         let mut tokens = self.queueing();
         tokens.extend(waits.iter().map(|(publisher, _)| *publisher));
+        tokens.extend(self.full_groups.waiters());
         tokens.extend(self.starved());
         let others = self.connections.iter().take(MAX_LOOKED_AT.max(limit));
         tokens.extend(others.map(|(index, _)| Token::new(index)));
@@ -154,26 +157,41 @@ impl Broker {
             traffic: found.traffic,
             dropped: found.trouble().map_or(0, |trouble| trouble.dropped),
             unread: self.unread(token, waits),
-            waiters: self.waiters(token).map_or(0, Iterator::count),
+            waiters: self.waiters(token).map_or(0, Iterator::count) + self.group_waiters(token),
         }
     }
 
     fn unread(&self, token: Token, waits: &[Wait]) -> Option<Unread<'_>> {
         let found = &self.connections[token.index()];
         if found.is_paused() {
-            let first = waits.partition_point(|(publisher, _)| *publisher < token);
-            let own = || waits[first..].iter().take_while(|(publisher, _)| *publisher == token);
-            let name = |&(_, subscriber): &Wait| {
+            let (subscribers, count) = self.waited_for_by(token, waits);
+            let name = |subscriber: &Token| {
                 let found = &self.connections[subscriber.index()];
                 (found.id(), found.address())
             };
-            return Some(Unread::Subscribers(
-                own().take(MAX_NAMED).map(name).collect(),
-                own().count(),
-            ));
+            return Some(Unread::Subscribers(subscribers.iter().map(name).collect(), count));
         }
         let memory = found.starved.then_some(Unread::Memory);
         memory.or(found.awaits_answers.then_some(Unread::Answers))
+    }
+
+    /// The first subscribers that a publisher waits for, and how many they are.
+    fn waited_for_by(&self, publisher: Token, waits: &[Wait]) -> (Vec<Token>, usize) {
+        let wait = self.connections[publisher.index()].trouble().and_then(|it| it.group_wait);
+        let full = wait.and_then(|wait| self.full_groups.find(wait.group));
+        let members = full.map_or(&[][..], |full| &full.members);
+        // A group may have many members: they are not compared one by one.
+        let is_member = |subscriber: Token| {
+            let holding_up = self.connections[subscriber.index()].holding_up.as_ref();
+            let mut groups = holding_up.into_iter().flat_map(|found| &found.groups);
+            wait.is_some_and(|wait| groups.any(|membership| membership.group == wait.group))
+        };
+        let first = waits.partition_point(|(waiter, _)| *waiter < publisher);
+        let own = waits[first..].iter().take_while(|(waiter, _)| *waiter == publisher);
+        let alone = own.map(|wait| wait.1).filter(|subscriber| !is_member(*subscriber));
+        let alone: Vec<_> = alone.collect();
+        let all = alone.iter().chain(members.iter().map(|(member, _)| member));
+        (all.take(MAX_NAMED).copied().collect(), alone.len() + members.len())
     }
 
     /// Connections that may have something queued, each once.
@@ -185,7 +203,7 @@ impl Broker {
         tokens
     }
 
-    /// Who waits for whom, sorted by publisher, each once.
+    /// Who waits for whom alone, sorted by publisher, each once.
     fn waits(&self) -> Vec<Wait> {
         let waits = self.queueing().into_iter().flat_map(|subscriber| {
             let waiters = self.waiters(subscriber).into_iter().flatten();
@@ -197,7 +215,15 @@ impl Broker {
         waits
     }
 
-    /// Publishers that wait for a subscriber, if it holds up any.
+    /// How many publishers wait for queue groups that a subscriber is a member of.
+    fn group_waiters(&self, subscriber: Token) -> usize {
+        let holding_up = self.connections[subscriber.index()].holding_up.as_ref();
+        let groups = holding_up.into_iter().flat_map(|found| &found.groups);
+        let full = groups.filter_map(|membership| self.full_groups.find(membership.group));
+        full.map(|full| full.waiters.len()).sum()
+    }
+
+    /// Publishers that wait for a subscriber alone, if it holds up any.
     fn waiters(&self, subscriber: Token) -> Option<impl Iterator<Item = Token>> {
         let holding_up = self.connections[subscriber.index()].holding_up.as_ref()?;
         let waits = holding_up.waiters.iter().filter(|waiter| {

@@ -31,6 +31,7 @@ mod closing;
 pub mod connection;
 mod deadlines;
 mod deliver;
+mod full_groups;
 mod inbox;
 pub mod inspect;
 mod memory;
@@ -53,6 +54,7 @@ use close_reason::CloseReason;
 use connection::{Connection, Role, State};
 use deadlines::Deadlines;
 use deliver::Interrupted;
+use full_groups::FullGroups;
 use outbox::Outbox;
 use rules::Rules;
 use stats::Stats;
@@ -150,8 +152,7 @@ pub struct Broker {
     starved: Vec<Token>,
     /// Memory is full and publishers are not read.
     is_starving: bool,
-    /// Publishers that wait for a member of a queue group.
-    waiting_for_groups: Vec<Token>,
+    full_groups: FullGroups,
     /// Memory that was held when the rules last changed: nobody is closed for that.
     spared: usize,
     interrupted: Option<Interrupted>,
@@ -183,7 +184,7 @@ impl Broker {
             backlogged: Vec::new(),
             starved: Vec::new(),
             is_starving: false,
-            waiting_for_groups: Vec::new(),
+            full_groups: FullGroups::default(),
             spared: 0,
             interrupted: None,
             rules,
@@ -317,6 +318,9 @@ impl Broker {
         if let Some(holding_up) = &mut connection.holding_up {
             holding_up.taken += count as u64;
         }
+        if connection.is_in_full_group() {
+            self.full_groups.forget_who_is_full();
+        }
         if connection.awaits_answers && connection.outbox.answers() <= MAX_ANSWER_BYTES {
             connection.awaits_answers = false;
             self.resumed.push(token);
@@ -341,6 +345,9 @@ impl Broker {
     pub fn writable(&mut self, token: Token) {
         let connection = &mut self.connections[token.index()];
         connection.writable = true;
+        if connection.is_in_full_group() {
+            self.full_groups.forget_who_is_full();
+        }
         if !connection.outbox.is_empty() {
             self.mark_dirty(token);
             self.note_backlog(token);

@@ -196,6 +196,9 @@ impl Broker {
             return Ok(());
         }
         if frame.kind == Kind::Unsubscribe {
+            if let Some(group) = self.index.group(frame.topic, group) {
+                self.leave_full_group(token, group);
+            }
             self.index.unsubscribe(token, frame.topic, group);
         } else if self.index.holds(token, frame.topic, group) {
             return Ok(());
@@ -204,9 +207,10 @@ impl Broker {
             return Ok(());
         } else {
             self.index.subscribe(token, frame.topic, group);
-        }
-        if group.is_some() {
-            self.groups_changed();
+            // Whoever waits for the group may give its message to this member.
+            if let Some(group) = self.index.group(frame.topic, group) {
+                self.end_group_waits(group);
+            }
         }
         Ok(())
     }

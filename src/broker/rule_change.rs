@@ -28,7 +28,7 @@ impl Broker {
             // Who still finds no memory starves again, and has all the time for it.
             self.end_starvation();
         }
-        self.groups_changed();
+        self.end_all_group_waits();
         for token in self.tokens() {
             self.look_again(token);
             self.arm(token);

@@ -84,7 +84,7 @@ impl Broker {
                     GroupsReady::Yes => self.deliver_to_groups(token, input, run, &route, now),
                     GroupsReady::FlushFirst => return Some(Stop::FlushFirst),
                     GroupsReady::No(group) => {
-                        self.wait_for_group(token, group, now);
+                        self.wait_for_group(token, group, run.len(), now);
                         return Some(Stop::Parked);
                     }
                 }

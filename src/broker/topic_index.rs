@@ -216,6 +216,11 @@ impl TopicIndex {
         remembered && recent.into_iter().all(|filter| !topic::matches(filter, topic))
     }
 
+    /// The queue group of this name at a filter, if it has members.
+    pub fn group(&self, filter: &[u8], group: Option<&[u8]>) -> Option<GroupKey> {
+        self.registry.group(filter, group?).map(GroupKey)
+    }
+
     /// The members of a queue group, beginning with the one whose turn it is; none if the last
     /// one has left since the route was made.
     pub fn members(&self, group: GroupKey) -> impl Iterator<Item = Token> {

@@ -9,6 +9,7 @@ use super::world::World;
 use super::*;
 use crate::broker::chunk::{CHUNK_OVERHEAD, SLICE_OVERHEAD, Slice};
 use crate::broker::close_reason::CloseReason;
+use crate::broker::connection::GroupWait;
 use crate::broker::inbox::Inbox;
 use crate::broker::rules::OverflowPolicy;
 
@@ -75,6 +76,7 @@ impl World {
         self.check_outboxes();
         self.check_answers();
         self.check_waits();
+        self.check_group_waits();
         self.check_deadlines();
         self.check_flushed();
         self.check_figures();
@@ -169,30 +171,59 @@ impl World {
                     continue;
                 };
                 assert!(!receiver.outbox.is_empty(), "somebody waits for nothing");
-                if !waiter.for_group {
-                    assert_eq!(publisher.epoch, waiter.epoch);
-                    *waited_for.entry(waiter.publisher.index()).or_default() += 1;
-                }
+                assert_eq!(publisher.epoch, waiter.epoch);
+                *waited_for.entry(waiter.publisher.index()).or_default() += 1;
             }
         }
         for (index, connection) in connections {
             let waits = waited_for.get(&index).copied().unwrap_or(0);
             let trouble = connection.trouble();
             let waits_for = trouble.map_or(0, |trouble| trouble.waits_for);
-            let group_wait = trouble.and_then(|trouble| trouble.group_wait);
             assert_eq!(waits_for, waits, "waits are known on both sides");
-            let listed = self.broker.waiting_for_groups.contains(&Token::new(index));
-            assert!(group_wait.is_none() || listed, "a group's change wakes it up");
-            if let Some(wait) = group_wait {
-                let mut members = self.broker.index.members(wait.group).peekable();
-                let empty = |member: Token| self.broker.outbox(member).is_empty();
-                let in_vain = members.peek().is_none() || members.any(empty);
-                assert!(!in_vain, "it waits for a group that could take its message");
-            }
             let starved = self.broker.starved.contains(&Token::new(index));
             let waits = connection.starved && connection.is_talking();
             assert!(!waits || (starved && self.broker.is_starving), "memory wakes it up");
         }
+    }
+
+    /// The same for waits for queue groups: each is kept once, with its group, and the group is
+    /// linked with its members as they are. None of that is left of waits that are over.
+    fn check_group_waits(&self) {
+        let (broker, connections) = (&self.broker, &self.broker.connections);
+        let (mut waits, mut links) = (0, 0);
+        for (group, full) in broker.full_groups.iter() {
+            assert!(!full.waiters.is_empty(), "a group is kept for nobody");
+            for (place, waiter) in full.waiters.iter().enumerate() {
+                let wait = connections[waiter.index()].trouble().and_then(|it| it.group_wait);
+                assert_eq!(wait, Some(GroupWait { group, place }), "a publisher knows its wait");
+            }
+            let mut members: Vec<_> = full.members.iter().map(|(member, _)| *member).collect();
+            members.sort_unstable();
+            let mut all: Vec<_> = broker.index.members(group).collect();
+            all.sort_unstable();
+            assert_eq!(members, all, "all members hold up those who wait");
+            for (place, (member, in_member)) in full.members.iter().enumerate() {
+                let member = &connections[member.index()];
+                let holding_up = member.holding_up.as_ref().expect("it holds up somebody");
+                let link = &holding_up.groups[*in_member];
+                assert!((link.group, link.place) == (group, place), "a member knows the group");
+                let in_vain = member.outbox.is_empty();
+                assert!(!in_vain, "it waits for a group that could take its message");
+            }
+            let shortest = (0..=self.setup.max_payload + 1_000)
+                .find(|length| broker.full_groups.is_known_full(group, *length));
+            let room = |member: &Token| {
+                let flush_first = connections[member.index()].writable;
+                shortest.is_some_and(|it| flush_first || broker.has_room(*member, it))
+            };
+            assert!(!members.is_empty() && !members.iter().any(room), "a member has room");
+            (waits, links) = (waits + full.waiters.len(), links + full.members.len());
+        }
+        let all = || connections.iter().map(|(_, connection)| connection);
+        let waiting = all().filter(|it| it.trouble().is_some_and(|it| it.group_wait.is_some()));
+        assert_eq!(waiting.count(), waits, "whoever waits for a group is known to it");
+        let linked = all().filter_map(|it| it.holding_up.as_ref()).map(|it| it.groups.len());
+        assert_eq!(linked.sum::<usize>(), links, "no member is linked with a wait that is over");
     }
 
     /// Whatever is due was done, and the next turn comes in time for the rest.

@@ -181,6 +181,11 @@ impl Registry {
         self.filters[filter as usize].groups.iter().flat_map(|groups| groups.iter().copied())
     }
 
+    /// The audience of a filter's queue group of this name.
+    pub(super) fn group(&self, filter: &[u8], group: &[u8]) -> Option<u32> {
+        self.filters[self.find_filter(filter)? as usize].audience(Some(group))
+    }
+
     /// The members of a queue group, beginning with the one whose turn it is; none if the
     /// audience is gone.
     pub(super) fn members(&self, audience: u32) -> impl Iterator<Item = Token> {
