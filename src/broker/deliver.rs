@@ -25,6 +25,10 @@ const LOST_BYTES: usize = HEADER_BYTES + 8;
 /// What may be queued for one subscriber between two flushes while memory is used up, in bytes.
 const ROOM_WITHOUT_MEMORY: usize = 64 << 10;
 
+/// Looking at so many members of a queue group that have no room is as much work as visiting a node
+/// of the trie.
+const FULL_LIKE_A_NODE: usize = 8;
+
 /// Adjacent messages with the same receivers, as a part of what was read.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Run {
@@ -61,6 +65,16 @@ pub(super) enum GroupsReady {
     FlushFirst,
     /// Under `block`, no member has room.
     No(GroupKey),
+}
+
+/// What a look at the members of a queue group found.
+struct Found {
+    /// The first one with room, beginning with the one whose turn it is.
+    member: Option<Token>,
+    /// Members without room in front of it.
+    skipped: usize,
+    /// Whether a flush may make room at any of these.
+    may_drain: bool,
 }
 
 impl Run {
@@ -256,17 +270,16 @@ impl Broker {
 
     /// Whether each queue group of a route can place a message of so many bytes. Asked for all of
     /// them before any gets it, since a message must not be given to some twice.
-    pub(super) fn groups_ready(&self, route: &Route, length: usize) -> GroupsReady {
+    pub(super) fn groups_ready(&mut self, route: &Route, length: usize) -> GroupsReady {
         for &group in &route.groups {
             if self.full_groups.is_known_full(group, length) {
                 return GroupsReady::No(group);
             }
-            let mut members = self.index.members(group);
-            if members.any(|member| self.has_room(member, length)) {
+            let found = self.look_for_room(group, length);
+            if found.member.is_some() {
                 continue;
             }
-            let writable = |member: Token| self.connections[member.index()].writable;
-            if self.index.members(group).any(writable) {
+            if found.may_drain {
                 return GroupsReady::FlushFirst;
             }
             if self.rules.policy == OverflowPolicy::Block {
@@ -274,6 +287,21 @@ impl Broker {
             }
         }
         GroupsReady::Yes
+    }
+
+    /// Looks for a member that a message of so many bytes may be given to now.
+    fn look_for_room(&mut self, group: GroupKey, length: usize) -> Found {
+        let mut found = Found { member: None, skipped: 0, may_drain: false };
+        for member in self.index.members(group) {
+            if self.has_room(member, length) {
+                found.member = Some(member);
+                break;
+            }
+            found.skipped += 1;
+            found.may_drain |= self.connections[member.index()].writable;
+        }
+        self.index.worked(found.skipped / FULL_LIKE_A_NODE);
+        found
     }
 
     /// Gives a message to one member of each queue group of a route that is ready.
@@ -286,10 +314,9 @@ impl Broker {
         now: Instant,
     ) {
         for &group in &route.groups {
-            let room = |&member: &Token| self.has_room(member, run.len());
-            let found = self.index.members(group).enumerate().find(|(_, member)| room(member));
-            if let Some((skipped, member)) = found {
-                self.index.pass_turn(group, skipped);
+            let found = self.look_for_room(group, run.len());
+            if let Some(member) = found.member {
+                self.index.pass_turn(group, found.skipped);
                 self.tell_lost(member);
                 self.push(member, source, run);
                 continue;

@@ -80,6 +80,10 @@ impl Broker {
                 trace!("{} messages from {publisher} to {plain} subscribers", run.messages);
             }
             if !route.groups.is_empty() {
+                // Looking for members with room may be much work, too.
+                if self.index.has_worked_enough() {
+                    return Some(Stop::Yield);
+                }
                 match self.groups_ready(&route, run.len()) {
                     GroupsReady::Yes => self.deliver_to_groups(token, input, run, &route, now),
                     GroupsReady::FlushFirst => return Some(Stop::FlushFirst),

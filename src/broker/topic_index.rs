@@ -185,7 +185,7 @@ impl TopicIndex {
             Found::Stale(..) => {}
             Found::Unknown => topic::validate_topic(topic).map_err(NoRoute::BadTopic)?,
         }
-        if self.work >= self.work_until {
+        if self.has_worked_enough() {
             return Err(NoRoute::NotYet);
         }
         let step = self.registry.matching(topic, self.nodes_in_a_call);
@@ -252,9 +252,19 @@ impl TopicIndex {
     }
 
     /// Nodes of the trie that routes have visited so far: the work that topics which are not
-    /// cached make.
+    /// cached make; and what is like it elsewhere.
     pub fn work(&self) -> u64 {
         self.work
+    }
+
+    /// Whether all the work of this turn is done.
+    pub fn has_worked_enough(&self) -> bool {
+        self.work >= self.work_until
+    }
+
+    /// As much work was done elsewhere as if so many nodes were visited.
+    pub fn worked(&mut self, nodes: usize) {
+        self.work += nodes as u64;
     }
 
     fn make_route(&self, topic: &[u8], mut filters: Vec<u32>) -> Route {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::connection::Role;
-use super::super::rules::Rules;
+use super::super::rules::{OverflowPolicy, Rules};
 use super::super::{Broker, CloseReason, Input, Token};
 use crate::wire::frame::{Kind, encode};
 
@@ -20,7 +20,7 @@ struct World {
 impl World {
     fn new(stall_timeout: Duration) -> World {
         let rules = Rules { max_connections: 1_000, stall_timeout, ..Rules::of_a_test() };
-        let broker = Broker::new(rules, 10_000, "test".to_owned());
+        let broker = Broker::new(rules, 100_000, "test".to_owned());
         let mut world = World { broker, now: Instant::now(), members: Vec::new() };
         let fills = world.client(Role::Publisher);
         for _ in 0..MEMBERS {
@@ -51,12 +51,16 @@ impl World {
     }
 
     fn say(&mut self, token: Token, kind: Kind, topic: &[u8], body: &[u8]) {
+        let mut bytes = Vec::new();
+        encode(kind, 0, topic, body, &mut bytes);
+        self.send(token, &bytes);
+    }
+
+    fn send(&mut self, token: Token, bytes: &[u8]) {
         let Input::Read(mut filling) = self.broker.next_input(token, true) else {
             panic!("the broker does not read it");
         };
-        let mut bytes = Vec::new();
-        encode(kind, 0, topic, body, &mut bytes);
-        filling.spare(usize::MAX)[..bytes.len()].copy_from_slice(&bytes);
+        filling.spare(usize::MAX)[..bytes.len()].copy_from_slice(bytes);
         self.broker.received(token, filling, bytes.len(), true, self.now);
     }
 
@@ -174,4 +178,25 @@ fn members_are_judged_each_by_its_own_time_and_the_last_one_wakes_those_who_wait
     }
     assert!(world.is_read(waiting));
     assert_eq!(world.kept(), 0);
+}
+
+/// Under `drop` nobody waits: each message is a look at all members.
+#[test]
+fn many_messages_to_a_full_group_are_the_work_of_several_turns() {
+    const MANY: usize = 5_000;
+    let mut world = World::new(Duration::from_secs(1_000));
+    let rules = Rules { policy: OverflowPolicy::Drop, ..world.broker.rules.clone() };
+    world.broker.set_rules(rules, world.now);
+    let publisher = world.client(Role::Publisher);
+    let mut message = Vec::new();
+    encode(Kind::Publish, 0, b"q", b"", &mut message);
+    world.send(publisher, &message.repeat(MANY));
+    let mut turns = 1;
+    while matches!(world.broker.next_input(publisher, false), Input::CarryOn) {
+        assert!(world.broker.take_resumed().contains(&publisher), "it is its turn again");
+        world.broker.carry_on(publisher, world.now);
+        turns += 1;
+    }
+    assert_eq!(world.broker.stats().dropped, MANY as u64);
+    assert!(turns > 1, "all was done in one turn");
 }
