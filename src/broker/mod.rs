@@ -163,11 +163,13 @@ impl Broker {
     /// `read_bytes` at once, into chunks a little larger.
     pub fn new(rules: Rules, read_bytes: usize, id: String) -> Broker {
         let expected = rules.max_connections.min(RESERVED);
+        let mut index = TopicIndex::new(expected);
+        index.begin_turn(WORK_IN_A_TURN);
         Broker {
             id,
             pool: Pool::new(read_bytes + read_bytes / HEADROOM_PART),
             connections: Slab::with_capacity(expected),
-            index: TopicIndex::new(expected),
+            index,
             deadlines: Deadlines::default(),
             stats: Stats::default(),
             epoch: NonZeroU64::MIN,

@@ -169,7 +169,7 @@ fn members_are_judged_each_by_its_own_time_and_the_last_one_wakes_those_who_wait
     let mut closed = 0;
     while closed < MEMBERS {
         assert!(!world.is_read(waiting), "other members are left");
-        world.broker.expire(world.now);
+        world.broker.expire(world.now, 16);
         world.broker.end_turn(world.now);
         let reason = |it: &&Token| world.broker.connections[it.index()].reason;
         let slow = |it: &&Token| reason(it) == Some(CloseReason::SlowConsumer);
@@ -193,6 +193,7 @@ fn many_messages_to_a_full_group_are_the_work_of_several_turns() {
     world.send(publisher, &message.repeat(MANY));
     let mut turns = 1;
     while matches!(world.broker.next_input(publisher, false), Input::CarryOn) {
+        world.broker.end_turn(world.now);
         assert!(world.broker.take_resumed().contains(&publisher), "it is its turn again");
         world.broker.carry_on(publisher, world.now);
         turns += 1;

@@ -183,7 +183,7 @@ impl Registry {
 
     /// The audience of a filter's queue group of this name.
     pub(super) fn group(&self, filter: &[u8], group: &[u8]) -> Option<u32> {
-        self.filters[self.find_filter(filter)? as usize].audience(Some(group))
+        self.find_audience(self.find_filter(filter)?, Some(group))
     }
 
     /// The members of a queue group, beginning with the one whose turn it is; none if the
