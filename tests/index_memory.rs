@@ -13,9 +13,10 @@ const LIMIT: usize = 64 << 20;
 
 /// Bytes that this process occupies.
 fn resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1_024
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    let number = line.trim().trim_end_matches(" kB");
+    number.parse::<usize>().expect("kibibytes") * 1_024
 }
 
 /// Subscriptions in queue groups once cost nearly twice what they weighed.
