@@ -9,7 +9,7 @@ use crate::broker::connection::Role;
 use crate::wire::frame::{Kind, encode};
 
 /// Filters of the greedy subscriber, and topics that are sent at once.
-const FILTERS: usize = 200;
+const FILTERS: usize = 60;
 const TOPICS: usize = 600;
 
 /// A reactor for so many connections.
@@ -40,7 +40,7 @@ fn frames(kind: Kind, topics: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
 }
 
 /// A filter of 128 tokens that shares only few of them with others, all of which are looked at for
-/// a topic of `t`s: together more than one connection may look at in a turn.
+/// a topic of `t`s: few such topics are as much as one connection may look at in a turn.
 fn starry(number: usize) -> Vec<u8> {
     let token = |bit: usize| if number >> (bit % 8) & 1 == 0 { b"*." } else { b"t." };
     (0..127).flat_map(token).chain(b"nobody").copied().collect()
