@@ -132,11 +132,12 @@ impl PublisherThread<'_> {
         };
         let (share, mut number, mut bytes) = (self.share(), 0, Vec::new());
         let mut spoken = self.shared.now_ns();
-        while number < share && due(number) < end && !self.shared.abort.load(Relaxed) {
+        let is_planned = |number: u64| number < share && due(number) < end;
+        while is_planned(number) && !self.shared.abort.load(Relaxed) {
             let now = self.shared.now_ns();
             let (first, mut payload) = (number, 0);
             bytes.clear();
-            while number < share && due(number) <= now && bytes.len() < WRITE_BYTES {
+            while is_planned(number) && due(number) <= now && bytes.len() < WRITE_BYTES {
                 let due = due(number);
                 late.saturating_record(now - due);
                 payload += self.traffic.encode(self.index, number, due, &mut bytes) as u64;
