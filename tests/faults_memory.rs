@@ -186,7 +186,9 @@ fn full_point_4_one_small_message_in_every_chunk() {
         mib(peak),
         mib(bytes as usize)
     );
-    assert!(peak <= 48 << 20, "{:.1} MiB for a few small messages", mib(peak));
+    // The small ones alone, a hundred thousand for each of 20, come near `memory_bytes` by then.
+    assert!(peak <= 96 << 20, "{:.1} MiB for small messages", mib(peak));
+    assert!(bytes > 1 << 30, "{:.1} MiB went through", mib(bytes as usize));
 }
 
 /// Whether the broker closed it for being slow, after what it had still been sent.
