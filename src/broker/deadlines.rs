@@ -38,18 +38,17 @@ pub(super) struct Deadlines {
 impl Connection {
     /// When to look at it next.
     pub(super) fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
-        if matches!(self.state, State::Closing | State::Discarding) {
-            return Some(self.since + CLOSING_TIME);
-        }
-        // While draining, the drain time-out is the limit.
-        let holding_up = self.holding_up.as_ref().filter(|_| !draining);
-        let stall = holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
         let silence = match self.state {
+            // Nothing else is asked of it any more.
+            State::Closing | State::Discarding => return Some(self.since + CLOSING_TIME),
+            State::Gone => return None,
             State::Handshake => None,
             State::Open | State::Finishing if rules.heartbeat.is_zero() || draining => None,
             State::Open | State::Finishing => Some(self.since + rules.heartbeat),
-            State::Closing | State::Discarding | State::Gone => return None,
         };
+        // While draining, the drain time-out is the limit.
+        let holding_up = self.holding_up.as_ref().filter(|_| !draining);
+        let stall = holding_up.map(|holding_up| holding_up.since + rules.stall_timeout);
         let frame = self.frame_due(rules);
         [stall, silence, frame].into_iter().flatten().min()
     }
