@@ -23,16 +23,16 @@ impl Reactor {
     /// Writes every dirty outbox. A message may be on its way to some of its receivers: nobody is
     /// read before the others have it.
     pub(super) fn flush(&mut self) {
-        let mut flushing = std::mem::take(&mut self.flushing);
-        self.broker.take_dirty(&mut flushing);
-        for token in flushing.drain(..) {
-            self.flush_one(token);
-        }
-        self.flushing = flushing;
+        self.flush_dirty(|_| {});
     }
 
     /// The same at the end of a turn, when every message is with all of its receivers.
     pub(super) fn flush_letting_others_in(&mut self) {
+        self.flush_dirty(Reactor::serve_meanwhile);
+    }
+
+    /// Calls `meanwhile` each time that much was written.
+    fn flush_dirty(&mut self, mut meanwhile: impl FnMut(&mut Reactor)) {
         let mut flushing = std::mem::take(&mut self.flushing);
         self.broker.take_dirty(&mut flushing);
         let mut written = 0;
@@ -40,7 +40,7 @@ impl Reactor {
             written += self.flush_one(token);
             if written >= FLUSH_BYTES {
                 written = 0;
-                self.serve_meanwhile();
+                meanwhile(self);
             }
         }
         self.flushing = flushing;
