@@ -8,7 +8,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use ini::{Ini, ParseOption};
@@ -134,9 +133,7 @@ pub enum LogFormat {
 
 impl Default for Config {
     fn default() -> Config {
-        // The table's texts are the same each time: they are read once.
-        static DEFAULTS: LazyLock<Config> = LazyLock::new(settings::defaults);
-        DEFAULTS.clone()
+        settings::defaults()
     }
 }
 
@@ -282,11 +279,7 @@ impl ConfigErrors {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, line) in self.0.iter().enumerate() {
-            let separator = if index > 0 { "\n" } else { "" };
-            write!(f, "{separator}{line}")?;
-        }
-        Ok(())
+        f.write_str(&self.0.join("\n"))
     }
 }
 
