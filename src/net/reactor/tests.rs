@@ -58,6 +58,15 @@ fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
     }
 }
 
+/// Until so many are there with so many subscriptions, and nothing is left to do for them.
+fn settle(reactor: &mut Reactor, subscriptions: usize, connections: usize) {
+    turn_until(reactor, |reactor| {
+        let sizes = (reactor.broker.index_sizes().0, reactor.broker.connections());
+        let is_idle = reactor.peers.ready() == 0 && !reactor.broker.has_dirty();
+        sizes == (subscriptions, connections) && is_idle
+    });
+}
+
 #[test]
 fn a_pass_that_only_carries_on_costly_topics_ends_the_turn() {
     let mut reactor = reactor(10);
@@ -103,11 +112,7 @@ fn a_crowd_that_leaves_does_not_stand_in_front_of_those_that_stay() {
     let mut publisher = client(&reactor, Role::Publisher, b"");
     let joins = subscribe(b"crowd");
     let crowd: Vec<_> = (0..CROWD).map(|_| client(&reactor, Role::Subscriber, &joins)).collect();
-    turn_until(&mut reactor, |reactor| {
-        let (subscriptions, ..) = reactor.broker.index_sizes();
-        let here = subscriptions == CROWD + 1 && reactor.broker.connections() == all;
-        here && reactor.peers.ready() == 0 && !reactor.broker.has_dirty()
-    });
+    settle(&mut reactor, CROWD + 1, all);
 
     drop(crowd);
     publisher.write_all(&frames(Kind::Publish, std::iter::once(b"healthy".to_vec()))).unwrap();
@@ -146,11 +151,7 @@ fn a_flush_to_many_is_interrupted_for_whoever_was_not_served_in_the_turn() {
     let _healthy = client(&reactor, Role::Subscriber, &healthy);
     let mut busy = client(&reactor, Role::Publisher, b"");
     let mut publisher = client(&reactor, Role::Publisher, b"");
-    turn_until(&mut reactor, |reactor| {
-        let (subscriptions, ..) = reactor.broker.index_sizes();
-        let here = subscriptions == READERS + 1 && reactor.broker.connections() == READERS + 3;
-        here && reactor.peers.ready() == 0 && !reactor.broker.has_dirty()
-    });
+    settle(&mut reactor, READERS + 1, READERS + 3);
 
     // Together more than is written before others are let in.
     let mut message = Vec::new();
