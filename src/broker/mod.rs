@@ -25,6 +25,8 @@ use crate::wire::error_code::ErrorCode;
 use crate::wire::frame;
 use crate::wire::topic::MAX_TOPIC_BYTES;
 
+#[cfg(test)]
+mod by_hand;
 pub mod chunk;
 pub mod close_reason;
 mod closing;

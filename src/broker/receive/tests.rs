@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::broker::Input;
 use crate::broker::rules::Rules;
-use crate::wire::frame::encode;
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -17,19 +16,11 @@ struct World {
 impl World {
     /// A client that is greeted.
     fn client(&mut self, role: Role) -> Token {
-        let token = self.broker.accept(role, "test", self.now);
-        self.say(token, Kind::Hello, b"c", b"version=1\n");
-        token
+        self.broker.greeted(role, self.now)
     }
 
     fn say(&mut self, token: Token, kind: Kind, topic: &[u8], body: &[u8]) {
-        let Input::Read(mut filling) = self.broker.next_input(token, true) else {
-            panic!("the broker does not read it");
-        };
-        let mut bytes = Vec::new();
-        encode(kind, 0, topic, body, &mut bytes);
-        filling.spare(usize::MAX)[..bytes.len()].copy_from_slice(&bytes);
-        let progress = self.broker.received(token, filling, bytes.len(), true, self.now);
+        let progress = self.broker.hear_frame(token, kind, (topic, body), self.now);
         assert_eq!(progress, Progress::Done);
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::rules::{OverflowPolicy, Rules};
 use super::super::{Broker, Input, Progress, Role, Token};
-use crate::wire::frame::{Frame, Kind, Reader, encode};
+use crate::wire::frame::{Frame, Kind, Reader};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,8 +41,7 @@ impl World {
 
     /// A client that is greeted and has taken its WELCOME.
     fn client(&mut self, role: Role) -> Token {
-        let token = self.broker.accept(role, "test", self.now);
-        self.say(token, Kind::Hello, b"c", b"version=1\n");
+        let token = self.broker.greeted(role, self.now);
         self.take_all(token);
         token
     }
@@ -57,13 +56,7 @@ impl World {
 
     /// Sends a frame; the broker carries it out, or keeps it.
     fn say(&mut self, token: Token, kind: Kind, topic: &[u8], body: &[u8]) {
-        let Input::Read(mut filling) = self.broker.next_input(token, true) else {
-            panic!("the broker does not read it");
-        };
-        let mut bytes = Vec::new();
-        encode(kind, 0, topic, body, &mut bytes);
-        filling.spare(usize::MAX)[..bytes.len()].copy_from_slice(&bytes);
-        let progress = self.broker.received(token, filling, bytes.len(), true, self.now);
+        let progress = self.broker.hear_frame(token, kind, (topic, body), self.now);
         assert_eq!(progress, Progress::Done);
     }
 
@@ -72,7 +65,7 @@ impl World {
     }
 
     fn is_read(&mut self, token: Token) -> bool {
-        !matches!(self.broker.next_input(token, true), Input::Wait)
+        self.broker.would_hear(token)
     }
 
     /// The client's socket takes all; the kinds of frames that it got.
