@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use broker::wire::frame::{Frame, Kind, Reader, encode};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use wire::native::frame::{Frame, Kind, Reader, encode};
 
 fn frames(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame");

@@ -27,4 +27,3 @@ pub mod config;
 pub mod limits;
 pub mod logging;
 pub mod net;
-pub mod wire;

@@ -7,7 +7,7 @@ use broker::broker::chunk::Filling;
 use broker::broker::connection::Role;
 use broker::broker::{Broker, Input, Progress, Token};
 use broker::config::Config;
-use broker::wire::frame::{Kind, encode};
+use wire::native::frame::{Kind, encode};
 
 /// Who is there and what is published.
 #[derive(Clone, Copy)]

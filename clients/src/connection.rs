@@ -7,9 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::wire::frame::{Kind, LENGTH_OVERHEAD};
-use broker::wire::handshake;
 use socket2::{Domain, Protocol, Socket, Type};
+use wire::native::frame::{Kind, LENGTH_OVERHEAD};
+use wire::native::handshake;
 
 use crate::error::{ClientError, Refusal};
 use crate::options::ConnectOptions;

@@ -7,9 +7,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame;
-use broker::wire::topic::TopicError;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame;
+use wire::topic::TopicError;
 
 /// Why a call of this library failed.
 ///

@@ -22,7 +22,7 @@
 //! use std::io::{Read, Write};
 //! use std::net::TcpListener;
 //!
-//! use broker::wire::{frame, handshake};
+//! use wire::native::{frame, handshake};
 //! use clients::{ConnectOptions, Subscriber};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

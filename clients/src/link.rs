@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::wire::frame::{self, Kind};
+use wire::native::frame::{self, Kind};
 
 /// The most PONGs that are owed at once; a broker that asks more often while it does not read gets
 /// the latest ones only.

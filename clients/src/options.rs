@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use broker::wire::handshake::{Hello, MAX_HELLO_BODY, MAX_ID_BYTES};
+use wire::native::handshake::{Hello, MAX_HELLO_BODY, MAX_ID_BYTES};
 
 use crate::error::ClientError;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::wire::frame::{self, FLAG_FATAL, Kind};
-use broker::wire::topic::validate_topic;
+use wire::native::frame::{self, FLAG_FATAL, Kind};
+use wire::topic::validate_topic;
 
 use crate::connection::{self, Opened, Welcome};
 use crate::error::{ClientError, Refusal};
@@ -35,7 +35,7 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// use clients::{ConnectOptions, Publisher};
 ///
 /// # use std::{io::{Read, Write}, net::TcpListener, thread};
-/// # use broker::wire::{frame::{Kind, encode}, handshake::Welcome};
+/// # use wire::native::{frame::{Kind, encode}, handshake::Welcome};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # // The smallest broker there is: it says welcome, and confirms two flushes before it is asked.
 /// # let mut answers = Vec::new();

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 
-use broker::wire::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Header, Kind, Reader};
+use wire::native::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Header, Kind, Reader};
 
 use crate::error::ClientError;
 
@@ -109,7 +109,7 @@ impl ReadBuffer {
 
 #[cfg(test)]
 mod tests {
-    use broker::wire::frame;
+    use wire::native::frame;
 
     use super::*;
 

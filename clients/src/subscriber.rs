@@ -8,7 +8,7 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
-use broker::wire::frame::Kind;
+use wire::native::frame::Kind;
 
 use crate::connection::{self, Opened, Welcome};
 use crate::error::{ClientError, Refusal};
@@ -34,7 +34,7 @@ const MIN_SILENCE: Duration = Duration::from_secs(5);
 /// use clients::{ConnectOptions, Subscriber};
 ///
 /// # use std::{io::{Read, Write}, net::TcpListener, thread};
-/// # use broker::wire::{frame::{Kind, encode}, handshake::Welcome};
+/// # use wire::native::{frame::{Kind, encode}, handshake::Welcome};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # // The smallest broker there is: everything it ever says, it says at once.
 /// # let mut frames = Vec::new();

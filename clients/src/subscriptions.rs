@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use broker::wire::frame::{self, Kind};
-use broker::wire::topic::{TopicError, validate_filter, validate_group};
+use wire::native::frame::{self, Kind};
+use wire::topic::{TopicError, validate_filter, validate_group};
 
 use crate::error::ClientError;
 use crate::link::Link;

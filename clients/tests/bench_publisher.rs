@@ -12,8 +12,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::wire::frame::Kind;
 use serde_json::Value;
+use wire::native::frame::Kind;
 
 use support::fake::{FakeBroker, Peer};
 

@@ -8,9 +8,9 @@ use std::net::TcpListener;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::Kind;
 use clients::{ClientError, ConnectOptions, Event, Publisher, Subscriber};
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::Kind;
 
 use support::fake::{FakeBroker, Peer, beside, options};
 

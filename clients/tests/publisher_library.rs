@@ -7,9 +7,9 @@ mod support;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::Kind;
 use clients::{ClientError, Publisher};
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::Kind;
 
 use support::PATIENCE;
 use support::fake::{FakeBroker, Peer, beside, options, publish_to, subscribe_to};

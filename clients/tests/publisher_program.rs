@@ -6,8 +6,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::Kind;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::Kind;
 
 use support::fake::FakeBroker;
 use support::process::{aimed, command_file, on_a_terminal, publisher, publisher_at, start};

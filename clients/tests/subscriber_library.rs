@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::Kind;
 use clients::{ClientError, Event, Subscriber};
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::Kind;
 
 use support::fake::{FakeBroker, Peer, beside, options, subscribe_to};
 
@@ -21,7 +21,7 @@ fn messages_come_out_of_any_partition_into_reads() {
         let mut bytes = Vec::new();
         for number in 0..50u8 {
             let payload = vec![number; usize::from(number) * 3];
-            broker::wire::frame::encode(Kind::Publish, 0, b"a.b", &payload, &mut bytes);
+            wire::native::frame::encode(Kind::Publish, 0, b"a.b", &payload, &mut bytes);
         }
         peer.stream.set_nodelay(true).unwrap();
         for piece in bytes.chunks(7) {

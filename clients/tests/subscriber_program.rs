@@ -6,8 +6,8 @@ mod support;
 
 use std::process::Stdio;
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::Kind;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::Kind;
 
 use support::fake::FakeBroker;
 use support::process::{aimed, command_file, on_a_terminal, run, start, subscriber, subscriber_at};

@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::Command;
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::Kind;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::Kind;
 
 use support::fake::FakeBroker;
 use support::process::{aimed, command_file, publisher, run, start, subscriber};

@@ -1,7 +1,7 @@
 //! Command files of any bytes, and the same lines typed.
 
-use broker::wire::topic::{validate_filter, validate_group, validate_topic};
 use clients::command::{Command, Role, Subscription, Typed, parse_file, parse_typed};
+use wire::topic::{validate_filter, validate_group, validate_topic};
 
 /// The bytes are the file.
 pub fn check(data: &[u8]) {

@@ -1,8 +1,8 @@
 //! Frames out of any bytes: decoding and encoding agree, and a cut frame is only incomplete.
 
-use broker::wire::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Kind, Reader, decode_error, encode};
-use broker::wire::handshake::{Hello, Welcome};
-use broker::wire::topic::{matches, validate_filter, validate_group, validate_topic};
+use wire::native::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Kind, Reader, decode_error, encode};
+use wire::native::handshake::{Hello, Welcome};
+use wire::topic::{matches, validate_filter, validate_group, validate_topic};
 
 const READERS: [Reader; 4] = [
     Reader::BrokerBeforeHello,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::connection::Role;
 use super::{Broker, Input, Progress, Token};
-use crate::wire::frame::{Kind, encode};
+use wire::native::frame::{Kind, encode};
 
 impl Broker {
     /// A client that is greeted; its WELCOME is not taken yet.

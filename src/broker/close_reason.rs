@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::wire::error_code::ErrorCode;
+use wire::native::error_code::ErrorCode;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use super::connection::State;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::{Broker, MAX_REFUSALS, Token};
-use crate::wire::frame::{self, Kind};
+use wire::native::frame::{self, Kind};
 
 impl Broker {
     /// The client has closed its sending side; what it sent before has all been given to

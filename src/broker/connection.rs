@@ -13,7 +13,7 @@ use super::full_groups::Membership;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::topic_index::GroupKey;
-use crate::wire::frame::Reader;
+use wire::native::frame::Reader;
 
 /// What a connection is for; its port decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::close_reason::CloseReason;
 use super::connection::{Connection, State};
 use super::rules::Rules;
 use super::{Broker, CLOSING_TIME, Token};
-use crate::wire::frame::{self, Kind};
+use wire::native::frame::{self, Kind};
 
 /// Room for so many HELLOs that are due is kept when none is.
 const MANY_HELLOS: usize = 64;

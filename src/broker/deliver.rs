@@ -17,7 +17,7 @@ use super::connection::{Connection, State};
 use super::rules::OverflowPolicy;
 use super::topic_index::{GroupKey, Route};
 use super::{Broker, Token};
-use crate::wire::frame::{self, HEADER_BYTES, Header, Kind};
+use wire::native::frame::{self, HEADER_BYTES, Header, Kind};
 
 /// Bytes of a LOST frame.
 const LOST_BYTES: usize = HEADER_BYTES + 8;

@@ -4,7 +4,7 @@
 //! decide when to read. An inbox with nothing in it owns no memory.
 
 use super::chunk::{Filling, Pool, Slice};
-use crate::wire::frame::{HEADER_BYTES, Header};
+use wire::native::frame::{HEADER_BYTES, Header};
 
 /// How much larger the room for a large frame gets each time it is full.
 const GROWTH: usize = 4;
@@ -153,7 +153,7 @@ fn frame_len(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frame::{Kind, encode};
+    use wire::native::frame::{Kind, encode};
 
     fn read(inbox: &mut Inbox, pool: &Pool, bytes: &[u8]) -> Option<Slice> {
         let mut filling = inbox.fill(pool);

@@ -13,7 +13,7 @@ use super::connection::{Role, State};
 use super::receive::Stop;
 use super::rules::OverflowPolicy;
 use super::{Broker, Input, Token, WORK_IN_A_TURN};
-use crate::wire::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
+use wire::native::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
 
 /// Beyond `memory_bytes`, the policies that go on reading when outboxes are full may use this much
 /// more for frames that have begun.

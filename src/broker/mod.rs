@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::wire::error_code::ErrorCode;
-use crate::wire::frame;
-use crate::wire::topic::MAX_TOPIC_BYTES;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame;
+use wire::topic::MAX_TOPIC_BYTES;
 
 #[cfg(test)]
 mod by_hand;

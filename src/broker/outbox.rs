@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use super::chunk::{Pool, Slice};
-use crate::wire::frame::{HEADER_BYTES, Header, Kind};
+use wire::native::frame::{HEADER_BYTES, Header, Kind};
 
 /// An empty queue of messages keeps room for so many slices for the next ones. Behind an answer
 /// it keeps none: most connections that have just been answered are idle then.

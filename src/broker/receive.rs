@@ -11,10 +11,10 @@ use super::chunk::{Filling, Slice};
 use super::close_reason::CloseReason;
 use super::connection::{Role, State};
 use super::{Broker, MAX_ANSWER_BYTES, Progress, Token};
-use crate::wire::error_code::ErrorCode;
-use crate::wire::frame::{self, Frame, HEADER_BYTES, Header, Kind};
-use crate::wire::handshake::{Hello, Welcome};
-use crate::wire::topic::{self, TopicError};
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::{self, Frame, HEADER_BYTES, Header, Kind};
+use wire::native::handshake::{Hello, Welcome};
+use wire::topic::{self, TopicError};
 
 /// What WELCOME says the broker is.
 const SERVER: &str = concat!("broker/", env!("CARGO_PKG_VERSION"));

@@ -13,7 +13,7 @@ use super::deliver::{GroupsReady, Run};
 use super::receive::Stop;
 use super::topic_index::{NoRoute, Route};
 use super::{Broker, Token};
-use crate::wire::frame::{HEADER_BYTES, Header, Kind, Reader};
+use wire::native::frame::{HEADER_BYTES, Header, Kind, Reader};
 
 /// How far a scan for runs is.
 struct Scan<'a> {

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 
-use crate::wire::topic;
+use wire::topic;
 
 /// Topics that are remembered when the cache of routes forgets its own.
 pub const REMEMBERED: usize = 1_024;

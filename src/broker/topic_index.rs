@@ -18,7 +18,7 @@ use std::rc::Rc;
 use super::Token;
 use super::route_cache::{Found, RouteCache};
 use super::topic_counts::{TopicCount, TopicCounts};
-use crate::wire::topic::{self, TopicError};
+use wire::topic::{self, TopicError};
 
 mod registry;
 mod routes;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
-use crate::wire::topic::{ANY_TAIL, ANY_TOKEN, tokens};
+use wire::topic::{ANY_TAIL, ANY_TOKEN, tokens};
 
 mod search;
 
@@ -129,7 +129,7 @@ mod tests {
     use std::hash::BuildHasher;
 
     use super::*;
-    use crate::wire::topic::matches;
+    use wire::topic::matches;
 
     fn matching(trie: &mut Trie, topic: &str) -> Vec<u32> {
         let mut found = trie.matching(topic.as_bytes(), u64::MAX).found.unwrap();

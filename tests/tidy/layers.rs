@@ -144,7 +144,7 @@ fn a_path_upwards_is_found_in_each_layer() {
         ("src/wire/frame.rs", "use crate::broker::Broker;", 1),
         ("src/wire/frame.rs", "use super::super::net::Reactor;", 1),
         ("src/wire/frame.rs", "use crate::{wire::topic, config};", 1),
-        ("src/wire/frame.rs", "use super::topic; use crate::wire::frame;", 0),
+        ("src/wire/frame.rs", "use super::topic; use wire::native::frame;", 0),
         ("src/broker/mod.rs", "use crate::net::listener;", 1),
         ("src/broker/mod.rs", "fn f(c: &crate::config::Config) {}", 1),
         (

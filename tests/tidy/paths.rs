@@ -142,7 +142,7 @@ fn files_are_the_modules_that_rust_takes_them_for() {
 #[test]
 fn paths_are_written_out_from_the_crates_root() {
     let rows = [
-        ("use crate::wire::frame;", "wire.frame"),
+        ("use wire::native::frame;", "wire.frame"),
         (
             "use crate::{net, wire::{self, topic as t, frame::*}};",
             "net wire wire.topic wire.frame.*",

@@ -6,9 +6,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::{self, Frame, Kind, Reader};
-use broker::wire::handshake::{Hello, Welcome};
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::{self, Frame, Kind, Reader};
+use wire::native::handshake::{Hello, Welcome};
 
 use crate::bench::failure::Failure;
 

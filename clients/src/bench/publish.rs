@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::thread;
 use std::time::Duration;
 
-use broker::wire::frame::{self, Kind};
 use hdrhistogram::Histogram;
+use wire::native::frame::{self, Kind};
 
 use crate::bench::failure::Failure;
 use crate::bench::link::Link;

@@ -13,12 +13,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-use broker::wire::frame::{self, Kind};
 use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use wire::native::frame::{self, Kind};
 
 use crate::bench::failure::Failure;
 use crate::bench::link::Link;

@@ -6,8 +6,8 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use broker::wire::frame::{self, Frame, Kind, Reader};
 use hdrhistogram::Histogram;
+use wire::native::frame::{self, Frame, Kind, Reader};
 
 use crate::bench::failure::Failure;
 use crate::bench::link;

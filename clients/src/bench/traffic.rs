@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use broker::wire::frame::{self, HEADER_BYTES, Kind};
+use wire::native::frame::{self, HEADER_BYTES, Kind};
 
 use crate::bench::plan::{Plan, Sizes};
 
@@ -245,7 +245,7 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
-    use broker::wire::frame::{Frame, Reader};
+    use wire::native::frame::{Frame, Reader};
 
     use super::*;
     use crate::bench::plan::{Amount, Place};

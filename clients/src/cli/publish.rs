@@ -9,8 +9,8 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Instant;
 
-use broker::wire::topic::validate_topic;
 use clap::Parser;
+use wire::topic::validate_topic;
 
 use crate::command::{Command, Role, TimedCommand, Typed, parse_typed};
 use crate::error::ClientError;

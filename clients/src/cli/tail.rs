@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use broker::wire::topic::{validate_filter, validate_group};
 use clap::Parser;
+use wire::topic::{validate_filter, validate_group};
 
 use crate::command::{Role, Subscription, TimedCommand, Typed, parse_typed};
 use crate::error::ClientError;

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use broker::wire::topic::{validate_filter, validate_group, validate_topic};
+use wire::topic::{validate_filter, validate_group, validate_topic};
 
 use super::{Command, Role, Subscription};
 

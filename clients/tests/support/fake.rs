@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use broker::wire::error_code::ErrorCode;
-use broker::wire::frame::{self, HEADER_BYTES, Header, Kind};
-use broker::wire::handshake::Welcome;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::{self, HEADER_BYTES, Header, Kind};
+use wire::native::handshake::Welcome;
 
 use clients::{ConnectOptions, Publisher, Subscriber};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use broker::broker::connection::Role;
 use broker::broker::rules::{OverflowPolicy, Rules};
-use broker::wire::frame::{Kind, encode};
+use wire::native::frame::{Kind, encode};
 
 mod world;
 

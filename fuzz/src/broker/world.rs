@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use broker::broker::connection::Role;
 use broker::broker::rules::Rules;
 use broker::broker::{Broker, Input, Progress, Token};
-use broker::wire::frame::{Frame, Kind, Reader};
-use broker::wire::topic::validate_topic;
+use wire::native::frame::{Frame, Kind, Reader};
+use wire::topic::validate_topic;
 
 /// The most that any world lets a payload be, in bytes.
 const MAX_PAYLOAD: usize = 3_000;

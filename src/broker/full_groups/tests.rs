@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::connection::Role;
 use super::super::rules::{OverflowPolicy, Rules};
 use super::super::{Broker, CloseReason, Input, Token};
-use crate::wire::frame::{Kind, encode};
+use wire::native::frame::{Kind, encode};
 
 const MEMBERS: usize = 40;
 const PUBLISHERS: usize = 30;

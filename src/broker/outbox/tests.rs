@@ -1,7 +1,7 @@
 //! Outboxes by themselves: how slices are queued, taken, copied and dropped.
 
 use super::*;
-use crate::wire::frame::encode;
+use wire::native::frame::encode;
 
 fn message(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::rules::{OverflowPolicy, Rules};
 use super::super::{Broker, Input, Progress, Role, Token};
-use crate::wire::frame::{Frame, Kind, Reader};
+use wire::native::frame::{Frame, Kind, Reader};
 
 const SECOND: Duration = Duration::from_secs(1);
 

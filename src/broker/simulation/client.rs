@@ -2,7 +2,7 @@
 
 use super::script::Said;
 use super::*;
-use crate::wire::frame::{Frame, Kind, Reader, decode_error};
+use wire::native::frame::{Frame, Kind, Reader, decode_error};
 
 /// What a client received.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::{Client, Heard};
 use super::script::Said;
-use crate::wire::topic::matches;
+use wire::topic::matches;
 
 /// A subscription: by whom, to what, in which queue group.
 type Held = (usize, &'static str, Option<&'static str>);

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::super::Token;
 use super::super::trie::{Step, Trie};
-use crate::wire::topic;
+use wire::topic;
 
 /// About what a subscription costs beside names and nodes, in bytes, if it is alone in a queue
 /// group: measured with a million.

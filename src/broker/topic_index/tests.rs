@@ -5,7 +5,7 @@ use std::rc::Weak;
 use std::time::Instant;
 
 use super::*;
-use crate::wire::topic::matches;
+use wire::topic::matches;
 
 type Held = (Token, Vec<u8>, Option<Vec<u8>>);
 

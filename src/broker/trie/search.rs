@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use super::Trie;
-use crate::wire::topic::{MAX_TOKENS, matches, tokens};
+use wire::topic::{MAX_TOKENS, matches, tokens};
 
 /// An interrupted search goes on over at least this part of what it has visited so far, lest it
 /// never end where filters are added faster than it visits their nodes.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use super::super::flush::FLUSH_BYTES;
 use super::*;
 use crate::broker::connection::Role;
-use crate::wire::frame::{Kind, encode};
+use wire::native::frame::{Kind, encode};
 
 /// Filters of the greedy subscriber, and topics that are sent at once.
 const FILTERS: usize = 60;

@@ -115,7 +115,7 @@ fn gaps_repeats_and_strangers_are_faults() {
 
 #[test]
 fn the_brokers_refusal_is_told_in_its_words() {
-    use broker::wire::error_code::ErrorCode;
+    use wire::native::error_code::ErrorCode;
     let plan = plan(false);
     let traffic = Traffic::new(&plan);
     let mut tally = Tally::new(traffic.uniform(), None, latency_histogram());

@@ -1,7 +1,7 @@
-//! Bytes to meaning and back: the native protocol, version 1.
+//! The native protocol, version 1: frames, the handshake, error codes.
 //!
-//! This layer owns the shape of frames, topics and filters and the order in which they are checked.
-//! It does no I/O and keeps no state, so the broker and the clients share it.
+//! Owns the shape of frames and the order in which they are checked. Must not decide what a frame is
+//! answered with.
 //!
 //! A connection carries frames back to back. All integers are unsigned and big-endian:
 //!
@@ -20,4 +20,3 @@
 pub mod error_code;
 pub mod frame;
 pub mod handshake;
-pub mod topic;

@@ -126,7 +126,7 @@ impl<'a> Lines<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frame::{Frame, Reader};
+    use crate::native::frame::{Frame, Reader};
 
     fn parse(body: &[u8]) -> Result<Hello<'_>, ErrorCode> {
         Hello::parse(b"id", body)

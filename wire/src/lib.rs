@@ -1,0 +1,10 @@
+//! Bytes to meaning and back: what the broker and its clients share.
+//!
+//! Owns the shape of frames, topics and filters, and the order in which they are checked. Performs
+//! no I/O, keeps no state, and knows nothing of who is at the other end.
+//!
+//! - [`topic`]: topics, filters and queue group names, and what matches what.
+//! - [`native`]: the native protocol, version 1.
+
+pub mod native;
+pub mod topic;
