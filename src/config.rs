@@ -13,7 +13,7 @@ use std::time::Duration;
 use ini::{Ini, ParseOption};
 use log::LevelFilter;
 
-use crate::broker::rules::{OverflowPolicy, Rules};
+use crate::engine::rules::{OverflowPolicy, Rules};
 
 mod reload;
 mod settings;
@@ -80,10 +80,10 @@ pub struct Limits {
 pub struct Overflow {
     /// The policy.
     pub policy: OverflowPolicy,
-    /// How long a subscriber may hold up publishers below `min_rate_bytes` a second.
+    /// How long a subscriber may hold up publishers below `min_rate_bytes_per_second`.
     pub stall_timeout: Duration,
     /// Bytes a second that a subscriber that holds up publishers must take; 0: none.
-    pub min_rate_bytes: usize,
+    pub min_rate_bytes_per_second: usize,
 }
 
 /// How long things may take.
@@ -224,7 +224,7 @@ impl Config {
             memory_bytes: self.limits.memory_bytes,
             policy: self.overflow.policy,
             stall_timeout: self.overflow.stall_timeout,
-            min_rate_bytes: self.overflow.min_rate_bytes,
+            min_rate_bytes_per_second: self.overflow.min_rate_bytes_per_second,
             hello: self.timeouts.hello,
             heartbeat: self.timeouts.heartbeat,
         }

@@ -5,25 +5,25 @@
 //!     |                                                                      ^
 //!     | read                            net                            writev|
 //! ----|----------------------------------------------------------------------|----
-//!     v                                broker                                |
-//!   chunk --> frames in place --> runs --> route --> slices --> outbox --> flush
+//!     v                                engine                                |
+//!   chunk --> frames in place --> runs --> admission --> slices --> outbox --> flush
 //!               (wire)            (adjacent messages with one set of receivers)
 //! ```
 //!
 //! The bytes that are read from a publisher are the bytes that are written to each subscriber; in
-//! between they are only pointed at. Imports point downwards: `main -> net -> broker -> wire`.
+//! between they are only pointed at. Imports point downwards: `main -> net -> engine`, and below
+//! them the crate `wire`.
 //!
-//! - [`wire`]: bytes to meaning and back. No I/O, no state. All that clients need.
-//! - [`broker`]: decides. Performs no I/O and has no clock: it is handed bytes and the time.
+//! - [`engine`]: decides. Performs no I/O and has no clock: it is handed bytes and the time.
 //! - [`net`]: the one loop, sockets, signals, the clock.
 //! - [`config`]: `config.ini` and the command line become one validated configuration.
 //! - [`cli`]: what the user typed.
 //! - [`logging`]: where log lines go.
 //! - [`limits`]: the operating system's limits on this process.
 
-pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod limits;
 pub mod logging;
 pub mod net;

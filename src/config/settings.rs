@@ -8,8 +8,8 @@ use super::value::{
     choice, chosen, count, filters, host_and_port, port, seconds, show_seconds, show_size, size,
 };
 use super::{Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts};
-use crate::broker::rules::OverflowPolicy;
-use crate::broker::topic_counts::MAX_LISTED;
+use crate::engine::routing::counts::MAX_LISTED;
+use crate::engine::rules::OverflowPolicy;
 
 const POLICIES: &[(&str, OverflowPolicy)] = &[
     ("block", OverflowPolicy::Block),
@@ -122,8 +122,8 @@ pub const SETTINGS: &[Setting] = &[
         show_seconds(c.overflow.stall_timeout)),
     setting!(reload "overflow", "min_rate", "1KiB",
         "block: bytes a second that it must take meanwhile; 0 lets it hold them up for ever",
-        |c, t| c.overflow.min_rate_bytes => size(t, 0..=1 << 40),
-        show_size(c.overflow.min_rate_bytes as u64)),
+        |c, t| c.overflow.min_rate_bytes_per_second => size(t, 0..=1 << 40),
+        show_size(c.overflow.min_rate_bytes_per_second as u64)),
     setting!(reload "timeouts", "hello", "5", "seconds from connecting to a whole HELLO",
         |c, t| c.timeouts.hello => seconds(t, 0.01..=DAY), show_seconds(c.timeouts.hello)),
     setting!(reload "timeouts", "heartbeat", "30",
@@ -187,7 +187,7 @@ pub(super) fn defaults() -> Config {
         overflow: Overflow {
             policy: OverflowPolicy::Block,
             stall_timeout: std::time::Duration::ZERO,
-            min_rate_bytes: 0,
+            min_rate_bytes_per_second: 0,
         },
         timeouts: Timeouts {
             hello: std::time::Duration::ZERO,

@@ -27,7 +27,7 @@ fn values_are_read_in_their_units() {
     assert_eq!(config.limits.max_payload, 65_536);
     assert_eq!(config.limits.outbox_bytes, 100);
     assert_eq!(config.overflow.policy, OverflowPolicy::Drop);
-    assert_eq!(config.overflow.min_rate_bytes, 2 << 20);
+    assert_eq!(config.overflow.min_rate_bytes_per_second, 2 << 20);
     assert_eq!(config.timeouts.heartbeat, Duration::ZERO);
     assert_eq!(config.timeouts.hello, Duration::from_millis(250));
     assert_eq!(config.log.level, LevelFilter::Debug);

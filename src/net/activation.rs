@@ -9,11 +9,11 @@ use listenfd::ListenFd;
 use socket2::{Protocol, SockRef};
 
 use super::RunError;
-use crate::broker::connection::Role;
+use crate::engine::sessions::connection::Role;
 
 /// What FileDescriptorName= says, for each role.
 const NAMES: [(&str, Role); 2] =
-    [("publishers", Role::Publisher), ("subscribers", Role::Subscriber)];
+    [("publishers", Role::PUBLISHER), ("subscribers", Role::SUBSCRIBER)];
 /// What to do about a socket with a wrong name or none.
 const NAME_THEM: &str = "set FileDescriptorName= in its .socket unit to publishers or subscribers";
 /// Multipath TCP, which systemd can listen with, too.
@@ -85,13 +85,12 @@ mod tests {
 
     #[test]
     fn sockets_are_told_by_name_in_any_order_and_number() {
-        use Role::{Publisher, Subscriber};
         assert_eq!(roles(0, None), Ok(vec![]));
         assert_eq!(roles(0, Some("left:over")), Ok(vec![]));
-        assert_eq!(roles(1, Some("subscribers")), Ok(vec![Subscriber]));
+        assert_eq!(roles(1, Some("subscribers")), Ok(vec![Role::SUBSCRIBER]));
         assert_eq!(
             roles(3, Some("subscribers:publishers:subscribers")),
-            Ok(vec![Subscriber, Publisher, Subscriber])
+            Ok(vec![Role::SUBSCRIBER, Role::PUBLISHER, Role::SUBSCRIBER])
         );
     }
 

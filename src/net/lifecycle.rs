@@ -10,10 +10,11 @@ use super::listener::Listener;
 use super::reactor::{FIRST_LISTENER, Reactor};
 use super::signals::Came;
 use super::{Ended, RunError, activation, transport};
-use crate::broker::connection::Role;
 use crate::config::{ConfigErrors, Reloaded};
+use crate::engine::Engine;
+use crate::engine::sessions::connection::Role;
+use crate::limits;
 use crate::logging::Prepared;
-use crate::{broker::Broker, limits};
 
 impl Reactor {
     /// Opens both ports: a socket that the service manager has passed on is taken, what is missing
@@ -26,8 +27,8 @@ impl Reactor {
         let network = &self.config.network;
         let host = network.host.clone();
         let ports = [
-            (Role::Publisher, network.publisher_port),
-            (Role::Subscriber, network.subscriber_port),
+            (Role::PUBLISHER, network.publisher_port),
+            (Role::SUBSCRIBER, network.subscriber_port),
         ];
         for (role, port) in ports {
             let is_for = |(for_role, _): &mut (Role, _)| *for_role == role;
@@ -42,7 +43,7 @@ impl Reactor {
                 self.listen(Listener::adopt(socket, role), ", passed by the service manager")?;
             }
         }
-        let (status, now) = (figures(&self.broker), self.clock.real());
+        let (status, now) = (figures(self.turn.engine()), self.clock.real());
         self.service.ready(&status, now);
         Ok(())
     }
@@ -67,14 +68,14 @@ impl Reactor {
             return None;
         }
         let Came { stops, reload } = self.signals.came();
-        if stops > 0 && self.broker.is_draining() {
-            let lost = self.broker.give_up();
+        if stops > 0 && self.turn.engine().is_draining() {
+            let lost = self.turn.engine_mut().give_up();
             warn!("told to stop a second time: stopped at once, {lost} messages undelivered");
             return Some(Ended::Interrupted);
         }
         if stops > 0 {
             self.begin_drain();
-        } else if reload && self.broker.is_draining() {
+        } else if reload && self.turn.engine().is_draining() {
             warn!("not reloaded: the broker is stopping");
         } else if reload {
             self.reload();
@@ -90,10 +91,11 @@ impl Reactor {
             // then whoever connects to it would wake us up. That it fails changes nothing else.
             let _ = self.poll.registry().deregister(&mut listener.socket);
         }
-        self.broker.shut_down(self.clock.now());
-        self.undelivered = self.broker.stats().undelivered;
+        let now = self.clock.now();
+        self.turn.engine_mut().shut_down(now);
+        self.undelivered = self.turn.engine().stats().undelivered;
         self.drained_by = Some(self.clock.now() + drain);
-        let status = format!("draining; {}", figures(&self.broker));
+        let status = format!("draining; {}", figures(self.turn.engine()));
         self.service.stopping(drain, &status, self.clock.real());
     }
 
@@ -102,8 +104,8 @@ impl Reactor {
         let Some(by) = self.drained_by else {
             return false;
         };
-        if self.broker.connections() == 0 {
-            match self.broker.stats().undelivered - self.undelivered {
+        if self.turn.engine().connections() == 0 {
+            match self.turn.engine().stats().undelivered - self.undelivered {
                 0 => info!("drained: everything that was accepted has been delivered"),
                 lost => warn!("drained, but {lost} messages were for clients that went away"),
             }
@@ -112,7 +114,7 @@ impl Reactor {
         if by > self.clock.now() {
             return false;
         }
-        let lost = self.broker.give_up();
+        let lost = self.turn.engine_mut().give_up();
         if lost > 0 {
             warn!("the drain time-out has ended: {lost} messages were not delivered");
         } else {
@@ -132,7 +134,7 @@ impl Reactor {
             error!("the old settings stay in force; correct that, and send SIGHUP again");
             format!("not reloaded, the old settings are in force: {errors}")
         });
-        self.service.reloaded(trouble, &figures(&self.broker), self.clock.real());
+        self.service.reloaded(trouble, &figures(self.turn.engine()), self.clock.real());
     }
 
     fn try_reload(&mut self) -> Result<(), ConfigErrors> {
@@ -159,7 +161,9 @@ impl Reactor {
             }
         });
         limits::raise_descriptors(config.network.max_connections);
-        self.broker.set_rules(config.rules(), self.clock.now());
+        let now = self.clock.now();
+        self.turn.engine_mut().set_rules(config.rules(), now);
+        self.end_turn();
         self.config = config;
         Ok(())
     }
@@ -168,24 +172,24 @@ impl Reactor {
     pub(super) fn tell_service_manager(&mut self) {
         if self.service.is_there() {
             let left = self.drained_by.map(|by| by.saturating_duration_since(self.clock.now()));
-            let broker = &self.broker;
+            let engine = self.turn.engine();
             let drains = if left.is_some() { "draining; " } else { "" };
-            let status = || format!("{drains}{}", figures(broker));
+            let status = || format!("{drains}{}", figures(engine));
             self.service.end_turn(left, status, self.clock.real());
         }
     }
 }
 
 /// What goes on, in a line for people.
-fn figures(broker: &Broker) -> String {
-    let (stats, (subscriptions, ..)) = (broker.stats(), broker.index_sizes());
+fn figures(engine: &Engine) -> String {
+    let (stats, sizes) = (engine.stats(), engine.index_sizes());
     format!(
-        "{} connections, {subscriptions} subscriptions; {} messages in, {} out, {} dropped; \
-         {} KiB held",
-        broker.connections(),
+        "{} connections, {} subscriptions; {} messages in, {} out, {} dropped; {} KiB held",
+        engine.connections(),
+        sizes.subscriptions,
         stats.messages_in,
         stats.deliveries,
         stats.dropped,
-        broker.memory_held() >> 10,
+        engine.memory_held() >> 10,
     )
 }

@@ -11,7 +11,7 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::RunError;
-use crate::broker::connection::Role;
+use crate::engine::sessions::connection::Role;
 
 /// Connections that may wait to be accepted; the kernel takes the smaller of this and its own
 /// limit (`net.core.somaxconn`, 4096 by default).
@@ -181,9 +181,9 @@ mod tests {
 
     #[test]
     fn binding_a_port_that_is_taken_says_so() {
-        let first = Listener::bind("127.0.0.1", 0, Role::Publisher).unwrap();
+        let first = Listener::bind("127.0.0.1", 0, Role::PUBLISHER).unwrap();
         let port = first.address().unwrap().port();
-        let error = Listener::bind("127.0.0.1", port, Role::Subscriber).err().unwrap().to_string();
+        let error = Listener::bind("127.0.0.1", port, Role::SUBSCRIBER).err().unwrap().to_string();
         assert!(error.contains(&format!("for subscribers on 127.0.0.1:{port}: ")), "{error}");
         assert!(error.contains("stop the program that has the port"), "{error}");
     }

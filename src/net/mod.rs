@@ -10,14 +10,13 @@ use crate::config::{Config, ConfigErrors};
 
 mod activation;
 mod clock;
-mod flush;
 mod lifecycle;
 mod listener;
 mod monitor;
-mod peers;
 mod reactor;
 mod service_manager;
 mod signals;
+mod sockets;
 mod transport;
 
 /// How a run of the broker ended.

@@ -6,5 +6,8 @@
 //! - [`topic`]: topics, filters and queue group names, and what matches what.
 //! - [`native`]: the native protocol, version 1.
 
+mod encoding;
 pub mod native;
 pub mod topic;
+
+pub use encoding::Encoding;

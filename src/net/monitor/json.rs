@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::snapshot::{Snapshot, Topic, VERSION};
-use crate::broker::inspect::{Unread, View};
+use crate::engine::inspect::{Named, Unread, View};
 
 /// What the format is called.
 pub(super) const CONTENT_TYPE: &str = "application/json";
@@ -61,7 +61,7 @@ pub(super) fn connections(views: &[View<'_>], total: usize, now: OffsetDateTime)
 fn connection<'a>(view: &'a View<'_>, now: OffsetDateTime) -> Connection<'a> {
     let (paused_by, named, waits_for_count) = match &view.unread {
         None => (None, &[][..], 0),
-        Some(Unread::Subscribers(named, count)) => (Some("subscribers"), &named[..], *count),
+        Some(Unread::Subscribers { named, count }) => (Some("subscribers"), &named[..], *count),
         Some(Unread::Memory) => (Some("memory"), &[][..], 0),
         Some(Unread::Answers) => (Some("answers"), &[][..], 0),
     };
@@ -78,7 +78,7 @@ fn connection<'a>(view: &'a View<'_>, now: OffsetDateTime) -> Connection<'a> {
         bytes: view.traffic.bytes,
         dropped: view.dropped,
         paused_by,
-        waits_for: named.iter().map(|&(id, address)| Peer { id, address }).collect(),
+        waits_for: named.iter().map(|&Named { id, address }| Peer { id, address }).collect(),
         waits_for_count,
         waiting_publishers: view.waiters,
     }
@@ -130,7 +130,7 @@ pub(super) fn stats(snapshot: &Snapshot<'_>) -> Vec<u8> {
         messages_undelivered: stats.undelivered,
         publishers: load.publishers,
         subscribers: load.subscribers,
-        paused_publishers: load.paused + load.starved,
+        paused_publishers: load.paused + load.waiting_for_memory,
         subscriptions: snapshot.subscriptions,
         queued_bytes: load.queued_bytes,
         memory_bytes: snapshot.memory_bytes,
@@ -165,11 +165,11 @@ fn iso(time: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::connection::{Role, Traffic};
+    use crate::engine::sessions::connection::{Role, Traffic};
 
     fn view<'a>(id: &'a str, unread: Option<Unread<'a>>) -> View<'a> {
         View {
-            role: Role::Publisher,
+            role: Role::PUBLISHER,
             state: "open",
             id,
             address: "[::1]:7",
@@ -186,7 +186,10 @@ mod tests {
 
     #[test]
     fn a_connection_says_who_since_when_and_whom_it_waits_for() {
-        let unread = Unread::Subscribers(vec![("slow", "10.0.0.1:2")], 12);
+        let unread = Unread::Subscribers {
+            named: vec![Named { id: "slow", address: "10.0.0.1:2" }],
+            count: 12,
+        };
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(61_500);
         let text = String::from_utf8(connections(&[view("p", Some(unread))], 9, now)).unwrap();
         assert_eq!(

@@ -6,8 +6,8 @@
 use std::fmt::{Display, Write as _};
 
 use super::snapshot::{Snapshot, Topic, VERSION};
-use crate::broker::close_reason::CloseReason;
-use crate::broker::topic_counts::Published;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::routing::counts::Published;
 
 /// What the format is called.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -61,7 +61,7 @@ fn connections(text: &mut Text, snapshot: &Snapshot<'_>) {
     }
     let help = "Subscriptions of all connections.";
     text.gauge("broker_subscriptions", help, snapshot.subscriptions);
-    text.gauge("broker_filters", "Filters that somebody holds.", snapshot.filters);
+    text.gauge("broker_filters", "Filters that are held.", snapshot.filters);
     let help = "Topics whose receivers are known.";
     text.gauge("broker_cached_topics", help, snapshot.cached_topics);
 }
@@ -77,7 +77,7 @@ fn waiting(text: &mut Text, snapshot: &Snapshot<'_>) {
     let help = "Publishers that are not read now, by what they wait for.";
     text.family("broker_paused_publishers", "gauge", help);
     text.labelled("broker_paused_publishers", "cause", "subscriber", load.paused);
-    text.labelled("broker_paused_publishers", "cause", "memory", load.starved);
+    text.labelled("broker_paused_publishers", "cause", "memory", load.waiting_for_memory);
     let help = "Times that a publisher had to wait for a full outbox.";
     text.counter("broker_pauses_total", help, stats.pauses);
     let help = "Times that reading stopped since memory_bytes was reached.";

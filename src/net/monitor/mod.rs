@@ -19,8 +19,8 @@ use time::OffsetDateTime;
 
 use super::RunError;
 use super::transport::{self, Transport};
-use crate::broker::Broker;
 use crate::config::Config;
+use crate::engine::Engine;
 
 mod connection;
 mod json;
@@ -86,7 +86,7 @@ impl Monitor {
     pub(super) fn new(
         config: &Config,
         registry: &Registry,
-        broker: &mut Broker,
+        engine: &mut Engine,
         now: Instant,
     ) -> Result<Option<Monitor>, RunError> {
         let settings = &config.monitor;
@@ -96,7 +96,7 @@ impl Monitor {
         let (listener, bound) = listen(address, registry).map_err(error)?;
         info!("listening for monitors on {bound} (http)");
         let listed: Vec<_> = settings.topics.iter().map(String::as_str).collect();
-        broker.count_topics(&listed);
+        engine.count_topics(&listed);
         Ok(Some(Monitor {
             listener,
             ready: false,
@@ -150,7 +150,7 @@ impl Monitor {
     }
 
     /// Its part of a turn: accepts, reads, writes, and makes one response at most.
-    pub(super) fn turn(&mut self, registry: &Registry, broker: &Broker, now: Instant) {
+    pub(super) fn turn(&mut self, registry: &Registry, engine: &Engine, now: Instant) {
         self.rests_until = self.rests_until.filter(|at| *at > now);
         let rests = self.rests_until.is_some();
         if !rests {
@@ -170,7 +170,7 @@ impl Monitor {
                 connection.turn(now)
             };
             if let Some(wanted) = wanted {
-                let (response, keep) = self.response(&wanted, broker, now);
+                let (response, keep) = self.response(&wanted, engine, now);
                 if let Some(connection) = &mut self.connections[place] {
                     connection.answer(response, keep, now);
                 }
@@ -224,7 +224,7 @@ impl Monitor {
     }
 
     /// The response, and whether another request may follow.
-    fn response(&self, wanted: &Wanted, broker: &Broker, now: Instant) -> (Vec<u8>, bool) {
+    fn response(&self, wanted: &Wanted, engine: &Engine, now: Instant) -> (Vec<u8>, bool) {
         let wall = OffsetDateTime::now_utc();
         let (body, head, keep) = match wanted {
             Wanted::Refusal(status) => (Body::of(*status), false, false),
@@ -232,7 +232,7 @@ impl Monitor {
                 (Body::of(*status), *head, false)
             }
             Wanted::Request(Request { wanted: Ok(endpoint), head, keep }) => {
-                (self.body(*endpoint, broker, now, wall), *head, *keep)
+                (self.body(*endpoint, engine, now, wall), *head, *keep)
             }
         };
         (response::render(&body, head, keep, wall), keep)
@@ -241,25 +241,25 @@ impl Monitor {
     fn body(
         &self,
         endpoint: Endpoint,
-        broker: &Broker,
+        engine: &Engine,
         now: Instant,
         wall: OffsetDateTime,
     ) -> Body {
         let (content_type, bytes) = match endpoint {
             Endpoint::Page => (page::CONTENT_TYPE, page::HTML.into()),
             Endpoint::Metrics => {
-                let snapshot = self.snapshot(broker, now, Process::read());
+                let snapshot = self.snapshot(engine, now, Process::read());
                 (metrics::CONTENT_TYPE, metrics::render(&snapshot).into_bytes())
             }
             Endpoint::Stats => {
-                let snapshot = self.snapshot(broker, now, Process::default());
+                let snapshot = self.snapshot(engine, now, Process::default());
                 (json::CONTENT_TYPE, json::stats(&snapshot))
             }
             Endpoint::Connections(limit) => {
-                let views = broker.slowest(limit, now);
-                (json::CONTENT_TYPE, json::connections(&views, broker.connections(), wall))
+                let views = engine.slowest(limit, now);
+                (json::CONTENT_TYPE, json::connections(&views, engine.connections(), wall))
             }
-            Endpoint::Health if broker.is_draining() => {
+            Endpoint::Health if engine.is_draining() => {
                 return Body::text(Status::Unavailable, "draining");
             }
             Endpoint::Health => return Body::text(Status::Ok, "ok"),
@@ -268,7 +268,7 @@ impl Monitor {
         Body { status: Status::Ok, content_type, policy, bytes }
     }
 
-    fn snapshot<'a>(&'a self, broker: &'a Broker, now: Instant, process: Process) -> Snapshot<'a> {
+    fn snapshot<'a>(&'a self, engine: &'a Engine, now: Instant, process: Process) -> Snapshot<'a> {
         let frame = Frame {
             turns: &self.turns,
             started: self.started,
@@ -276,7 +276,7 @@ impl Monitor {
             busiest: self.busiest,
             process,
         };
-        Snapshot::of(broker, frame)
+        Snapshot::of(engine, frame)
     }
 }
 
@@ -304,7 +304,7 @@ mod tests {
     fn work_is_followed_by_a_rest_that_is_waited_for_only_if_there_is_more_to_do() {
         let mut config = Config::default();
         config.monitor.address = Some("127.0.0.1:0".into());
-        let mut broker = Broker::new(config.rules(), 1_024, "b".into());
+        let mut broker = Engine::new(config.rules(), 1_024, "b".into());
         let mut poll = Poll::new().unwrap();
         let start = Instant::now();
         let monitor = Monitor::new(&config, poll.registry(), &mut broker, start).unwrap();

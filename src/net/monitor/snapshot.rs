@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 
 use super::process::Process;
 use super::turns::Turns;
-use crate::broker::Broker;
-use crate::broker::inspect::Load;
-use crate::broker::stats::Stats;
-use crate::broker::topic_counts::Published;
+use crate::engine::Engine;
+use crate::engine::inspect::Load;
+use crate::engine::routing::counts::Published;
+use crate::engine::stats::Stats;
 
 /// The version in all formats.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -53,29 +53,29 @@ pub(super) struct Frame<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    pub(super) fn of(broker: &'a Broker, frame: Frame<'a>) -> Snapshot<'a> {
+    pub(super) fn of(engine: &'a Engine, frame: Frame<'a>) -> Snapshot<'a> {
         let topic = |name: &[u8], published| {
             let name = String::from_utf8_lossy(name).into_owned();
             Topic { name, published }
         };
         let listed: Vec<_> =
-            broker.listed_topics().map(|(filter, published)| topic(filter, published)).collect();
+            engine.listed_topics().map(|(filter, published)| topic(filter, published)).collect();
         // A listed topic may be busy as well; it is shown once.
         let wanted = frame.busiest + if frame.busiest > 0 { listed.len() } else { 0 };
-        let busiest = broker.busiest_topics(wanted).into_iter();
+        let busiest = engine.busiest_topics(wanted).into_iter();
         let busiest = busiest.map(|(name, published)| topic(&name, published));
         let others = busiest.filter(|topic| listed.iter().all(|other| other.name != topic.name));
         let busiest = others.take(frame.busiest).collect();
-        let (subscriptions, filters, cached_topics) = broker.index_sizes();
+        let sizes = engine.index_sizes();
         Snapshot {
-            stats: broker.stats(),
-            load: broker.load(),
+            stats: engine.stats(),
+            load: engine.load(),
             turns: frame.turns,
-            subscriptions,
-            filters,
-            cached_topics,
-            memory_bytes: broker.memory_held(),
-            draining: broker.is_draining(),
+            subscriptions: sizes.subscriptions,
+            filters: sizes.filters,
+            cached_topics: sizes.cached_topics,
+            memory_bytes: engine.memory_held(),
+            draining: engine.is_draining(),
             started: frame.started,
             uptime: frame.uptime,
             listed,

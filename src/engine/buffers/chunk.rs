@@ -1,0 +1,366 @@
+//! Pooled, reference-counted buffers, and slices of them.
+//!
+//! Owns every byte that waits inside the broker, so it is also where memory is counted: a chunk
+//! counts once however many outboxes hold slices of it. Must not know what the bytes mean.
+//!
+//! A chunk has three lives: `Filling` (one owner, being read into), sealed (shared by
+//! slices, never written again), and back in the pool when its last slice is gone.
+//!
+//! A small slice keeps its whole chunk alive. Each chunk knows how many of its bytes are still
+//! wanted (`live`, counted once per slice); one with `2 * live < capacity` is *sparse*. The pool
+//! sums up the sparse chunks, so that the broker can tell in O(1) when copying out pays:
+//! copies of all slices of a sparse chunk together need less than half of it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// Bytes of free chunks that the pool keeps for the next reads; beyond it they are given back.
+const FREE_BYTES: usize = 8 << 20;
+/// What a chunk costs beside its bytes: its own fields and the allocator's.
+pub(crate) const CHUNK_OVERHEAD: usize = 128;
+/// What a slice costs in a queue that may be half empty (16 bytes, twice).
+pub(crate) const SLICE_OVERHEAD: usize = 32;
+/// A private chunk is appended to up to this many bytes.
+const PRIVATE_BYTES: usize = 64 << 10;
+
+/// Where chunks come from and go back to.
+#[derive(Clone)]
+pub(crate) struct Pool(Rc<PoolState>);
+
+struct PoolState {
+    chunk_bytes: usize,
+    free: RefCell<Vec<Vec<u8>>>,
+    held: Cell<usize>,
+    sparse: Cell<usize>,
+}
+
+impl Pool {
+    /// A pool of chunks of `chunk_bytes` each.
+    pub(crate) fn new(chunk_bytes: usize) -> Pool {
+        Pool(Rc::new(PoolState {
+            chunk_bytes,
+            free: RefCell::default(),
+            held: Cell::new(0),
+            sparse: Cell::new(0),
+        }))
+    }
+
+    /// A chunk to read into, of the pool's size or of `at_least` bytes if that is more.
+    pub(crate) fn take(&self, at_least: usize) -> Filling {
+        let pool = &self.0;
+        let end = at_least.max(pool.chunk_bytes);
+        let recycled =
+            if at_least > pool.chunk_bytes { None } else { pool.free.borrow_mut().pop() };
+        let data = recycled.unwrap_or_else(|| vec![0; end]);
+        pool.hold(data.capacity());
+        Filling { data, filled: 0, end, pool: pool.clone() }
+    }
+
+    /// Bytes of one ordinary chunk.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        self.0.chunk_bytes
+    }
+
+    /// Bytes that chunks and slices occupy now; free chunks are not among them.
+    pub(crate) fn held(&self) -> usize {
+        self.0.held.get()
+    }
+
+    /// Bytes of the sealed chunks of which less than half is wanted.
+    pub(crate) fn sparse(&self) -> usize {
+        self.0.sparse.get()
+    }
+}
+
+impl PoolState {
+    fn hold(&self, capacity: usize) {
+        self.held.set(self.held.get() + capacity + CHUNK_OVERHEAD);
+    }
+
+    fn release(&self, data: Vec<u8>) {
+        self.held.set(self.held.get() - data.capacity() - CHUNK_OVERHEAD);
+        let mut free = self.free.borrow_mut();
+        let room = (free.len() + 1) * self.chunk_bytes <= FREE_BYTES;
+        if data.len() == self.chunk_bytes && room {
+            free.push(data);
+        }
+    }
+}
+
+/// A chunk that is being read into.
+pub struct Filling {
+    data: Vec<u8>,
+    filled: usize,
+    end: usize,
+    pool: Rc<PoolState>,
+}
+
+impl Filling {
+    /// The part to read into next, at most `limit` bytes.
+    pub fn spare(&mut self, limit: usize) -> &mut [u8] {
+        let end = self.end.min(self.filled.saturating_add(limit));
+        &mut self.data[self.filled..end]
+    }
+
+    /// `read` more bytes are there.
+    pub fn advance(&mut self, read: usize) {
+        self.filled += read;
+        assert!(self.filled <= self.end, "a read stays within the spare part");
+    }
+
+    /// Copies bytes in front of what will be read.
+    pub(crate) fn prepend(&mut self, bytes: &[u8]) {
+        assert!(self.filled == 0, "only an empty chunk takes earlier bytes");
+        self.data[..bytes.len()].copy_from_slice(bytes);
+        self.filled = bytes.len();
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.data.len()
+    }
+
+    /// What was read so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.data[..self.filled]
+    }
+
+    /// What it costs.
+    #[cfg(test)]
+    pub(crate) fn cost(&self) -> usize {
+        self.data.capacity() + CHUNK_OVERHEAD
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled == self.end
+    }
+
+    /// Takes no more than `end` bytes in all, or what is there already and as much again.
+    pub(crate) fn restrict_to(&mut self, end: usize) {
+        self.restrict(end.max(self.filled * 2).min(self.data.len()));
+    }
+
+    /// Takes no more than `end` bytes in all, whatever its capacity.
+    pub(crate) fn restrict(&mut self, end: usize) {
+        assert!(self.filled <= end && end <= self.data.len(), "what is there stays");
+        self.end = end;
+    }
+
+    /// Ends the reading; the whole of what was read is one slice.
+    pub(crate) fn seal(mut self) -> Slice {
+        let (data, filled) = (std::mem::take(&mut self.data), self.filled);
+        let chunk = Chunk::new(data, Purpose::Shared, self.pool.clone());
+        Slice::new(&Rc::new(chunk), 0, filled)
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        if self.data.capacity() > 0 {
+            self.pool.release(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+/// What a sealed chunk is used for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Read from a peer; slices of it go to many outboxes.
+    Shared,
+    /// Copied for one queue.
+    Private,
+    /// The broker's own frames for one connection.
+    Own(Own),
+}
+
+/// Frames that the broker itself makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// Answers to what the client sent: one that does not read them is not read.
+    Answer,
+    /// What the client did not ask for: PING, LOST, GOODBYE.
+    Notice,
+}
+
+/// A sealed chunk.
+struct Chunk {
+    data: Vec<u8>,
+    live: Cell<usize>,
+    sparse: Cell<bool>,
+    purpose: Purpose,
+    pool: Rc<PoolState>,
+}
+
+impl Chunk {
+    /// Its bytes are held already; nothing of it is wanted yet.
+    fn new(data: Vec<u8>, purpose: Purpose, pool: Rc<PoolState>) -> Chunk {
+        let chunk = Chunk { data, live: Cell::new(0), sparse: Cell::new(false), purpose, pool };
+        chunk.set_live(0);
+        chunk
+    }
+
+    fn set_live(&self, live: usize) {
+        self.live.set(live);
+        // The broker's own frames are never copied: there are few of them, in chunks of their own.
+        let sparse = live * 2 < self.data.capacity() && !matches!(self.purpose, Purpose::Own(_));
+        if sparse != self.sparse.replace(sparse) {
+            let (sum, change) = (self.pool.sparse.get(), self.data.capacity());
+            self.pool.sparse.set(if sparse { sum + change } else { sum - change });
+        }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        assert!(self.live.get() == 0, "a chunk outlives its slices");
+        if self.sparse.get() {
+            self.pool.sparse.set(self.pool.sparse.get() - self.data.capacity());
+        }
+        self.pool.release(std::mem::take(&mut self.data));
+    }
+}
+
+/// A part of a sealed chunk that is still wanted.
+pub(crate) struct Slice {
+    chunk: Rc<Chunk>,
+    start: u32,
+    end: u32,
+}
+
+impl Slice {
+    fn new(chunk: &Rc<Chunk>, start: usize, end: usize) -> Slice {
+        assert!(start <= end && end <= chunk.data.len(), "a slice lies within its chunk");
+        chunk.set_live(chunk.live.get() + (end - start));
+        chunk.pool.held.set(chunk.pool.held.get() + SLICE_OVERHEAD);
+        // Chunks are far below 4 GiB: the largest payload is 1 GiB.
+        Slice { chunk: chunk.clone(), start: start as u32, end: end as u32 }
+    }
+
+    /// A copy of `bytes` in a chunk of their own.
+    pub(crate) fn private(pool: &Pool, bytes: &[u8]) -> Slice {
+        Slice::copied(pool, bytes, Purpose::Private)
+    }
+
+    /// The same for frames that the broker itself makes.
+    pub(crate) fn own(pool: &Pool, bytes: &[u8], own: Own) -> Slice {
+        Slice::copied(pool, bytes, Purpose::Own(own))
+    }
+
+    fn copied(pool: &Pool, bytes: &[u8], purpose: Purpose) -> Slice {
+        let data = bytes.to_vec();
+        pool.0.hold(data.capacity());
+        let chunk = Rc::new(Chunk::new(data, purpose, pool.0.clone()));
+        Slice::new(&chunk, 0, bytes.len())
+    }
+
+    /// The part from `start` to `end`, counted from this slice's own start.
+    pub(crate) fn part(&self, start: usize, end: usize) -> Slice {
+        Slice::new(&self.chunk, self.start() + start, self.start() + end)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.chunk.data[self.start()..self.end()]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.end() - self.start()
+    }
+
+    /// Where it starts in its chunk.
+    pub(crate) fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    fn end(&self) -> usize {
+        self.end as usize
+    }
+
+    /// The bytes of its chunk from `from`, which may lie before its own start, to its end.
+    pub(crate) fn bytes_from(&self, from: usize) -> &[u8] {
+        &self.chunk.data[from..self.end()]
+    }
+
+    /// Whether `other` begins in the same chunk where this one ends.
+    pub(crate) fn continues_in(&self, other: &Slice, start: usize) -> bool {
+        self.end() == other.start() + start && Rc::ptr_eq(&self.chunk, &other.chunk)
+    }
+
+    /// Takes `more` bytes of the chunk behind it as well.
+    pub(crate) fn extend(&mut self, more: usize) {
+        self.end += more as u32;
+        assert!(self.end() <= self.chunk.data.len(), "a slice lies within its chunk");
+        self.chunk.set_live(self.chunk.live.get() + more);
+    }
+
+    /// Lets go of its first `count` bytes.
+    pub(crate) fn consume(&mut self, count: usize) {
+        assert!(count <= self.len(), "no more than there is");
+        self.start += count as u32;
+        self.chunk.set_live(self.chunk.live.get() - count);
+    }
+
+    /// Appends to the broker's own frames of the same sort, if this is the only slice of such a
+    /// chunk and has room.
+    pub(crate) fn append_own(&mut self, bytes: &[u8], own: Own) -> bool {
+        let end = self.end();
+        let fits = self.chunk.purpose == Purpose::Own(own)
+            && end == self.chunk.data.len()
+            && end + bytes.len() <= PRIVATE_BYTES;
+        let Some(chunk) = Rc::get_mut(&mut self.chunk).filter(|_| fits) else {
+            return false;
+        };
+        // Leave the sums with the old capacity, and join them again with the new one.
+        let live = chunk.live.get() + bytes.len();
+        chunk.set_live(chunk.data.capacity());
+        let before = chunk.data.capacity();
+        chunk.data.extend_from_slice(bytes);
+        let grown = chunk.data.capacity() - before;
+        chunk.pool.held.set(chunk.pool.held.get() + grown);
+        chunk.set_live(live);
+        self.end += bytes.len() as u32;
+        true
+    }
+
+    /// Whether less than half of its chunk is wanted by all slices together.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.chunk.sparse.get()
+    }
+
+    /// Whether it holds frames that the broker itself made.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.chunk.purpose, Purpose::Own(_))
+    }
+
+    /// Whether these are answers.
+    pub(crate) fn is_answers(&self) -> bool {
+        self.chunk.purpose == Purpose::Own(Own::Answer)
+    }
+
+    /// Whether it was copied for one queue.
+    #[cfg(test)]
+    pub(crate) fn is_private(&self) -> bool {
+        self.chunk.purpose == Purpose::Private
+    }
+
+    /// Which chunk it is of, and what that one costs beside its slices.
+    #[cfg(test)]
+    pub(crate) fn cost(&self) -> (usize, usize) {
+        let id = std::ptr::from_ref(self.chunk.as_ref()) as usize;
+        (id, self.chunk.data.capacity() + CHUNK_OVERHEAD)
+    }
+
+    /// Bytes of its whole chunk.
+    pub(crate) fn chunk_len(&self) -> usize {
+        self.chunk.data.len()
+    }
+}
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        self.chunk.set_live(self.chunk.live.get() - self.len());
+        let held = &self.chunk.pool.held;
+        held.set(held.get() - SLICE_OVERHEAD);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,418 @@
+//! What is done so that memory stays within `memory_bytes`.
+//!
+//! Owns the decision to read or not, the list of connections that hold chunks from one turn to the
+//! next, copying slices out of sparse chunks, and whom to close when the policy says so. The
+//! counting itself is done by the chunks.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use log::warn;
+use wire::native::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
+
+use super::waits::Obstacle;
+use crate::engine::buffers::chunk::Pool;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::rules::{OverflowPolicy, Rules};
+use crate::engine::sessions::connection::State;
+use crate::engine::token::Token;
+use crate::engine::{Engine, Input, budget};
+
+/// Beyond `memory_bytes`, the policies that go on reading when outboxes are full may use this much
+/// more for frames that have begun.
+const READING_RESERVE: usize = 16 << 20;
+/// The part of `memory_bytes` that outboxes leave under these policies: for what is read before it
+/// is delivered or dropped, for what compaction holds twice, and for the allocator, which keeps
+/// about a tenth in holes when many queues are closed (measured with 1,000 of them).
+const OUTBOX_MARGIN: usize = 8;
+/// The part of `memory_bytes` that may be used beyond it to end frames that have begun.
+const FRAME_RESERVE: usize = 32;
+/// So many connections in the list of holders are no reason to look which of them still hold.
+const MANY_HOLDERS: usize = 64;
+/// How often to say that memory is full.
+const WARN_EVERY: Duration = Duration::from_secs(1);
+
+/// The connection stands in the list of holders.
+const HOLDER: u8 = 1;
+/// It may end the frame that it has begun though memory is full.
+const MAY_FINISH: u8 = 1 << 1;
+
+/// The state of memory.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// Memory is full, and publishers are not read.
+    is_full: bool,
+    /// Connections that hold chunks from one turn to the next, and some that did.
+    holders: Vec<Token>,
+    /// When there are so many, those that hold nothing any more are removed.
+    prune_at: usize,
+    /// By token.
+    marks: Vec<u8>,
+    /// While memory is full: connections that could end the frame that they have begun, since when.
+    unfinished: HashMap<Token, Instant>,
+    /// The first of these, or earlier.
+    first_unfinished: Option<Instant>,
+    /// Memory that was held when the rules last changed: nobody is closed for that.
+    exempt: usize,
+    /// Memory has become full since this was said; and when it was said last.
+    is_to_be_said: bool,
+    said_at: Option<Instant>,
+}
+
+impl Memory {
+    /// Whether memory is full, and publishers are not read.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// A connection holds chunks from one turn to the next.
+    pub(crate) fn note_holder(&mut self, token: Token) {
+        if !self.has(token, HOLDER) {
+            self.mark(token, HOLDER, true);
+            self.holders.push(token);
+        }
+    }
+
+    /// A connection is reaped.
+    pub(crate) fn forget(&mut self, token: Token) {
+        self.forget_frame(token);
+        // Its entry in the list of holders counts no more without the mark.
+        if let Some(marks) = self.marks.get_mut(token.index()) {
+            *marks = 0;
+        }
+    }
+
+    /// A connection owes no frame any more.
+    pub(crate) fn forget_frame(&mut self, token: Token) {
+        self.unfinished.remove(&token);
+    }
+
+    /// When the first frame that has begun must have ended, or earlier.
+    pub(crate) fn next_frame_due(&self, rules: &Rules) -> Option<Instant> {
+        self.first_unfinished.map(|since| since + rules.stall_timeout)
+    }
+
+    /// What is held now is held under earlier rules.
+    pub(crate) fn exempt(&mut self, held: usize) {
+        self.exempt = held;
+    }
+
+    /// Connections in the list of holders.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// Whether a connection may end its frame though memory is full.
+    #[cfg(test)]
+    pub(crate) fn may_finish(&self, token: Token) -> bool {
+        self.has(token, MAY_FINISH)
+    }
+
+    fn has(&self, token: Token, mark: u8) -> bool {
+        self.marks.get(token.index()).is_some_and(|marks| marks & mark != 0)
+    }
+
+    fn mark(&mut self, token: Token, mark: u8, value: bool) {
+        if self.marks.len() <= token.index() {
+            self.marks.resize(token.index() + 1, 0);
+        }
+        let marks = &mut self.marks[token.index()];
+        *marks = if value { *marks | mark } else { *marks & !mark };
+    }
+}
+
+impl Engine {
+    /// What is done for memory at the end of a turn: copies out of sparse chunks, and looks whether
+    /// it allows more reading or demands that a subscriber goes.
+    pub(crate) fn end_turn_of_memory(&mut self, now: Instant) {
+        self.prune_holders();
+        // With both inequalities kept, held <= 4 * wanted + one chunk: what is not sparse is at
+        // least half wanted, and it is at least half of all.
+        let (sparse, held) = (self.pool.sparse(), self.pool.held());
+        if sparse > self.pool.chunk_bytes() && sparse * 2 > held {
+            self.compact();
+        }
+        if self.rules.policy == OverflowPolicy::Disconnect {
+            self.close_the_largest(now);
+        }
+        if !self.memory.is_full {
+            return;
+        }
+        self.say_that_memory_is_full(now);
+        self.measure_holders(now);
+        // Where no publisher waits for outboxes, they alone must not keep it from being reached.
+        let resume_below = match self.rules.policy {
+            OverflowPolicy::Block => self.rules.memory_bytes / 8 * 7,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => self.rules.memory_bytes,
+        };
+        if self.memory_held() + self.pool.chunk_bytes() <= resume_below {
+            self.end_full_memory();
+        } else {
+            self.let_frames_end();
+        }
+    }
+
+    /// A chunk to read into, if memory allows. What is not a message is read even so: it is short,
+    /// and clients must not be found silent because others are slow. But not of a client that does
+    /// not read its answers, or thousands of those would hold more than there is.
+    pub(crate) fn fill(&mut self, token: Token) -> Input {
+        let has_begun = self.connections[token.index()].inbox.has_begun();
+        if self.memory.has(token, MAY_FINISH) {
+            self.memory.mark(token, MAY_FINISH, has_begun);
+            if has_begun {
+                return self.fill_frame(token);
+            }
+        }
+        let wanted = self.connections[token.index()].inbox.reservation(&self.pool);
+        let limit = self.reading_limit();
+        let parked = self.waits.bytes();
+        let is_full = |pool: &Pool| wanted > 0 && pool.held() + parked + wanted > limit;
+        if is_full(&self.pool) && self.pool.sparse() > self.pool.chunk_bytes() {
+            self.compact();
+        }
+        let is_writable = self.schedule.is_writable(token);
+        let connection = &mut self.connections[token.index()];
+        let is_brief = !connection.role.may_publish || connection.state == State::Handshake;
+        let reads_no_answers = !is_writable && connection.outbox.answers() > 0;
+        if !is_full(&self.pool) {
+            Input::Read(connection.inbox.fill(&self.pool))
+        } else if is_brief && !reads_no_answers {
+            let mut filling = connection.inbox.fill(&self.pool);
+            filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
+            Input::Read(filling)
+        } else {
+            self.park(token, Obstacle::Memory, None);
+            Input::Wait
+        }
+    }
+
+    /// The same for one that may end its frame beyond the limit: there is room for the whole of
+    /// it at once, or it would stop in the middle and wait for others that wait for it.
+    fn fill_frame(&mut self, token: Token) -> Input {
+        let limit = self.reading_limit() + self.frame_reserve();
+        let held = self.memory_held();
+        let inbox = &mut self.connections[token.index()].inbox;
+        let wanted = inbox.frame_reservation(&self.pool);
+        // What fits into a chunk is in one already, which the next one takes the place of.
+        if wanted <= self.pool.chunk_bytes() || held + wanted <= limit {
+            return Input::Read(inbox.fill_frame(&self.pool));
+        }
+        self.park(token, Obstacle::Memory, None);
+        Input::Wait
+    }
+
+    /// Up to where there is memory for reading.
+    fn reading_limit(&self) -> usize {
+        match self.rules.policy {
+            OverflowPolicy::Block => self.rules.memory_bytes,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
+                self.rules.memory_bytes + READING_RESERVE
+            }
+        }
+    }
+
+    /// Whether outboxes have used up what there is for them.
+    pub(crate) fn memory_is_scarce(&self) -> bool {
+        let limit = self.rules.memory_bytes;
+        let limit = match self.rules.policy {
+            OverflowPolicy::Block => limit,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => limit - limit / OUTBOX_MARGIN,
+        };
+        self.memory_held() > limit
+    }
+
+    /// Whether what a publisher sent must wait although it was read: each message costs a slice for
+    /// each of its receivers, which together may be far more than the read was.
+    pub(crate) fn is_beyond_memory(&self, publisher: Token) -> bool {
+        let held = self.memory_held();
+        if held <= self.rules.memory_bytes || !self.may_wait() {
+            return false;
+        }
+        let may_finish = self.memory.has(publisher, MAY_FINISH);
+        held > self.rules.memory_bytes + if may_finish { self.frame_reserve() } else { 0 }
+    }
+
+    /// A connection waits for memory.
+    pub(crate) fn note_memory_full(&mut self) {
+        if !self.memory.is_full {
+            self.memory.is_full = true;
+            self.memory.is_to_be_said = true;
+            self.stats.memory_pauses += 1;
+        }
+    }
+
+    /// Once in a while, however often memory is full.
+    fn say_that_memory_is_full(&mut self, now: Instant) {
+        let memory = &mut self.memory;
+        let is_time = memory.said_at.is_none_or(|at| at + WARN_EVERY <= now);
+        if memory.is_to_be_said && is_time {
+            (memory.is_to_be_said, memory.said_at) = (false, Some(now));
+            warn!(
+                "memory_bytes is reached: slow subscribers and unfinished frames hold {} bytes; \
+                 publishers are not read until some are free",
+                self.memory_held()
+            );
+        }
+    }
+
+    /// Connections that hold something or may: the holders, and those that are to be flushed.
+    pub(crate) fn holding(&self) -> Vec<Token> {
+        let holders = self.memory.holders.iter().copied();
+        let holders = holders.filter(|token| self.memory.has(*token, HOLDER));
+        let mut tokens: Vec<_> = holders.chain(self.schedule.dirty()).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        tokens
+    }
+
+    /// Removes those from the list of holders that hold nothing any more, when it has doubled.
+    fn prune_holders(&mut self) {
+        let (listed, connections) = (self.memory.holders.len(), self.connections.len());
+        let has_doubled = listed >= self.memory.prune_at.max(MANY_HOLDERS);
+        if !has_doubled && listed <= MANY_HOLDERS + 2 * connections {
+            return;
+        }
+        let mut holders = std::mem::take(&mut self.memory.holders);
+        self.budget.charge_turn(holders.len() as u64);
+        holders.sort_unstable();
+        holders.dedup();
+        holders.retain(|&token| {
+            if !self.memory.has(token, HOLDER) {
+                return false;
+            }
+            let connection = &self.connections[token.index()];
+            let holds = !(connection.outbox.is_empty() && connection.inbox.is_empty());
+            if !holds {
+                self.memory.mark(token, HOLDER, false);
+            }
+            holds
+        });
+        self.memory.prune_at = 2 * holders.len();
+        self.memory.holders = holders;
+    }
+
+    /// Copies what is wanted out of all sparse chunks.
+    fn compact(&mut self) {
+        self.stats.compactions += 1;
+        let holding = self.holding();
+        let mut copied = 0;
+        for token in &holding {
+            let connection = &mut self.connections[token.index()];
+            copied += connection.outbox.compact(&self.pool);
+            copied += connection.inbox.compact(&self.pool);
+        }
+        let looks = holding.len() as u64 * budget::LOOK;
+        self.budget.charge_turn(looks + copied as u64 / budget::COPIED_BYTES);
+    }
+
+    /// While memory is full, a connection with something queued holds up all others, and so does one
+    /// that has begun a frame and could end it.
+    fn measure_holders(&mut self, now: Instant) {
+        let holding = self.holding();
+        self.budget.charge_turn(holding.len() as u64);
+        for token in holding {
+            let connection = &self.connections[token.index()];
+            if !connection.outbox.is_empty() {
+                self.begin_stall_for_memory(token, now);
+            } else if self.owes_a_frame(token) {
+                self.memory.unfinished.entry(token).or_insert(now);
+                self.memory.first_unfinished.get_or_insert(now);
+            } else {
+                self.memory.forget_frame(token);
+            }
+        }
+    }
+
+    /// Whether a connection has begun a frame, and it is its turn to send the rest.
+    fn owes_a_frame(&self, token: Token) -> bool {
+        let connection = &self.connections[token.index()];
+        let is_read = connection.state == State::Open && !self.waits.is_parked(token);
+        is_read && connection.inbox.has_begun()
+    }
+
+    /// Closes connections that have had a `stall_timeout` to end the frame that they have begun,
+    /// while memory is full.
+    pub(crate) fn expire_frames(&mut self, now: Instant, until: u64) {
+        if self.memory.next_frame_due(&self.rules).is_none_or(|due| due > now) {
+            return;
+        }
+        self.budget.charge_turn(self.memory.unfinished.len() as u64 * budget::LOOK);
+        let unfinished = self.memory.unfinished.iter().map(|(token, since)| (*since, *token));
+        let mut unfinished: Vec<_> = unfinished.collect();
+        unfinished.sort_unstable();
+        self.memory.first_unfinished = None;
+        for (since, token) in unfinished {
+            // Whole frames are signs of life, parts of one are not.
+            let since = since.max(self.connections[token.index()].since);
+            if since + self.rules.stall_timeout > now || self.budget.spent() >= until {
+                let first = &mut self.memory.first_unfinished;
+                *first = Some(first.map_or(since, |first| first.min(since)));
+            } else if self.owes_a_frame(token) {
+                self.close(token, CloseReason::FrameTimeout, now);
+            } else {
+                // It is not read at the moment; its time begins anew when it is.
+                self.memory.forget_frame(token);
+            }
+        }
+    }
+
+    /// If frames that have begun have used up all memory, none of them could ever be ended. So
+    /// they are read on to their end, as many at a time as the reserve has room for.
+    fn let_frames_end(&mut self) {
+        let limit = self.reading_limit() + self.frame_reserve();
+        let mut room = limit.saturating_sub(self.memory_held());
+        let (connections, pool, memory) = (&self.connections, &self.pool, &mut self.memory);
+        self.waits.wake_for_memory(&mut self.schedule, |token| {
+            let inbox = &connections[token.index()].inbox;
+            let wanted = inbox.frame_reservation(pool);
+            let goes = !inbox.is_empty() && wanted <= room;
+            if goes {
+                room -= wanted;
+                memory.mark(token, MAY_FINISH, true);
+            }
+            goes
+        });
+    }
+
+    /// What may be used beyond the limit to end frames that have begun: enough for one of any
+    /// size.
+    fn frame_reserve(&self) -> usize {
+        let largest = self.rules.max_payload + usize::from(u16::MAX) + self.pool.chunk_bytes();
+        largest.max(self.rules.memory_bytes / FRAME_RESERVE)
+    }
+
+    /// There is memory again: all that wait for it are read.
+    pub(crate) fn end_full_memory(&mut self) {
+        self.memory.is_full = false;
+        self.memory.unfinished.clear();
+        self.memory.first_unfinished = None;
+        self.waits.wake(Obstacle::Memory, &mut self.schedule);
+        for token in self.holding() {
+            self.memory.mark(token, MAY_FINISH, false);
+            self.end_stall_for_memory(token);
+        }
+    }
+
+    /// Under the policy `disconnect`: closes subscribers, the one with the longest queue first,
+    /// until memory is within its limit. What was held when that was lowered may drain instead.
+    fn close_the_largest(&mut self, now: Instant) {
+        self.memory.exempt = self.memory.exempt.min(self.memory_held());
+        while self.memory_is_scarce() && self.memory_held() > self.memory.exempt {
+            let holding = self.holding();
+            self.budget.charge_turn(holding.len() as u64);
+            let queued = |token: &Token| {
+                let connection = &self.connections[token.index()];
+                let is_open = connection.state == State::Open;
+                if is_open { connection.outbox.queued() } else { 0 }
+            };
+            let largest = holding.into_iter().max_by_key(queued);
+            let Some(largest) = largest.filter(|token| queued(token) > 0) else { return };
+            let before = self.memory_held();
+            self.close(largest, CloseReason::SlowConsumer, now);
+            if self.memory_held() >= before {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! From what a publisher sent to the outboxes of its receivers.
+//!
+//! Owns the order in which messages are delivered, the overflow policies, what a connection that
+//! cannot go on waits for, and the limit of memory. A message takes this way:
+//!
+//! 1. `runs` cuts what was read into runs: adjacent messages with one route.
+//! 2. `admission` looks whether all receivers take a run now, or its first part. It changes no
+//!    queue. It says what is to be flushed first, or what is waited for.
+//! 3. `encodings` brings the run into each encoding that its receivers want.
+//! 4. `deliver` puts slices into the outboxes. It never fails, waits, or stops half-way.
+//!
+//! `waits` parks connections on obstacles and wakes them, `stall` measures receivers that were found
+//! full, and `memory` decides whether there is memory to read.
+
+mod admission;
+mod deliver;
+mod encodings;
+pub(super) mod memory;
+mod runs;
+pub(super) mod stall;
+pub(super) mod waits;
+
+pub(super) use admission::Admission;

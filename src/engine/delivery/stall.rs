@@ -1,0 +1,123 @@
+//! Receivers whose outboxes were found full, and what becomes of those that stay so.
+//!
+//! Owns the clock of a stall. A receiver that was found full counts as full until it has drained to
+//! the level of its stall; then all that wait for it look again. Must not decide who waits.
+
+use std::time::Instant;
+
+use super::waits::Obstacle;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::rules::OverflowPolicy;
+use crate::engine::token::Token;
+use crate::engine::{Engine, budget};
+
+/// A receiver that was found full.
+pub(crate) struct Stall {
+    /// When its clock began.
+    pub(crate) since: Instant,
+    /// Bytes that its socket took since then.
+    taken: u64,
+    /// It counts as full until no more than so many bytes are queued.
+    level: usize,
+    /// It was found so because memory is full, not for a message to it.
+    for_memory: bool,
+}
+
+impl Stall {
+    pub(crate) fn new(level: usize, now: Instant) -> Stall {
+        Stall { since: now, taken: 0, level, for_memory: false }
+    }
+}
+
+impl Engine {
+    /// A receiver has no room for a message of so many bytes, and a flush makes none.
+    pub(super) fn begin_stall(&mut self, token: Token, length: usize, now: Instant) {
+        // Down to half, or to where the message fits if that is less.
+        let limit = self.rules.outbox_bytes;
+        let level = (limit / 2).min(limit.saturating_sub(length));
+        let connection = &mut self.connections[token.index()];
+        match &mut connection.stall {
+            Some(stall) => {
+                stall.level = stall.level.max(level);
+                stall.for_memory = false;
+            }
+            None => {
+                connection.stall = Some(Box::new(Stall::new(level, now)));
+                connection.update_room(&self.rules);
+                self.arm(token);
+            }
+        }
+    }
+
+    /// Memory is full, and this receiver has something queued: it counts as full until all of that
+    /// is taken.
+    pub(super) fn begin_stall_for_memory(&mut self, token: Token, now: Instant) {
+        let connection = &mut self.connections[token.index()];
+        if connection.stall.is_none() {
+            connection.stall = Some(Box::new(Stall { for_memory: true, ..Stall::new(0, now) }));
+            connection.update_room(&self.rules);
+            self.arm(token);
+        }
+    }
+
+    /// The socket of a receiver took so many bytes.
+    pub(crate) fn note_taken(&mut self, token: Token, count: usize) {
+        let connection = &mut self.connections[token.index()];
+        let Some(stall) = &mut connection.stall else { return };
+        stall.taken += count as u64;
+        if connection.outbox.queued() <= stall.level {
+            self.end_stall(token);
+        }
+    }
+
+    /// A receiver does not count as full any more: all that wait for it look again.
+    pub(crate) fn end_stall(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        if connection.stall.take().is_some() {
+            connection.update_room(&self.rules);
+            self.waits.wake(Obstacle::Outbox(token), &mut self.schedule);
+            self.wake_groups_of(token);
+        }
+    }
+
+    /// The same for a receiver that was found full for memory alone.
+    pub(super) fn end_stall_for_memory(&mut self, token: Token) {
+        let stall = &self.connections[token.index()].stall;
+        if stall.as_ref().is_some_and(|stall| stall.for_memory) {
+            self.end_stall(token);
+        }
+    }
+
+    /// Its clock begins anew.
+    pub(crate) fn restart_stall(&mut self, token: Token, now: Instant) {
+        if let Some(stall) = &mut self.connections[token.index()].stall {
+            (stall.since, stall.taken) = (now, 0);
+        }
+    }
+
+    /// Closes a receiver that has held up others for a whole `stall_timeout` and took too little.
+    pub(crate) fn judge_stall(&mut self, token: Token, now: Instant) {
+        let Some(stall) = &self.connections[token.index()].stall else { return };
+        let is_due = stall.since + self.rules.stall_timeout <= now && !self.draining;
+        if !is_due {
+            return;
+        }
+        let taken = stall.taken as f64;
+        let seconds = self.rules.stall_timeout.as_secs_f64();
+        let (is_waited_for, looks) = self.waits.is_waited_for(token, &self.index);
+        self.budget.charge_turn(looks * budget::LOOK);
+        let holds_memory = self.memory.is_full() && !self.outbox(token).is_empty();
+        if !(is_waited_for || holds_memory) {
+            self.end_stall(token);
+        } else if taken < seconds * self.rules.min_rate_bytes_per_second as f64 {
+            self.close(token, CloseReason::SlowConsumer, now);
+        } else {
+            self.restart_stall(token, now);
+        }
+    }
+
+    /// Whether connections wait for receivers under the present rules.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.rules.policy == OverflowPolicy::Block
+    }
+}

@@ -1,0 +1,247 @@
+//! What the broker looks like from outside at this moment, for those who watch it.
+//!
+//! Owns which figures there are and what finding them may cost. Changes nothing. To be called
+//! between two turns: every connection with something queued is then in a short list, so that
+//! looking for the slow ones takes no walk over all.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::delivery::waits::Obstacle;
+use super::routing::counts::{Published, TopicCount, TopicCounts};
+use super::sessions::connection::{Connection, Role, State, Traffic};
+use super::token::Token;
+
+/// Connections that are looked at, to fill up a list of the slowest or of those waited for.
+const MAX_LOOKED_AT: usize = 16_384;
+/// Subscribers that are named for one publisher that waits for them.
+pub const MAX_NAMED: usize = 8;
+
+/// How much there is of what comes and goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Connections that may publish, refused ones that are being told so included.
+    pub publishers: usize,
+    /// Those that may subscribe.
+    pub subscribers: usize,
+    /// Publishers that wait for subscribers.
+    pub paused: usize,
+    /// Connections that wait for memory.
+    pub waiting_for_memory: usize,
+    /// Bytes that wait in outboxes; what several connections wait for counts for each.
+    pub queued_bytes: usize,
+    /// The rule `memory_bytes`.
+    pub memory_limit_bytes: usize,
+}
+
+/// One connection.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    /// What it is for.
+    pub role: Role,
+    /// How far its conversation is.
+    pub state: &'static str,
+    /// The client's id, as it gave it; empty before HELLO.
+    pub id: &'a str,
+    /// Its address.
+    pub address: &'a str,
+    /// How long it has been connected, to a tenth of a second.
+    pub age: Duration,
+    /// How many subscriptions it holds.
+    pub subscriptions: usize,
+    /// Bytes that wait for it.
+    pub queued: usize,
+    /// Bytes that ever waited for it.
+    pub highest_queue: usize,
+    /// What went over it.
+    pub traffic: Traffic,
+    /// Messages that the policy `drop` kept from it.
+    pub dropped: u64,
+    /// Why it is not read, if it is not.
+    pub unread: Option<Unread<'a>>,
+    /// Publishers that wait for it.
+    pub waiters: usize,
+}
+
+/// Why a connection is not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread<'a> {
+    /// It publishes to subscribers whose outboxes are full: some of them, and how many they are.
+    Subscribers {
+        /// At most [`MAX_NAMED`] of them.
+        named: Vec<Named<'a>>,
+        /// How many they are.
+        count: usize,
+    },
+    /// Memory is used up.
+    Memory,
+    /// It does not read the answers to what it sent.
+    Answers,
+}
+
+/// How a connection is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// The client's id, as it gave it.
+    pub id: &'a str,
+    /// Its address.
+    pub address: &'a str,
+}
+
+/// How much the index holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexSizes {
+    /// Subscriptions of all connections.
+    pub subscriptions: usize,
+    /// Filters that are held.
+    pub filters: usize,
+    /// Topics whose route is cached.
+    pub cached_topics: usize,
+}
+
+impl Engine {
+    /// Counts from now on what is published to which topic, and to all that match the filters of
+    /// `listed`.
+    ///
+    /// # Panics
+    /// If anything was published before.
+    pub fn count_topics(&mut self, listed: &[&str]) {
+        self.index.count_with(TopicCounts::new(listed));
+        self.is_counting_topics = true;
+    }
+
+    /// The topics that most was published to, the busiest first. Looks at each cached topic.
+    pub fn busiest_topics(&self, count: usize) -> Vec<TopicCount> {
+        self.index.busiest(count)
+    }
+
+    /// The listed filters and what was published to topics that match.
+    pub fn listed_topics(&self) -> impl Iterator<Item = (&[u8], Published)> {
+        self.index.counts().into_iter().flat_map(TopicCounts::listed)
+    }
+
+    /// How much the index holds.
+    pub fn index_sizes(&self) -> IndexSizes {
+        IndexSizes {
+            subscriptions: self.index.subscriptions(),
+            filters: self.index.filters(),
+            cached_topics: self.index.cached_topics(),
+        }
+    }
+
+    /// How much there is of what comes and goes.
+    pub fn load(&self) -> Load {
+        let queued = |&token: &Token| self.outbox(token).queued();
+        let waits = |for_memory: bool| {
+            let mut all = self.waits.all();
+            all.retain(|(obstacle, _)| match obstacle {
+                Obstacle::Outbox(_) | Obstacle::Group(_) => !for_memory,
+                Obstacle::Memory => for_memory,
+                Obstacle::Answers(_) => false,
+            });
+            all.len()
+        };
+        Load {
+            publishers: self.publishers,
+            subscribers: self.subscribers,
+            paused: waits(false),
+            waiting_for_memory: waits(true),
+            queued_bytes: self.holding().iter().map(queued).sum(),
+            memory_limit_bytes: self.rules.memory_bytes,
+        }
+    }
+
+    /// At most `limit` connections: those with the longest queues, then those that are not read,
+    /// then those whose queues have been longest.
+    pub fn slowest(&self, limit: usize, now: Instant) -> Vec<View<'_>> {
+        if limit == 0 {
+            return Vec::new();
+        }
+        let mut tokens = self.holding();
+        tokens.extend(self.waits.all().into_iter().map(|(_, token)| token));
+        let others = self.connections.iter().take(MAX_LOOKED_AT.max(limit));
+        tokens.extend(others.map(|(index, _)| Token::new(index)));
+        tokens.sort_unstable();
+        tokens.dedup();
+        let slowness = |&token: &Token| {
+            let connection = &self.connections[token.index()];
+            let queued = connection.outbox.queued();
+            let highest = connection.highest_queue.max(queued);
+            (Reverse((queued, self.waits.is_parked(token), highest)), token)
+        };
+        if tokens.len() > limit {
+            tokens.select_nth_unstable_by_key(limit - 1, slowness);
+            tokens.truncate(limit);
+        }
+        tokens.sort_unstable_by_key(slowness);
+        tokens.into_iter().map(|token| self.view(token, now)).collect()
+    }
+
+    fn view(&self, token: Token, now: Instant) -> View<'_> {
+        let connection = &self.connections[token.index()];
+        let age = self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let waiters = match &connection.stall {
+            Some(_) => self.waits.waiters_for(token, &self.index),
+            None => 0,
+        };
+        View {
+            role: connection.role,
+            state: state(connection),
+            id: connection.id(),
+            address: connection.address(),
+            age: age.saturating_sub(Duration::from_millis(100) * connection.connected),
+            subscriptions: self.index.held(token).subscriptions,
+            queued: connection.outbox.queued(),
+            highest_queue: connection.highest_queue.max(connection.outbox.queued()),
+            traffic: connection.traffic,
+            dropped: connection.losses().map_or(0, |losses| losses.dropped),
+            unread: self.unread(token),
+            waiters,
+        }
+    }
+
+    fn unread(&self, token: Token) -> Option<Unread<'_>> {
+        Some(match self.waits.obstacle(token)? {
+            Obstacle::Memory => Unread::Memory,
+            Obstacle::Answers(_) => Unread::Answers,
+            Obstacle::Outbox(_) | Obstacle::Group(_) => {
+                let full = self.full_receivers(token);
+                let name = |token: &Token| {
+                    let connection = &self.connections[token.index()];
+                    Named { id: connection.id(), address: connection.address() }
+                };
+                let named = full.iter().take(MAX_NAMED).map(name).collect();
+                Unread::Subscribers { named, count: full.len() }
+            }
+        })
+    }
+
+    /// The receivers on a parked connection's route that were found full, each once.
+    fn full_receivers(&self, parked: Token) -> Vec<Token> {
+        let Some(route) = self.waits.route(parked) else { return Vec::new() };
+        let plain = route.plain.iter().flat_map(|audience| audience.receivers.iter().copied());
+        let members = route.groups.iter().flat_map(|group| self.index.members(group));
+        let all = plain.chain(members.map(|(member, _)| member)).take(MAX_LOOKED_AT);
+        let connection = |token: &Token| self.connections.get(token.index());
+        let is_full = |token: &Token| connection(token).is_some_and(|it| it.stall.is_some());
+        let mut full: Vec<_> = all.filter(is_full).collect();
+        full.sort_unstable();
+        full.dedup();
+        full
+    }
+}
+
+/// A time as the connections keep it, in tenths of a second: 13 years fit.
+pub(super) fn tenths(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / 100).unwrap_or(u32::MAX)
+}
+
+fn state(connection: &Connection) -> &'static str {
+    match connection.state {
+        State::Handshake => "connecting",
+        State::Open => "open",
+        State::Finishing => "finishing",
+        State::Closing | State::Discarding | State::Gone => "closing",
+    }
+}

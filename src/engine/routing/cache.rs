@@ -1,0 +1,370 @@
+//! Topics whose route is known.
+//!
+//! Owns the bound on what publishers can make the broker remember. A topic that is in here is
+//! valid; whether its route is still true is told by the generation that was current when it was
+//! made. Must not know how a route is found.
+//!
+//! Publishers tend to go through their topics in the same order again and again. So each topic
+//! remembers which one was asked for after it, and that one is tried before anything is hashed:
+//! a hundred thousand topics in turn then cost one comparison each, in memory that lies in the
+//! order in which it is needed.
+//!
+//! Room for a new topic is made by forgetting a few old ones that were not asked for lately (the
+//! CLOCK algorithm, Corbató 1968): each insertion pays for itself, and none for a whole cache.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::counts::{TopicCount, TopicCounts};
+use super::route::Route;
+use super::routes::Routes;
+
+/// What all entries and their routes together may weigh, in bytes. Room for more than 200,000
+/// topics of common length.
+const CACHE_BYTES: usize = 32 << 20;
+/// What an entry weighs beside its topic, in bytes: itself, its part of the table, and the
+/// allocator's.
+const ENTRY_OVERHEAD: usize = 128;
+/// Entries asked for lately that are passed over at most before one is forgotten even so.
+const MAX_SPARED: usize = 16;
+
+/// A bounded map from topic to route.
+pub(super) struct Cache {
+    entries: Vec<Option<Entry>>,
+    /// Places of `entries` that hold none.
+    free: Vec<u32>,
+    /// The standard hasher is keyed at random: topics that collide cannot be made up.
+    by_topic: HashMap<Rc<[u8]>, u32>,
+    routes: Routes,
+    /// The place that was asked for last.
+    last: usize,
+    /// Where the search for an entry to forget goes on.
+    hand: usize,
+    bytes: usize,
+    limit_bytes: usize,
+    /// What was published to the topics, if that is watched.
+    counts: Option<Box<TopicCounts>>,
+}
+
+struct Entry {
+    topic: Rc<[u8]>,
+    route: Rc<Route>,
+    generation: u64,
+    /// The place that was asked for after this one the last time.
+    follower: u32,
+    /// It was asked for since the hand passed.
+    is_used: bool,
+}
+
+/// What is known of a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cached {
+    /// Its route.
+    Fresh(Rc<Route>),
+    /// It is valid; this was its route in an earlier generation, 0 if it is known to have changed.
+    Stale(Rc<Route>, u64),
+    /// Nothing.
+    Unknown,
+}
+
+impl Cache {
+    pub(super) fn new() -> Cache {
+        Cache {
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_topic: HashMap::new(),
+            routes: Routes::default(),
+            last: 0,
+            hand: 0,
+            bytes: 0,
+            limit_bytes: CACHE_BYTES,
+            counts: None,
+        }
+    }
+
+    /// What is known of a topic, if it was found out in `generation`.
+    pub(super) fn find(&mut self, topic: &[u8], generation: u64) -> Cached {
+        let guess = self.entry(self.last).map_or(0, |last| last.follower as usize);
+        let place = match self.entry(guess) {
+            Some(entry) if *entry.topic == *topic => guess,
+            _ => match self.by_topic.get(topic) {
+                Some(&place) => place as usize,
+                None => return Cached::Unknown,
+            },
+        };
+        if place != guess {
+            self.set_follower(place);
+        }
+        self.last = place;
+        let Some(entry) = &mut self.entries[place] else { return Cached::Unknown };
+        entry.is_used = true;
+        if entry.generation == generation {
+            Cached::Fresh(entry.route.clone())
+        } else {
+            Cached::Stale(entry.route.clone(), entry.generation)
+        }
+    }
+
+    /// The route that was found last is true in this generation, too.
+    pub(super) fn renew(&mut self, generation: u64) {
+        if let Some(Some(entry)) = self.entries.get_mut(self.last) {
+            entry.generation = generation;
+        }
+    }
+
+    /// Remembers the route of a valid topic. Returns the route, shared with other topics, and how
+    /// many topics were forgotten for it.
+    pub(super) fn insert(
+        &mut self,
+        topic: &[u8],
+        route: Route,
+        generation: u64,
+    ) -> (Rc<Route>, u64) {
+        let route = self.routes.share(route);
+        if let Some(&place) = self.by_topic.get(topic)
+            && let Some(entry) = &mut self.entries[place as usize]
+        {
+            let old = std::mem::replace(&mut entry.route, route.clone());
+            (entry.generation, entry.is_used) = (generation, true);
+            self.routes.release(&old);
+            return (route, self.make_room(place as usize));
+        }
+        self.bytes += weight(topic);
+        let topic: Rc<[u8]> = topic.into();
+        let entry = Entry {
+            topic: topic.clone(),
+            route: route.clone(),
+            generation,
+            follower: 0,
+            is_used: true,
+        };
+        let place = self.free.pop().map_or(self.entries.len(), |free| free as usize);
+        match self.entries.get_mut(place) {
+            Some(free) => *free = Some(entry),
+            None => self.entries.push(Some(entry)),
+        }
+        if let Some(counts) = &mut self.counts {
+            counts.learn(place, &topic);
+        }
+        // 32 MiB of entries are far fewer than 2^32.
+        self.by_topic.insert(topic, place as u32);
+        self.set_follower(place);
+        self.last = place;
+        (route, self.make_room(place))
+    }
+
+    /// Forgets entries until the rest is within the limit, all but the one at `kept`.
+    fn make_room(&mut self, kept: usize) -> u64 {
+        let (mut forgotten, mut spared) = (0, 0);
+        while self.bytes + self.routes.bytes() > self.limit_bytes && self.len() > 1 {
+            let place = self.hand;
+            self.hand = (self.hand + 1) % self.entries.len();
+            let Some(entry) = self.entries[place].as_mut().filter(|_| place != kept) else {
+                continue;
+            };
+            if entry.is_used && spared < MAX_SPARED {
+                entry.is_used = false;
+                spared += 1;
+                continue;
+            }
+            spared = 0;
+            forgotten += 1;
+            self.forget(place);
+        }
+        forgotten
+    }
+
+    fn forget(&mut self, place: usize) {
+        let Some(entry) = self.entries[place].take() else { return };
+        self.free.push(place as u32);
+        self.by_topic.remove(&entry.topic);
+        self.bytes -= weight(&entry.topic);
+        self.routes.release(&entry.route);
+        if let Some(counts) = &mut self.counts {
+            counts.forget(place, &entry.topic);
+        }
+    }
+
+    fn entry(&self, place: usize) -> Option<&Entry> {
+        self.entries.get(place)?.as_ref()
+    }
+
+    /// The topic at this place was asked for behind the last one.
+    fn set_follower(&mut self, place: usize) {
+        if let Some(Some(last)) = self.entries.get_mut(self.last) {
+            last.follower = place as u32;
+        }
+    }
+
+    /// Another limit than the usual one, in bytes.
+    #[cfg(test)]
+    pub(super) fn limit(&mut self, bytes: usize) {
+        self.limit_bytes = bytes;
+    }
+
+    /// Counts from now on what is published.
+    ///
+    /// # Panics
+    /// If a topic was asked for already.
+    pub(super) fn count_with(&mut self, counts: TopicCounts) {
+        assert!(self.entries.is_empty(), "counting begins with the first topic");
+        self.counts = Some(Box::new(counts));
+    }
+
+    /// Messages were published to a topic.
+    pub(super) fn count(&mut self, topic: &[u8], messages: u64, bytes: u64) {
+        let Some(counts) = &mut self.counts else { return };
+        let guess = counts.guess();
+        let place = match self.entries.get(guess) {
+            Some(Some(entry)) if *entry.topic == *topic => Some(guess),
+            _ => self.by_topic.get(topic).map(|&place| place as usize),
+        };
+        counts.add(place, topic, messages, bytes);
+    }
+
+    /// What was counted, if anything is.
+    pub(super) fn counts(&self) -> Option<&TopicCounts> {
+        self.counts.as_deref()
+    }
+
+    /// The topics that most was published to, the busiest first.
+    pub(super) fn busiest(&self, count: usize) -> Vec<TopicCount> {
+        let topics = self.entries.iter().map(|entry| entry.as_ref().map(|entry| &entry.topic));
+        self.counts.as_ref().map_or(Vec::new(), |counts| counts.busiest(count, topics))
+    }
+
+    /// The route of one topic has changed; no generation is 0.
+    pub(super) fn make_stale(&mut self, topic: &[u8]) {
+        if let Some(&place) = self.by_topic.get(topic)
+            && let Some(entry) = &mut self.entries[place as usize]
+        {
+            entry.generation = 0;
+        }
+    }
+
+    /// Topics that are known.
+    pub(super) fn len(&self) -> usize {
+        self.by_topic.len()
+    }
+}
+
+fn weight(topic: &[u8]) -> usize {
+    topic.len() + ENTRY_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::Encoding;
+
+    use super::super::route::Audience;
+    use super::*;
+    use crate::engine::token::Token;
+
+    fn topic(number: usize) -> [u8; 8] {
+        number.to_be_bytes()
+    }
+
+    /// A route that no other number has.
+    fn route(number: usize) -> Route {
+        let receivers = Box::new([Token::new(number)]);
+        let audience = Audience { encoding: Encoding::Native, receivers };
+        Route { plain: Box::new([audience]), groups: Box::default() }
+    }
+
+    fn fresh(number: usize) -> Cached {
+        Cached::Fresh(Rc::new(route(number)))
+    }
+
+    #[test]
+    fn topics_are_found_in_any_order() {
+        let mut cache = Cache::new();
+        for number in 0..100 {
+            assert_eq!(cache.find(&topic(number), 1), Cached::Unknown);
+            cache.insert(&topic(number), route(number), 1);
+        }
+        let forwards = 0..100;
+        let backwards = (0..100).rev();
+        let scattered = (0..1_000).map(|step| step * 37 % 100);
+        for number in forwards.clone().chain(forwards).chain(backwards).chain(scattered) {
+            assert_eq!(cache.find(&topic(number), 1), fresh(number));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_each_new_topic_forgets_a_few() {
+        let mut cache = Cache::new();
+        cache.limit(10_000);
+        for number in 0..1_000 {
+            assert_eq!(cache.find(&topic(number), 1), Cached::Unknown);
+            let (_, forgotten) = cache.insert(&topic(number), route(number), 1);
+            assert!(forgotten <= 1, "{forgotten} forgotten at once");
+            assert_eq!(cache.find(&topic(number), 1), fresh(number));
+            assert!(cache.bytes + cache.routes.bytes() <= 10_000);
+            assert_eq!(cache.routes.len(), cache.len(), "no route outlives its topic");
+        }
+        assert!(cache.len() > 20);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_stays() {
+        let mut cache = Cache::new();
+        cache.limit(10_000);
+        for number in 0..1_000 {
+            cache.insert(&topic(number), route(number), 1);
+            if number > 0 {
+                assert_eq!(cache.find(&topic(0), 1), fresh(0), "behind {number} others");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_counted_outlives_what_is_forgotten() {
+        let mut cache = Cache::new();
+        cache.limit(2_500);
+        cache.count_with(TopicCounts::new(&[">"]));
+        for number in 0..1_000 {
+            let topic = topic(number % 25);
+            if cache.find(&topic, 1) == Cached::Unknown {
+                cache.insert(&topic, route(number % 25), 1);
+            }
+            cache.count(&topic, 2, 10);
+        }
+        assert!(cache.len() < 25);
+        let busiest = cache.busiest(100);
+        assert_eq!(busiest.len(), 25);
+        let figures = busiest.iter().map(|(_, count)| (count.messages, count.bytes));
+        assert!(figures.into_iter().all(|figures| figures == (80, 400)));
+        let listed: Vec<_> = cache.counts().unwrap().listed().map(|(_, p)| p.messages).collect();
+        assert_eq!(listed, [2_000]);
+    }
+
+    #[test]
+    fn one_route_that_is_heavier_than_all_may_be_is_kept_alone() {
+        let mut cache = Cache::new();
+        cache.limit(1_000);
+        (0..3).for_each(|number| drop(cache.insert(&topic(number), route(number), 1)));
+        let receivers: Box<[Token]> = (0..1_000).map(Token::new).collect();
+        let audience = Audience { encoding: Encoding::Native, receivers };
+        let heavy = Route { plain: Box::new([audience]), groups: Box::default() };
+        cache.insert(b"heavy", heavy, 1);
+        assert_eq!(cache.len(), 1);
+        assert!(matches!(cache.find(b"heavy", 1), Cached::Fresh(_)));
+    }
+
+    #[test]
+    fn stale_routes_are_not_given() {
+        let mut cache = Cache::new();
+        cache.insert(b"t", route(1), 7);
+        assert_eq!(cache.find(b"t", 8), Cached::Stale(Rc::new(route(1)), 7));
+        assert_eq!(cache.find(b"t", 7), fresh(1));
+        cache.renew(8);
+        assert_eq!(cache.find(b"t", 8), fresh(1));
+        cache.renew(7);
+        cache.make_stale(b"t");
+        cache.make_stale(b"unknown");
+        assert_eq!(cache.find(b"t", 7), Cached::Stale(Rc::new(route(1)), 0));
+        cache.insert(b"t", route(2), 8);
+        assert_eq!(cache.find(b"t", 8), fresh(2));
+        assert_eq!((cache.len(), cache.routes.len()), (1, 1));
+    }
+}

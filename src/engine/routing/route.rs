@@ -1,0 +1,67 @@
+//! A route: the receivers of a topic, sorted by the encoding that they want.
+//!
+//! Owns the shape of a route. Must not know how one is found or cached.
+
+use smallvec::SmallVec;
+use wire::Encoding;
+
+use crate::engine::token::Token;
+
+/// The receivers of a topic. Equal sets of receivers are one object, so that telling whether two
+/// messages go the same way is comparing pointers.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// Receivers with a plain subscription that matches, by encoding.
+    pub plain: Box<[Audience]>,
+    /// Queue groups that match; each gets the message once.
+    pub groups: Box<[RouteGroup]>,
+}
+
+/// The plain receivers of a route that want one encoding.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Audience {
+    /// How they want their messages.
+    pub encoding: Encoding,
+    /// Each once, in ascending order.
+    pub receivers: Box<[Token]>,
+}
+
+/// A queue group in a route.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct RouteGroup {
+    /// Which group.
+    pub group: GroupId,
+    /// The lists of its members that match: one for each filter.
+    pub(crate) lists: SmallVec<[u32; 2]>,
+}
+
+/// Names a queue group: its number is used again when the group has no member left, its generation
+/// is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId {
+    pub(crate) number: u32,
+    pub(crate) generation: u32,
+}
+
+impl Route {
+    /// How many plain receivers there are.
+    pub fn receivers(&self) -> usize {
+        self.plain.iter().map(|audience| audience.receivers.len()).sum()
+    }
+
+    /// Copies of a message that a connection gets through its plain subscriptions.
+    pub fn plain_copies(&self, token: Token) -> usize {
+        let holds = |audience: &&Audience| audience.receivers.binary_search(&token).is_ok();
+        self.plain.iter().filter(holds).count()
+    }
+
+    /// What its receivers take up in memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let lists =
+            |group: &RouteGroup| if group.lists.spilled() { 4 * group.lists.len() } else { 0 };
+        size_of_val(&*self.plain)
+            + self.receivers() * size_of::<Token>()
+            + size_of_val(&*self.groups)
+            + self.groups.iter().map(lists).sum::<usize>()
+    }
+}

@@ -1,0 +1,266 @@
+//! How conversations end: by the client, by the broker, by a failure, or all at once.
+//!
+//! Owns the way from open to gone, and that the last frame is never destroyed on it. Must not
+//! decide why: every end has been given its reason before, or is given it here once.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use log::{debug, info};
+
+use super::connection::State;
+use super::protocol::Notice;
+use crate::engine::buffers::chunk::Own;
+use crate::engine::buffers::inbox::Inbox;
+use crate::engine::buffers::outbox::Outbox;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::delivery::waits::Obstacle;
+use crate::engine::token::Token;
+use crate::engine::{Engine, budget};
+
+/// Refused connections that may take their time to close; more are told why and closed at once.
+const MAX_REFUSALS: usize = 256;
+
+/// Connections on their way out.
+#[derive(Default)]
+pub(crate) struct Departures {
+    /// Their sending side is to be shut down.
+    shutdowns: Vec<Token>,
+    /// Their sockets are to be closed.
+    gone: Vec<Token>,
+    /// Their sockets are closed; they are reaped when they hold no subscription any more.
+    closed: Vec<Token>,
+    /// They receive nothing any more, and their subscriptions are given up, a share in each turn.
+    leaving: VecDeque<Token>,
+}
+
+impl Engine {
+    /// The client has closed its sending side; what it sent before was all processed.
+    pub(crate) fn end_of_input(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        connection.input_ended = true;
+        match connection.state {
+            State::Handshake | State::Open => {
+                self.begin_finishing(token, CloseReason::ClientClosed);
+                self.after_progress(token);
+            }
+            State::Discarding => self.mark_gone(token),
+            State::Finishing | State::Closing | State::Gone => {}
+        }
+    }
+
+    /// The socket of a connection has failed.
+    pub(crate) fn connection_failed(&mut self, token: Token) {
+        self.abort(token, CloseReason::ConnectionLost);
+    }
+
+    /// Shuts down: nothing more is read, everything accepted is delivered, GOODBYE behind it. To be
+    /// called between two turns.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.draining = true;
+        for token in self.tokens() {
+            if self.connections[token.index()].is_talking() {
+                self.begin_finishing(token, CloseReason::Shutdown);
+                self.connections[token.index()].since = now;
+            }
+            if self.connections[token.index()].state == State::Finishing {
+                self.tell_lost(token);
+                self.say(token, Notice::Goodbye, Own::Notice);
+            }
+        }
+    }
+
+    /// Ends what [`shut_down`](Engine::shut_down) began: whatever is left is closed at once.
+    /// Returns how many messages were not delivered.
+    pub fn give_up(&mut self) -> u64 {
+        let mut undelivered = 0;
+        for token in self.tokens() {
+            let reason = match self.outbox(token).is_empty() {
+                true => CloseReason::Shutdown,
+                false => CloseReason::DrainTimeout,
+            };
+            self.abort(token, reason);
+            undelivered += self.connections[token.index()].undelivered();
+        }
+        undelivered
+    }
+
+    /// Decides to close a connection, telling it why.
+    pub(crate) fn close(&mut self, token: Token, reason: CloseReason, now: Instant) {
+        let connection = &mut self.connections[token.index()];
+        if matches!(connection.state, State::Closing | State::Discarding | State::Gone) {
+            return;
+        }
+        debug!("closing {connection}: {reason}");
+        connection.state = State::Closing;
+        connection.reason = Some(reason);
+        connection.since = now;
+        connection.inbox = Inbox::Empty;
+        let undelivered = connection.outbox.drop_messages();
+        connection.add_undelivered(undelivered);
+        self.budget.charge_turn(budget::CLOSE);
+        self.detach(token);
+        self.say(token, Notice::Closing { reason }, Own::Answer);
+        self.after_progress(token);
+        self.schedule.make_ready(token);
+        self.arm(token);
+    }
+
+    /// Ends a connection at once, without a word.
+    pub(crate) fn abort(&mut self, token: Token, reason: CloseReason) {
+        let connection = &mut self.connections[token.index()];
+        if connection.state == State::Gone {
+            return;
+        }
+        // A decision that was made before stays the reason.
+        connection.reason.get_or_insert(reason);
+        if reason == CloseReason::DrainTimeout {
+            connection.reason = Some(reason);
+        }
+        let undelivered = connection.outbox.messages();
+        connection.add_undelivered(undelivered);
+        self.mark_gone(token);
+    }
+
+    /// Nothing more is read from it, and what waits for it is still delivered.
+    fn begin_finishing(&mut self, token: Token, reason: CloseReason) {
+        let connection = &mut self.connections[token.index()];
+        connection.state = State::Finishing;
+        connection.reason = Some(reason);
+        connection.inbox = Inbox::Empty;
+        self.waits.remove(token);
+        self.leave_topics(token);
+    }
+
+    /// It waits for nothing, and nothing is delivered to it or waits for it.
+    fn detach(&mut self, token: Token) {
+        self.waits.remove(token);
+        self.memory.forget_frame(token);
+        self.leave_topics(token);
+        self.end_stall(token);
+    }
+
+    /// It receives nothing more, and publishers that wait for one of its queue groups look again.
+    fn leave_topics(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        if std::mem::replace(&mut connection.has_left, true) {
+            return;
+        }
+        connection.update_room(&self.rules);
+        self.journal.left(token);
+        self.wake_groups_of(token);
+        if self.index.held(token).subscriptions > 0 {
+            self.departures.leaving.push_back(token);
+        }
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<Token> {
+        self.connections.iter().map(|(index, _)| Token::new(index)).collect()
+    }
+
+    /// Its socket is closed at the end of the turn.
+    fn mark_gone(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        connection.state = State::Gone;
+        connection.inbox = Inbox::Empty;
+        connection.outbox = Outbox::default();
+        self.detach(token);
+        self.departures.gone.push(token);
+    }
+
+    /// What becomes of a connection when its outbox is empty.
+    pub(crate) fn after_progress(&mut self, token: Token) {
+        if !self.outbox(token).is_empty() {
+            return;
+        }
+        let connection = &mut self.connections[token.index()];
+        let has_time = !connection.refused || self.refused <= MAX_REFUSALS;
+        let is_over = connection.input_ended || !has_time;
+        match connection.state {
+            State::Open | State::Finishing if connection.untold() > 0 => self.tell_lost(token),
+            State::Finishing | State::Closing if is_over => self.mark_gone(token),
+            State::Finishing | State::Closing => {
+                // It is the client's turn to close now.
+                connection.state = State::Discarding;
+                self.departures.shutdowns.push(token);
+                self.schedule.make_ready(token);
+                self.arm(token);
+            }
+            State::Handshake | State::Open | State::Discarding | State::Gone => {}
+        }
+    }
+
+    /// Whether subscriptions of connections that leave are still to be given up.
+    pub(crate) fn is_giving_up(&self) -> bool {
+        !self.departures.leaving.is_empty()
+    }
+
+    /// Gives up subscriptions of connections that leave, for a share of the turn and one in any
+    /// case.
+    pub(crate) fn give_up_subscriptions(&mut self) {
+        let until = self.budget.spent() + self.budget.share();
+        while let Some(&token) = self.departures.leaving.front() {
+            if self.index.give_up(token, &mut self.budget, until) {
+                self.departures.leaving.pop_front();
+            }
+            if self.budget.spent() >= until {
+                return;
+            }
+        }
+    }
+
+    /// Connections whose sending side is to be shut down now.
+    pub(crate) fn take_shutdowns(&mut self) -> Vec<Token> {
+        let mut shutdowns = std::mem::take(&mut self.departures.shutdowns);
+        shutdowns.retain(|token| self.connections[token.index()].state == State::Discarding);
+        shutdowns
+    }
+
+    /// Connections whose sockets are to be closed now.
+    pub(crate) fn take_gone(&mut self) -> Vec<Token> {
+        let gone = std::mem::take(&mut self.departures.gone);
+        for token in &gone {
+            let connection = &self.connections[token.index()];
+            let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
+            self.stats.closed[reason as usize] += 1;
+            let (traffic, undelivered) = (connection.traffic, connection.undelivered());
+            let dropped = connection.losses().map_or(0, |losses| losses.dropped);
+            self.stats.undelivered += undelivered;
+            info!(
+                "disconnected: {connection}: {reason}; {} messages, {} bytes, {dropped} dropped, \
+                 {undelivered} undelivered",
+                traffic.messages, traffic.bytes
+            );
+        }
+        // Before a new connection has the token of one that is gone.
+        self.schedule.remove(&gone);
+        self.departures.closed.extend(&gone);
+        gone
+    }
+
+    /// Lets go of connections whose sockets are closed: their tokens may be given out again.
+    pub(crate) fn reap(&mut self) {
+        let mut closed = std::mem::take(&mut self.departures.closed);
+        closed.retain(|token| {
+            if self.index.held(*token).subscriptions > 0 {
+                return true;
+            }
+            let connection = self.connections.remove(token.index());
+            self.memory.forget(*token);
+            self.refused -= usize::from(connection.refused);
+            self.publishers -= usize::from(connection.role.may_publish);
+            self.subscribers -= usize::from(connection.role.may_subscribe);
+            false
+        });
+        self.departures.closed = closed;
+    }
+
+    /// Publishers that wait for a queue group of this connection look again.
+    pub(crate) fn wake_groups_of(&mut self, token: Token) {
+        if self.waits.is_for_groups() {
+            for group in self.index.groups_of(token) {
+                self.waits.wake(Obstacle::Group(group), &mut self.schedule);
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One peer: its role, how far its conversation is, what it sent and what waits for it.
+//!
+//! Owns the state and answers questions about it. Transitions that touch other rooms are made by
+//! the engine.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::time::Instant;
+
+use super::protocol::Protocol;
+use crate::engine::buffers::inbox::Inbox;
+use crate::engine::buffers::outbox::Outbox;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::delivery::stall::Stall;
+use crate::engine::rules::{OverflowPolicy, Rules};
+
+/// What a connection is for and how it speaks; its listener decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role {
+    /// The protocol of the listener.
+    pub protocol: Protocol,
+    /// It may send messages.
+    pub may_publish: bool,
+    /// It may receive messages.
+    pub may_subscribe: bool,
+}
+
+impl Role {
+    /// Sends messages, in the native protocol.
+    pub const PUBLISHER: Role =
+        Role { protocol: Protocol::Native, may_publish: true, may_subscribe: false };
+    /// Receives messages, in the native protocol.
+    pub const SUBSCRIBER: Role =
+        Role { protocol: Protocol::Native, may_publish: false, may_subscribe: true };
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.may_publish, self.may_subscribe) {
+            (true, false) => "publisher",
+            (false, true) => "subscriber",
+            _ => "client",
+        })
+    }
+}
+
+/// How far a conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No HELLO yet.
+    Handshake,
+    /// HELLO was answered.
+    Open,
+    /// Nothing is read any more; what waits is delivered, then the connection ends.
+    Finishing,
+    /// The last frame is on its way; what comes is discarded.
+    Closing,
+    /// The sending side is shut down; what comes is discarded until the client closes.
+    Discarding,
+    /// To be reaped at the end of the turn.
+    Gone,
+}
+
+/// What went over a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames of any kind that it sent and that were processed, refused ones included.
+    pub frames: u64,
+    /// Messages that a publisher sent, or that were queued for a subscriber.
+    pub messages: u64,
+    /// Bytes of those messages, as frames.
+    pub bytes: u64,
+}
+
+/// Messages that a connection did not get. Most get all, so it lies apart.
+#[derive(Default)]
+pub(crate) struct Losses {
+    /// Not delivered to it, and it was not told yet.
+    pub(crate) untold: u64,
+    /// Kept from it by the policy `drop`.
+    pub(crate) dropped: u64,
+    /// Still queued when the connection ended.
+    pub(crate) undelivered: u64,
+}
+
+/// One peer.
+pub(crate) struct Connection {
+    pub(crate) role: Role,
+    pub(crate) state: State,
+    /// The client's address, and behind it the id that it gave itself.
+    names: Box<str>,
+    address_len: u16,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    /// Bytes of messages that its outbox takes without a further look; 0 where one is needed.
+    pub(crate) room: usize,
+    /// Its outbox was found full, and has not drained since.
+    pub(crate) stall: Option<Box<Stall>>,
+    losses: Option<Box<Losses>>,
+    /// Over the limit of connections: told so and closed.
+    pub(crate) refused: bool,
+    /// The client has closed its sending side.
+    pub(crate) input_ended: bool,
+    /// Nothing is delivered to it any more.
+    pub(crate) has_left: bool,
+    /// Its number among all connections since the start.
+    pub(crate) epoch: NonZeroU64,
+    /// When the state that its next deadline counts from began: it connected; it last showed a
+    /// sign of life, or was asked for one; its closing was decided.
+    pub(crate) since: Instant,
+    /// When it connected, in tenths of a second since the first connection did.
+    pub(crate) connected: u32,
+    /// Bytes that waited for it at most, as of the last write.
+    pub(crate) highest_queue: usize,
+    /// It was asked for a sign of life.
+    pub(crate) pinged: bool,
+    /// The earliest entry for it among the deadlines.
+    pub(crate) armed: Option<Instant>,
+    pub(crate) reason: Option<CloseReason>,
+    pub(crate) traffic: Traffic,
+}
+
+impl Connection {
+    pub(crate) fn new(role: Role, address: &str, epoch: NonZeroU64, now: Instant) -> Connection {
+        let address_len = u16::try_from(address.len()).expect("an address is a few dozen bytes");
+        Connection {
+            role,
+            state: State::Handshake,
+            names: address.into(),
+            address_len,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            room: 0,
+            stall: None,
+            losses: None,
+            refused: false,
+            input_ended: false,
+            has_left: false,
+            epoch,
+            since: now,
+            connected: 0,
+            highest_queue: 0,
+            pinged: false,
+            armed: None,
+            reason: None,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Where the client is.
+    pub(crate) fn address(&self) -> &str {
+        &self.names[..self.address_len.into()]
+    }
+
+    /// What the client calls itself; empty before HELLO.
+    pub(crate) fn id(&self) -> &str {
+        &self.names[self.address_len.into()..]
+    }
+
+    pub(crate) fn set_id(&mut self, id: &str) {
+        self.names = [self.address(), id].concat().into();
+    }
+
+    /// What it did not get, if it ever missed anything.
+    pub(crate) fn losses(&self) -> Option<&Losses> {
+        self.losses.as_deref()
+    }
+
+    pub(crate) fn losses_mut(&mut self) -> &mut Losses {
+        self.losses.get_or_insert_default()
+    }
+
+    /// Messages not delivered to it that it was not told of yet.
+    pub(crate) fn untold(&self) -> u64 {
+        self.losses().map_or(0, |losses| losses.untold)
+    }
+
+    /// So many messages more will not reach it.
+    pub(crate) fn add_undelivered(&mut self, messages: u64) {
+        if messages > 0 {
+            self.losses_mut().undelivered += messages;
+        }
+    }
+
+    /// Messages that were still queued when the connection ended.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.losses().map_or(0, |losses| losses.undelivered)
+    }
+
+    /// Works out anew what its outbox takes without a further look.
+    pub(crate) fn update_room(&mut self, rules: &Rules) {
+        let is_full = self.stall.is_some() && rules.policy == OverflowPolicy::Block;
+        let needs_look = self.state != State::Open || is_full || self.untold() > 0;
+        let room = rules.outbox_bytes.saturating_sub(self.outbox.queued());
+        self.room = if needs_look { 0 } else { room };
+    }
+
+    /// Whether the conversation still goes on.
+    pub(crate) fn is_talking(&self) -> bool {
+        matches!(self.state, State::Handshake | State::Open)
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn showed_life(&mut self, now: Instant) {
+        if self.is_alive() {
+            self.since = now;
+            self.pinged = false;
+        }
+    }
+
+    /// Whether signs of life are expected of it.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.state, State::Open | State::Finishing)
+    }
+}
+
+/// For log lines: `publisher "p1" at 127.0.0.1:4711`, with anything odd in the id made visible.
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} at {}", self.role, self.id(), self.address())
+    }
+}

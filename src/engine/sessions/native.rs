@@ -1,0 +1,143 @@
+//! The native protocol as the broker speaks it.
+//!
+//! Owns how requests look as frames and notices as bytes. Must not decide what is answered.
+
+use wire::Encoding;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::{self, Frame, HEADER_BYTES, Kind, Reader};
+use wire::native::handshake::{Hello, Welcome};
+use wire::topic::{self, MAX_TOPIC_BYTES};
+
+use super::connection::{Role, State};
+use super::protocol::{Notice, Refusal, Request};
+use crate::engine::close_reason::CloseReason;
+
+/// What WELCOME says the broker is.
+const SERVER: &str = concat!("broker/", env!("CARGO_PKG_VERSION"));
+/// Bytes of a LOST frame.
+pub(super) const LOST_BYTES: usize = HEADER_BYTES + 8;
+
+/// What may come next.
+fn reader(role: Role, state: State) -> Reader {
+    match state {
+        State::Handshake => Reader::BrokerBeforeHello,
+        _ if role.may_publish => Reader::BrokerFromPublisher,
+        _ => Reader::BrokerFromSubscriber,
+    }
+}
+
+/// Cuts the first request off `bytes`; see [`Protocol::cut`](super::protocol::Protocol::cut).
+pub(super) fn cut<'a>(
+    bytes: &'a [u8],
+    (role, state): (Role, State),
+    max_payload: usize,
+) -> Result<Option<(Request<'a>, usize)>, CloseReason> {
+    let decoded = Frame::decode(bytes, reader(role, state), max_payload);
+    let Some(frame) = decoded.map_err(close_reason)? else { return Ok(None) };
+    let request = request(&frame).map_err(close_reason)?;
+    Ok(Some((request, frame.encoded_len())))
+}
+
+fn request<'a>(frame: &Frame<'a>) -> Result<Request<'a>, ErrorCode> {
+    Ok(match frame.kind {
+        Kind::Hello => Request::Connect { id: Hello::parse(frame.topic, frame.body)?.id },
+        Kind::Subscribe | Kind::Unsubscribe => {
+            let group = Some(frame.body).filter(|body| !body.is_empty());
+            if group.is_some_and(|group| topic::validate_group(group).is_err()) {
+                return Err(ErrorCode::Malformed);
+            }
+            let (filter, encoding) = (frame.topic, Encoding::Native);
+            match topic::validate_filter(filter) {
+                Err(error) => Request::BadTopic { topic: filter, error },
+                Ok(()) if frame.kind == Kind::Unsubscribe => Request::Unsubscribe { filter, group },
+                Ok(()) => Request::Subscribe { filter, group, encoding },
+            }
+        }
+        // A valid message has gone its own way already.
+        Kind::Publish => match topic::validate_topic(frame.topic) {
+            Err(error) => Request::BadTopic { topic: frame.topic, error },
+            Ok(()) => unreachable!("a valid message is no request to be cut"),
+        },
+        Kind::Ping => Request::Ping { body: frame.body },
+        Kind::Pong => Request::Pong,
+        Kind::Welcome | Kind::Error | Kind::Lost | Kind::Goodbye => {
+            return Err(ErrorCode::NotAllowed);
+        }
+    })
+}
+
+/// Appends a notice to `out`.
+pub(super) fn say(notice: Notice<'_>, out: &mut Vec<u8>) {
+    match notice {
+        Notice::Welcome { id, max_payload, heartbeat } => {
+            let heartbeat = heartbeat.as_secs_f64();
+            Welcome { id, server: SERVER, max_payload, heartbeat }.encode(out);
+        }
+        Notice::Ping => frame::encode(Kind::Ping, 0, b"", b"", out),
+        Notice::Pong { body } => frame::encode(Kind::Pong, 0, b"", body, out),
+        Notice::Refused { about, refusal } => {
+            let about = &about[..about.len().min(MAX_TOPIC_BYTES)];
+            match refusal {
+                Refusal::BadTopic(error) => {
+                    let text = error.to_string();
+                    frame::encode_error(ErrorCode::BadTopic, false, about, &text, out);
+                }
+                Refusal::TooMany(text) => {
+                    frame::encode_error(ErrorCode::TooMany, false, about, text, out);
+                }
+            }
+        }
+        Notice::Lost { messages } => {
+            frame::encode(Kind::Lost, 0, b"", &messages.to_be_bytes(), out);
+        }
+        Notice::Closing { reason } => {
+            if let Some((code, text)) = error(reason) {
+                frame::encode_error(code, true, b"", text, out);
+            }
+        }
+        Notice::Goodbye => {
+            frame::encode(Kind::Goodbye, 0, b"", b"the broker is shutting down", out);
+        }
+    }
+}
+
+/// The reason for closing behind a fatal error in what the client sent.
+fn close_reason(code: ErrorCode) -> CloseReason {
+    match code {
+        ErrorCode::Version => CloseReason::Version,
+        ErrorCode::TooLarge => CloseReason::TooLarge,
+        ErrorCode::NotAllowed => CloseReason::NotAllowed,
+        ErrorCode::HelloExpected => CloseReason::HelloExpected,
+        _ => CloseReason::Malformed,
+    }
+}
+
+/// The code and the text of the ERROR that tells the client, where one does.
+fn error(reason: CloseReason) -> Option<(ErrorCode, &'static str)> {
+    Some(match reason {
+        CloseReason::Malformed => (ErrorCode::Malformed, "this is no valid frame"),
+        CloseReason::Version => (ErrorCode::Version, "HELLO must say version=1"),
+        CloseReason::TooLarge => (ErrorCode::TooLarge, "the frame is larger than its kind may be"),
+        CloseReason::NotAllowed => {
+            (ErrorCode::NotAllowed, "this kind of frame cannot be sent on this port")
+        }
+        CloseReason::HelloExpected => {
+            (ErrorCode::HelloExpected, "the first frame, and only the first, must be HELLO")
+        }
+        CloseReason::TooManyConnections => {
+            (ErrorCode::TooMany, "the broker has as many connections as it may")
+        }
+        CloseReason::SlowConsumer => {
+            (ErrorCode::SlowConsumer, "messages came faster than they were read")
+        }
+        CloseReason::HelloTimeout => (ErrorCode::Timeout, "no whole HELLO in time"),
+        CloseReason::HeartbeatTimeout => (ErrorCode::Timeout, "no sign of life for two heartbeats"),
+        CloseReason::FrameTimeout => {
+            (ErrorCode::Timeout, "memory is full, and the frame that was begun did not end")
+        }
+        CloseReason::ClientClosed
+        | CloseReason::ConnectionLost
+        | CloseReason::Shutdown
+        | CloseReason::DrainTimeout => return None,
+    })
+}

@@ -1,0 +1,240 @@
+//! From bytes that were read to what they ask for.
+//!
+//! Owns the order in which requests are processed and the answers to them. Messages are cut into
+//! runs and delivered by `delivery`; where they go is decided by `routing`.
+
+use std::time::Instant;
+
+use log::{debug, info, trace};
+use wire::Encoding;
+
+use super::connection::State;
+use super::protocol::{Notice, Refusal, Request};
+use crate::engine::buffers::chunk::{Filling, Own, Slice};
+use crate::engine::delivery::waits::Obstacle;
+use crate::engine::token::Token;
+use crate::engine::{Engine, Progress, budget};
+
+/// While more than this many bytes of answers wait for a client, it is not read.
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 10;
+/// What the subscriptions of one connection may weigh, in bytes. Far beyond 10,000 ordinary ones.
+const MAX_SUBSCRIPTION_BYTES: usize = 32 << 20;
+/// What the subscriptions of all connections may weigh in any case, in bytes; beyond it, as much
+/// as in- and outboxes may.
+const MIN_INDEX_BYTES: usize = 64 << 20;
+/// Names of queue groups that one connection may be a member of. A message that matches all of them
+/// is delivered so many times at once.
+const MAX_GROUPS: usize = 1_000;
+
+/// Why processing stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The next frame is not whole.
+    Incomplete,
+    /// The next message waits for a flush of certain outboxes.
+    FlushFirst,
+    /// The connection has used up its share: others first, then on from here.
+    Yield,
+    /// The connection is parked on an obstacle.
+    Parked,
+    /// The connection is being closed.
+    Closed,
+}
+
+impl Engine {
+    /// `count` bytes were read into `filling`. `idle`: the socket has no more for now.
+    pub(crate) fn received(
+        &mut self,
+        token: Token,
+        mut filling: Filling,
+        count: usize,
+        idle: bool,
+        now: Instant,
+    ) -> Progress {
+        filling.advance(count);
+        let inbox = &mut self.connections[token.index()].inbox;
+        match inbox.filled(filling, &self.pool) {
+            Some(input) => self.process_input(token, &input, idle, now),
+            None => Progress::Done,
+        }
+    }
+
+    /// Goes on with what was stopped earlier.
+    pub(crate) fn resume(&mut self, token: Token, now: Instant) -> Progress {
+        match self.connections[token.index()].inbox.take_backlog() {
+            Some(input) => self.process_input(token, &input, true, now),
+            None => Progress::Done,
+        }
+    }
+
+    fn process_input(&mut self, token: Token, input: &Slice, idle: bool, now: Instant) -> Progress {
+        let mut at = 0;
+        let stop = self.process_frames(token, input, &mut at, now);
+        let connection = &mut self.connections[token.index()];
+        // A connection that waits for the broker's own work is not silent meanwhile.
+        if (at > 0 || stop == Stop::Yield) && connection.is_talking() {
+            connection.showed_life(now);
+        }
+        if !connection.is_talking() {
+            return Progress::Done;
+        }
+        let rest = input.part(at, input.len());
+        if stop == Stop::Incomplete {
+            connection.inbox.keep(rest, idle, &self.pool);
+        } else {
+            connection.inbox.put_back(rest);
+        }
+        if !connection.inbox.is_empty() {
+            self.memory.note_holder(token);
+        }
+        match stop {
+            Stop::FlushFirst => Progress::FlushFirst,
+            Stop::Yield => Progress::Yield,
+            Stop::Incomplete | Stop::Parked | Stop::Closed => Progress::Done,
+        }
+    }
+
+    /// Processes frames from `at` on, and leaves `at` at the first one that it did not.
+    fn process_frames(
+        &mut self,
+        token: Token,
+        input: &Slice,
+        at: &mut usize,
+        now: Instant,
+    ) -> Stop {
+        loop {
+            let connection = &self.connections[token.index()];
+            if connection.outbox.answers() > MAX_ANSWER_BYTES {
+                self.park(token, Obstacle::Answers(token), None);
+                return Stop::Parked;
+            }
+            if connection.role.may_publish
+                && connection.state == State::Open
+                && let Some(stop) = self.process_messages(token, input, at, now)
+            {
+                return stop;
+            }
+            let connection = &mut self.connections[token.index()];
+            let (role, state) = (connection.role, connection.state);
+            let cut =
+                role.protocol.cut(&input.bytes()[*at..], (role, state), self.rules.max_payload);
+            match cut {
+                Ok(None) => return Stop::Incomplete,
+                Ok(Some(_)) if self.budget.is_share_used() => return Stop::Yield,
+                Ok(Some((request, length))) => {
+                    *at += length;
+                    connection.traffic.frames += 1;
+                    self.journal.processed(token);
+                    self.budget.charge(budget::FRAME);
+                    self.process(token, request, now);
+                }
+                Err(reason) => {
+                    self.close(token, reason, now);
+                    return Stop::Closed;
+                }
+            }
+        }
+    }
+
+    fn process(&mut self, token: Token, request: Request<'_>, now: Instant) {
+        trace!("{request:?} from {}", self.connections[token.index()]);
+        match request {
+            Request::Connect { id } => self.greet(token, id, now),
+            Request::Subscribe { filter, group, encoding } => {
+                self.subscribe(token, filter, group, encoding);
+            }
+            Request::Unsubscribe { filter, group } => self.unsubscribe(token, filter, group),
+            Request::Ping { body } => self.answer(token, Notice::Pong { body }),
+            // Its arrival is the sign of life that it stands for.
+            Request::Pong => {}
+            Request::BadTopic { topic, error } => {
+                let connection = &self.connections[token.index()];
+                debug!("bad topic {:?} from {connection}: {error}", String::from_utf8_lossy(topic));
+                self.refuse(token, topic, Refusal::BadTopic(error));
+            }
+        }
+    }
+
+    fn greet(&mut self, token: Token, id: &str, now: Instant) {
+        let connection = &mut self.connections[token.index()];
+        connection.set_id(id);
+        connection.state = State::Open;
+        connection.update_room(&self.rules);
+        connection.showed_life(now);
+        info!("connected: {connection}");
+        let mut bytes = Vec::new();
+        let (max_payload, heartbeat) = (self.rules.max_payload, self.rules.heartbeat);
+        let welcome = Notice::Welcome { id: &self.id, max_payload, heartbeat };
+        connection.role.protocol.say(welcome, &mut bytes);
+        self.push_own(token, &bytes, Own::Answer);
+        // The heartbeat may be shorter than what is left of the hello time-out.
+        self.arm(token);
+    }
+
+    fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>, encoding: Encoding) {
+        if self.index.holds(token, filter, group) {
+            return;
+        }
+        if let Some(text) = self.one_too_many(token, group) {
+            return self.refuse(token, filter, Refusal::TooMany(text));
+        }
+        self.index.subscribe(token, filter, group, encoding, &mut self.budget);
+        // A publisher that waits for the group may give its message to this member.
+        if let Some(group) = group.and_then(|name| self.index.group(name)) {
+            self.waits.wake(Obstacle::Group(group), &mut self.schedule);
+        }
+    }
+
+    fn unsubscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
+        // A publisher that waits for the group may find that it has no member left.
+        if let Some(group) = group.and_then(|name| self.index.group(name)) {
+            self.waits.wake(Obstacle::Group(group), &mut self.schedule);
+        }
+        self.index.unsubscribe(token, filter, group, &mut self.budget);
+    }
+
+    /// Why a connection may not have one subscription more.
+    fn one_too_many(&self, token: Token, group: Option<&[u8]>) -> Option<&'static str> {
+        let held = self.index.held(token);
+        let names_another = || {
+            let group = group.map(|name| self.index.group(name));
+            group.is_some_and(|it| it.is_none_or(|group| !self.index.is_member(group, token)))
+        };
+        if held.subscriptions >= self.rules.max_subscriptions {
+            Some("this connection has as many subscriptions as it may")
+        } else if held.groups >= MAX_GROUPS && names_another() {
+            Some("this connection is in as many queue groups as it may be, 1,000")
+        } else if held.bytes > MAX_SUBSCRIPTION_BYTES {
+            Some("the subscriptions of this connection take up too much memory")
+        } else if self.index.bytes() > self.rules.memory_bytes.max(MIN_INDEX_BYTES) {
+            Some("the subscriptions of all connections take up too much memory")
+        } else {
+            None
+        }
+    }
+
+    fn refuse(&mut self, token: Token, about: &[u8], refusal: Refusal) {
+        self.answer(token, Notice::Refused { about, refusal });
+    }
+
+    /// Answers what a client sent.
+    fn answer(&mut self, token: Token, notice: Notice<'_>) {
+        self.say(token, notice, Own::Answer);
+    }
+
+    /// Queues a notice, as an answer or not.
+    pub(crate) fn say(&mut self, token: Token, notice: Notice<'_>, own: Own) {
+        let mut bytes = Vec::new();
+        self.connections[token.index()].role.protocol.say(notice, &mut bytes);
+        if !bytes.is_empty() {
+            self.push_own(token, &bytes, own);
+        }
+    }
+
+    fn push_own(&mut self, token: Token, bytes: &[u8], own: Own) {
+        let connection = &mut self.connections[token.index()];
+        connection.outbox.push_own(&self.pool, bytes, own);
+        connection.update_room(&self.rules);
+        self.schedule.mark_dirty(token);
+    }
+}

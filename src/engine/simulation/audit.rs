@@ -1,0 +1,403 @@
+//! What must hold at every moment of a world, whatever has happened: recounted, not remembered.
+//!
+//! Owns the checks between the engine's rooms. Must not change anything but what was noted.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use wire::native::error_code::ErrorCode;
+
+use super::client::Heard;
+use super::world::World;
+use super::*;
+use crate::engine::buffers::chunk::{CHUNK_OVERHEAD, SLICE_OVERHEAD, Slice};
+use crate::engine::buffers::inbox::Inbox;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::delivery::waits::Obstacle;
+use crate::engine::rules::OverflowPolicy;
+use crate::engine::sessions::liveness::CLOSING_TIME;
+
+/// Memory as a recount finds it, in bytes.
+#[derive(Default)]
+struct Recount {
+    /// By chunk: what it costs, and how much of it is wanted.
+    chunks: BTreeMap<usize, (usize, usize, bool)>,
+    slices: usize,
+    /// Frames being read into chunks of their own.
+    filling: usize,
+}
+
+impl Recount {
+    fn add(&mut self, slice: &Slice) {
+        let (chunk, cost) = slice.cost();
+        let (_, wanted, _) = self.chunks.entry(chunk).or_insert((cost, 0, slice.is_own()));
+        *wanted += slice.len();
+        self.slices += 1;
+    }
+
+    fn held(&self) -> usize {
+        let chunks: usize = self.chunks.values().map(|(cost, ..)| cost).sum();
+        chunks + self.slices * SLICE_OVERHEAD + self.filling
+    }
+
+    /// Bytes of the chunks of messages, and how many of them are wanted.
+    fn messages(&self) -> (usize, usize) {
+        let chunks = self.chunks.values().filter(|(_, _, is_own)| !is_own);
+        chunks.fold((0, 0), |(held, wanted), (cost, more, _)| {
+            (held + cost - CHUNK_OVERHEAD, wanted + more)
+        })
+    }
+}
+
+fn is_slow(connection: &Connection) -> bool {
+    // One that is gone has been counted.
+    connection.reason == Some(CloseReason::SlowConsumer) && connection.state != State::Gone
+}
+
+impl World {
+    fn count_again(&self) -> Recount {
+        let mut recount = Recount::default();
+        for (_, connection) in &self.engine().connections {
+            connection.outbox.check();
+            connection.outbox.slices().for_each(|slice| recount.add(slice));
+            match &connection.inbox {
+                Inbox::Empty => {}
+                Inbox::Large(large) => recount.filling += large.cost(),
+                Inbox::Rest(slice) | Inbox::Backlog(slice) => recount.add(slice),
+            }
+        }
+        recount
+    }
+
+    /// Memory is what the engine says it is.
+    pub(super) fn recount(&mut self) {
+        let held = self.count_again().held();
+        assert_eq!(self.engine().pool.held(), held, "memory is counted as it is");
+    }
+
+    /// What a turn did, charged by an account of its own, is within the budget of a turn and what
+    /// may exceed it: every part may end with something that cannot be divided.
+    pub(super) fn check_charges(&mut self, seen: u64) {
+        let sockets = self.sockets();
+        let writes = sockets.writes * budget::WRITE + sockets.written / budget::WRITTEN_BYTES;
+        let (units, share) = (self.setup.turn_units, self.setup.turn_units / 8);
+        // Serving a thin turn, accepting, departures twice, deadlines, flushing.
+        let within = 2 * units + 5 * share + units;
+        let connections = self.engine().connections() as u64;
+        let message = 3 * connections * (budget::DELIVERY + budget::LOOK + budget::WRITE)
+            + connections * budget::CLOSE
+            + 50 * budget::DELIVERY;
+        let largest_write = self.setup.max_payload as u64 + 100_000;
+        let indivisible = 6 * (message + largest_write / budget::WRITTEN_BYTES);
+        let cost = seen + writes;
+        assert!(cost <= within + indivisible, "a turn of {units} units cost {cost}");
+        let charged = self.engine().budget.spent();
+        self.edges.note("turn that used up its budget", u64::from(charged >= units));
+    }
+
+    /// What must hold behind a turn.
+    pub(super) fn check_turn(&mut self) {
+        self.check_memory();
+        self.check_outboxes();
+        self.check_answers();
+        self.check_waits();
+        self.check_deadlines();
+        self.check_lists();
+        self.check_figures();
+        self.note_turn();
+    }
+
+    /// What is held beside bookkeeping is at most twice what is wanted and one chunk, or four
+    /// times what is wanted: a stalled subscriber's few bytes do not pin whole chunks.
+    fn check_memory(&mut self) {
+        let recount = self.count_again();
+        let all = recount.held();
+        assert_eq!(self.engine().pool.held(), all, "memory is counted as it is");
+        let (held, wanted) = recount.messages();
+        let most = (2 * wanted + self.engine().pool.chunk_bytes()).max(2 * wanted + all / 2);
+        // Whoever is closed for its memory lets go behind the compaction: then the next turn is.
+        let slow = self.engine().stats().closed[CloseReason::SlowConsumer as usize]
+            + self.engine().connections.iter().filter(|(_, found)| is_slow(found)).count() as u64;
+        let just_closed = std::mem::replace(&mut self.slow, slow) != slow;
+        let kept = held <= most || just_closed;
+        assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
+        let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);
+        self.most = self.most.max(all);
+        if policy == OverflowPolicy::Block && !self.changed {
+            self.check_limit(limit);
+        }
+        if policy == OverflowPolicy::Disconnect && all > limit && !just_closed && !self.changed {
+            let mut open = self
+                .engine()
+                .connections
+                .iter()
+                .filter(|(_, found)| found.state == State::Open && found.role.may_subscribe);
+            let closed = open.all(|(_, found)| found.outbox.slices().all(Slice::is_own));
+            assert!(closed, "{all} bytes are held, and nobody was closed for it");
+        }
+    }
+
+    /// Under `block`, what publishers made the broker hold is within the limit, one chunk, what
+    /// the frames that have begun may take to their end, and one message's slices.
+    fn check_limit(&self, limit: usize) {
+        let mut recount = Recount::default();
+        for (_, connection) in &self.engine().connections {
+            let messages = connection.outbox.slices().filter(|slice| !slice.is_own());
+            messages.for_each(|slice| recount.add(slice));
+            if connection.role.may_publish && connection.state == State::Open {
+                match &connection.inbox {
+                    Inbox::Empty => {}
+                    Inbox::Large(large) => recount.filling += large.cost(),
+                    Inbox::Rest(slice) | Inbox::Backlog(slice) => recount.add(slice),
+                }
+            }
+        }
+        let rest_of_frames =
+            self.setup.max_payload + usize::from(u16::MAX) + self.engine().pool.chunk_bytes();
+        let slices = self.engine().connections.len() * SLICE_OVERHEAD;
+        let most =
+            limit + rest_of_frames.max(limit / 32) + self.engine().pool.chunk_bytes() + slices;
+        let held = recount.held();
+        assert!(held <= most, "{held} bytes are held, {most} at most");
+    }
+
+    /// An outbox holds no more than it may: what its limit allows, or one message, with all the
+    /// copies of it; under `block`, that one beyond the limit.
+    fn check_outboxes(&mut self) {
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        for (index, connection) in &engine.connections {
+            let number = sockets.owner(Token::new(index));
+            let outbox = &connection.outbox;
+            let slices = outbox.slices().filter(|slice| !slice.is_own());
+            let messages: usize = slices.map(Slice::len).sum();
+            // A topic of this world, a header, and the copies through 42 groups at most.
+            let message = self.setup.max_payload + 20;
+            let copies = if self.model.is_grouped(number) { 43 } else { 1 };
+            let beyond = match self.setup.policy {
+                OverflowPolicy::Block => message * copies,
+                _ if self.model.is_grouped(number) => message * copies,
+                _ => 0,
+            };
+            let limit = self.setup.outbox_bytes;
+            let exempt = self.changed || messages <= limit + beyond;
+            assert!(exempt || outbox.messages() == 1, "an outbox holds {messages} of {limit}");
+            assert!(connection.room <= limit, "it has room for more than its limit");
+            let room = limit.saturating_sub(outbox.queued());
+            assert!(connection.room <= room, "it says that it has more room than there is");
+        }
+    }
+
+    /// A client that does not read more than 64 KiB of answers is not read, and no other.
+    fn check_answers(&self) {
+        for (index, connection) in &self.engine().connections {
+            let answers = connection.outbox.answers();
+            let obstacle = self.engine().waits.obstacle(Token::new(index));
+            let waits = matches!(obstacle, Some(Obstacle::Answers(_)));
+            assert!(!waits || answers > 64 * 1_024, "unread for {answers} bytes of answers");
+            assert!(answers < 66 * 1_024, "{answers} bytes of answers wait");
+        }
+    }
+
+    /// Each parked connection waits for something that will wake it.
+    fn check_waits(&mut self) {
+        let (engine, _) = self.turn.engine_and_sockets();
+        for (obstacle, token) in engine.waits.all() {
+            let connection = &engine.connections[token.index()];
+            assert!(connection.is_talking(), "one that has ended waits");
+            assert_eq!(engine.waits.obstacle(token), Some(obstacle), "both sides know of it");
+            let is_full = |receiver: Token| {
+                let receiver = &engine.connections[receiver.index()];
+                receiver.stall.is_some() && !receiver.outbox.is_empty()
+            };
+            match obstacle {
+                Obstacle::Outbox(receiver) => assert!(is_full(receiver), "it waits for nothing"),
+                Obstacle::Group(group) => {
+                    let route = engine.waits.route(token).expect("it was refused on a route");
+                    let found = route.groups.iter().find(|it| it.group == group);
+                    let found = found.expect("the group is on the route");
+                    let mut members = engine.index.members(found).map(|(member, _)| member);
+                    let is_open = |it: &Token| engine.connections[it.index()].state == State::Open;
+                    assert!(members.any(|it| is_open(&it) && is_full(it)), "a group with room");
+                }
+                Obstacle::Memory => assert!(engine.memory.is_full(), "memory wakes it up"),
+                Obstacle::Answers(own) => assert_eq!(own, token),
+            }
+        }
+        for (index, connection) in &engine.connections {
+            let token = Token::new(index);
+            let full = connection.stall.as_ref().filter(|_| connection.is_alive());
+            assert!(full.is_none() || !connection.outbox.is_empty(), "full, and empty");
+            let is_ready = connection.inbox.has_backlog() && !engine.waits.is_parked(token);
+            assert!(!is_ready || engine.schedule.is_listed(token), "a backlog is forgotten");
+        }
+    }
+
+    /// Whatever is due was done, and the next turn comes in time for the rest.
+    fn check_deadlines(&mut self) {
+        let next = self.turn.next_deadline();
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        let (draining, now) = (engine.is_draining(), sockets.now);
+        // More may be due than one turn does: then the next one comes at once.
+        let is_behind = next.is_some_and(|next| next <= now);
+        let in_time = |at: Instant| is_behind || (at > now && next.is_some_and(|it| it <= at));
+        let millis = Duration::from_millis;
+        for (index, connection) in &engine.connections {
+            let token = Token::new(index);
+            let client = &mut sockets.clients[sockets.owners[&token]];
+            let state = connection.state;
+            let due = connection.deadline(&engine.rules, draining);
+            let armed = connection.armed.filter(|_| due.is_some());
+            assert!(due.is_none_or(|due| armed.is_some_and(|at| at <= due)), "{token:?}");
+            // It is not read, or its turn has not come: that is no silence of its own.
+            let is_read = !engine.waits.is_parked(token)
+                && !connection.inbox.has_backlog()
+                && !engine.schedule.is_listed(token);
+            if !is_read {
+                (client.last_sign, client.silences) = (now, 0);
+            }
+            if self.changed {
+                continue;
+            }
+            match state {
+                State::Handshake => {
+                    let due = client.since + millis(self.setup.hello);
+                    assert!(in_time(due), "{token:?}: HELLO is due");
+                }
+                State::Closing | State::Discarding => {
+                    assert!(in_time(connection.since + CLOSING_TIME), "{token:?}: closing");
+                }
+                State::Open | State::Finishing | State::Gone => {}
+            }
+            let stall = connection.stall.as_ref().filter(|_| !draining && connection.is_alive());
+            let due = stall.map(|stall| stall.since + millis(self.setup.stall_timeout));
+            assert!(due.is_none_or(in_time), "{token:?}: a stall is to be judged");
+            if self.setup.heartbeat == 0 || state != State::Open || draining || is_behind {
+                continue;
+            }
+            assert!(next.is_some(), "{token:?}: its heartbeat is watched");
+            if client.last_sign + millis(self.setup.heartbeat) <= now {
+                (client.last_sign, client.silences) = (now, client.silences + 1);
+            }
+            // The first silence is answered by PING, the second by the end.
+            assert!(client.silences < 3, "{token:?} is silent and still there");
+        }
+    }
+
+    /// A connection with something to be written has a full socket, or stands in the lists.
+    fn check_lists(&mut self) {
+        let (engine, _) = self.turn.engine_and_sockets();
+        for (index, connection) in &engine.connections {
+            let token = Token::new(index);
+            let is_dirty = engine.schedule.is_dirty(token);
+            let waits = connection.outbox.is_empty() || !engine.schedule.is_writable(token);
+            assert!(waits || is_dirty, "an outbox that could be flushed is forgotten");
+            engine.schedule.is_listed(token);
+        }
+        // Those that left in this turn may still be listed.
+        let now = engine.connections();
+        let before = std::mem::replace(&mut self.connections, now);
+        let (holders, most) = (engine.memory.holders(), 64 + 2 * before.max(now));
+        assert!(holders <= most, "{holders} stand in the list of holders, {most} at most");
+    }
+
+    /// What is shown to those who watch is what a walk over all connections finds.
+    fn check_figures(&mut self) {
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        let stats = engine.stats();
+        let counted = engine.listed_topics().next();
+        let counted = counted.map(|(_, published)| (published.messages, published.bytes));
+        assert!(counted.is_none_or(|counted| counted == (stats.messages_in, stats.bytes_in)));
+        let all = || engine.connections.iter();
+        let load = engine.load();
+        assert_eq!(load.publishers + load.subscribers, all().count());
+        let waits = |token: usize| engine.waits.obstacle(Token::new(token));
+        let for_memory = all().filter(|(it, _)| waits(*it) == Some(Obstacle::Memory));
+        assert_eq!(load.waiting_for_memory, for_memory.count());
+        let for_room = all()
+            .filter(|(it, _)| matches!(waits(*it), Some(Obstacle::Outbox(_) | Obstacle::Group(_))));
+        assert_eq!(load.paused, for_room.count());
+        let queued: usize = all().map(|(_, connection)| connection.outbox.queued()).sum();
+        assert_eq!(load.queued_bytes, queued);
+        let longest = all().map(|(_, connection)| connection.outbox.queued()).max();
+        let shown = engine.slowest(2, sockets.now).first().map(|view| view.queued);
+        assert_eq!(shown, longest, "the longest queue is on top");
+    }
+
+    fn note_turn(&mut self) {
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        let (setup, edges) = (&self.setup, &mut self.edges);
+        edges.note("search interrupted", engine.index.is_searching().into());
+        let (_, spent, _) = engine.schedule.to_serve();
+        edges.note("share of a connection used up", spent as u64);
+        edges.note("flush left for the next turn", engine.schedule.has_dirty().into());
+        edges.note("subscriptions given up later", engine.is_giving_up().into());
+        for (index, connection) in &engine.connections {
+            let token = Token::new(index);
+            let client = &sockets.clients[sockets.owners[&token]];
+            let queued = connection.outbox.queued();
+            self.was_short |= queued > setup.outbox_bytes / 2 || setup.outbox_bytes < 100_000;
+            let large = queued > setup.outbox_bytes && connection.outbox.messages() == 1;
+            edges.note("message larger than its outbox", large.into());
+            let obstacle = engine.waits.obstacle(token);
+            let for_group = matches!(obstacle, Some(Obstacle::Group(_)));
+            edges.note("publisher waits for a queue group", for_group.into());
+            let for_answers = matches!(obstacle, Some(Obstacle::Answers(_)));
+            edges.note("unread for its answers", for_answers.into());
+            edges.note("frame ends in full memory", engine.memory.may_finish(token).into());
+            let large = matches!(connection.inbox, Inbox::Large(_));
+            edges.note("frame larger than a chunk", large.into());
+            let closing = connection.state == State::Closing && client.has_partial();
+            edges.note("frame half-written when closing began", closing.into());
+            let compacted = client.has_partial()
+                && connection.outbox.slices().next().is_some_and(Slice::is_private);
+            edges.note("half-written frame compacted", compacted.into());
+        }
+    }
+
+    /// Notes what the engine's counters and the clients know of edges.
+    pub(super) fn note_edges(&mut self) {
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        let (stats, edges) = (engine.stats(), &mut self.edges);
+        edges.note("publisher paused", stats.pauses);
+        edges.note("memory full, reading stopped", stats.memory_pauses);
+        edges.note("sparse chunks compacted", stats.compactions);
+        edges.note("message dropped", stats.dropped);
+        edges.note("messages undelivered at the end", stats.undelivered);
+        edges.note("too many subscriptions", self.model.refused);
+        let slow = match self.setup.policy {
+            OverflowPolicy::Block => "closed: slow consumer under block",
+            _ => "closed: slow consumer under disconnect",
+        };
+        for (reason, edge) in [
+            (CloseReason::SlowConsumer, slow),
+            (CloseReason::HelloTimeout, "closed: hello time-out"),
+            (CloseReason::HeartbeatTimeout, "closed: heartbeat time-out"),
+            (CloseReason::FrameTimeout, "closed: frame time-out"),
+            (CloseReason::TooManyConnections, "closed: too many connections"),
+            (CloseReason::Malformed, "closed: malformed"),
+            (CloseReason::HelloExpected, "closed: hello expected"),
+            (CloseReason::NotAllowed, "closed: not allowed"),
+            (CloseReason::TooLarge, "closed: too large"),
+            (CloseReason::ClientClosed, "closed: by the client"),
+            (CloseReason::ConnectionLost, "closed: lost"),
+        ] {
+            edges.note(edge, stats.closed[reason as usize]);
+        }
+        for (number, client) in sockets.clients.iter().enumerate() {
+            let count = |what: fn(&Heard) -> bool| {
+                client.heard.iter().filter(|heard| what(heard)).count() as u64
+            };
+            let lost = count(|heard| matches!(heard, Heard::Lost(_)));
+            edges.note("LOST heard", lost);
+            let in_group = if self.model.is_grouped(number) { lost } else { 0 };
+            edges.note("LOST heard by a member of a queue group", in_group);
+            edges.note("LOST within the same outbox twice", u64::from(lost > 1));
+            edges.note("PING heard", count(|heard| *heard == Heard::Ping));
+            let bad = count(|heard| *heard == Heard::Error(ErrorCode::BadTopic, false));
+            edges.note("bad topic refused", bad);
+            let messages = count(|heard| matches!(heard, Heard::Message(_)));
+            let goodbye = client.heard_goodbye() && messages > 0;
+            edges.note("GOODBYE behind messages", goodbye.into());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Which edges of the broker the worlds reach: a simulation proves nothing about what never
+//! happens in it.
+//!
+//! Owns the table of edges and of how many worlds must reach each. A world notes what happens.
+
+use std::collections::BTreeMap;
+
+/// Each edge, and how many of the ordinary run's worlds must at least reach it.
+const EDGES: [(&str, u64); 45] = [
+    ("publisher paused", 100),
+    ("publisher waits for a queue group", 50),
+    ("turn that used up its budget", 50),
+    ("share of a connection used up", 50),
+    ("flush left for the next turn", 50),
+    ("subscriptions given up later", 10),
+    ("write of many slices", 10),
+    ("message larger than its outbox", 100),
+    ("message dropped", 100),
+    ("LOST heard", 100),
+    ("LOST within the same outbox twice", 50),
+    ("LOST heard by a member of a queue group", 20),
+    ("memory full, reading stopped", 50),
+    ("frame ends in full memory", 10),
+    ("closed: frame time-out", 5),
+    ("sparse chunks compacted", 100),
+    ("half-written frame compacted", 10),
+    ("closed: slow consumer under block", 10),
+    ("closed: slow consumer under disconnect", 100),
+    ("closed: hello time-out", 100),
+    ("closed: heartbeat time-out", 100),
+    ("closed: too many connections", 100),
+    ("closed: malformed", 100),
+    ("closed: hello expected", 100),
+    ("closed: not allowed", 100),
+    ("closed: too large", 100),
+    ("closed: by the client", 100),
+    ("closed: lost", 100),
+    ("frame half-written when closing began", 50),
+    ("messages undelivered at the end", 100),
+    ("too many subscriptions", 100),
+    ("bad topic refused", 100),
+    ("unread for its answers", 10),
+    ("PING heard", 100),
+    ("frame larger than a chunk", 100),
+    ("frame never ended", 50),
+    ("message cut by the end of input", 50),
+    ("told to stop while a client was busy", 100),
+    ("rules changed", 100),
+    ("more due than one turn does", 100),
+    ("GOODBYE behind messages", 50),
+    ("hundreds of connections", 20),
+    ("token used again", 100),
+    ("turns of a queue group compared", 5),
+    ("search interrupted", 100),
+];
+
+/// What one world, or many, reached: how often, and in how many worlds.
+#[derive(Clone, Default)]
+pub(super) struct Edges(BTreeMap<&'static str, (u64, u64)>);
+
+impl Edges {
+    /// An edge was reached so many times more.
+    pub(super) fn note(&mut self, edge: &'static str, times: u64) {
+        debug_assert!(EDGES.iter().any(|(name, _)| *name == edge), "{edge} is not in the table");
+        if times > 0 {
+            let (count, worlds) = self.0.entry(edge).or_default();
+            *count += times;
+            *worlds = 1;
+        }
+    }
+
+    /// Adds what another world reached.
+    pub(super) fn add(&mut self, other: &Edges) {
+        for (edge, (count, worlds)) in &other.0 {
+            let (all, all_worlds) = self.0.entry(edge).or_default();
+            *all += count;
+            *all_worlds += worlds;
+        }
+    }
+
+    /// The table, and the edges that too few of so many worlds reached.
+    pub(super) fn report(&self, worlds: u64, ordinary: u64) -> (String, Vec<&'static str>) {
+        let mut table = format!("{:<48} {:>10} {:>8} {:>8}\n", "edge", "times", "worlds", "least");
+        let mut missed = Vec::new();
+        for (edge, least) in EDGES {
+            let (count, reached) = self.0.get(edge).copied().unwrap_or_default();
+            let least = least * worlds / ordinary;
+            table += &format!("{edge:<48} {count:>10} {reached:>8} {least:>8}\n");
+            if reached < least {
+                missed.push(edge);
+            }
+        }
+        (table, missed)
+    }
+}

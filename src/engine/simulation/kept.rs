@@ -1,0 +1,81 @@
+//! Scripts that failed once, shrunk, so that they never fail again.
+
+use super::script::Action::{Connect, Pass, Say, Turn};
+use super::script::Said::{Hello, Publish, Subscribe};
+use super::script::{Action, Script, Setup};
+use super::world::play;
+use crate::engine::budget;
+use crate::engine::rules::OverflowPolicy::Block;
+use crate::engine::sessions::connection::Role;
+
+/// A world whose limits do not matter.
+fn roomy() -> Setup {
+    Setup {
+        max_connections: 100,
+        max_payload: 3_000,
+        max_subscriptions: 100,
+        outbox_bytes: 100_000,
+        memory_bytes: 10_000_000,
+        policy: Block,
+        stall_timeout: 3_600_000,
+        min_rate: 0,
+        hello: 3_600_000,
+        heartbeat: 0,
+        read_bytes: 1_000,
+        turn_units: budget::TURN,
+        watched: true,
+        nodes_in_a_call: 1_000,
+    }
+}
+
+const WHOLE_TURN: Action = Turn(0);
+
+/// The copy of a half-written message held all of it, so it was sparse itself, and shared by
+/// nobody any more.
+#[test]
+fn large_message_that_is_nearly_written_is_not_kept_whole() {
+    let mut actions = vec![
+        Connect(1, Role::SUBSCRIBER, 3_000),
+        Say(1, Hello),
+        Say(1, Subscribe(">", None)),
+        WHOLE_TURN,
+        Connect(2, Role::PUBLISHER, 1_000),
+        Say(2, Hello),
+        Say(2, Publish("a", 1, 3_000)),
+    ];
+    actions.extend([WHOLE_TURN; 10]);
+    play(&Script { setup: roomy(), actions });
+}
+
+/// A process that was suspended, or a clock that jumped: everybody is looked at, nobody twice.
+#[test]
+fn time_that_jumps_by_days_closes_whom_it_should() {
+    let setup = Setup { heartbeat: 3_000, hello: 2_000, ..roomy() };
+    let mut actions = vec![Connect(1, Role::SUBSCRIBER, 3_000), Say(1, Hello), WHOLE_TURN];
+    actions.push(Connect(2, Role::SUBSCRIBER, 3_000));
+    for _ in 0..3 {
+        actions.extend([Pass(86_400_000), WHOLE_TURN, WHOLE_TURN]);
+    }
+    play(&Script { setup, actions });
+}
+
+/// Each slice costs more to remember than a small message has bytes, and there is one for each
+/// receiver: a chunk that alternates between two crowds must not be carried out beyond the limit.
+#[test]
+fn small_messages_to_alternating_crowds_stay_within_memory() {
+    let setup = Setup { memory_bytes: 1 << 20, read_bytes: 128 << 10, ..roomy() };
+    let mut actions = Vec::new();
+    for name in 0..98 {
+        let filter = if name % 2 == 0 { "a" } else { "b" };
+        actions.extend([Connect(name, Role::SUBSCRIBER, 60), Say(name, Hello)]);
+        actions.push(Say(name, Subscribe(filter, None)));
+    }
+    actions.extend([WHOLE_TURN, Connect(100, Role::PUBLISHER, 1_000), Say(100, Hello)]);
+    for pair in 0..3_500 {
+        actions.push(Say(100, Publish("a", 2 * pair + 1, 8)));
+        actions.push(Say(100, Publish("b", 2 * pair + 2, 8)));
+    }
+    actions.extend([WHOLE_TURN; 5]);
+    let most = play(&Script { setup, actions }).most;
+    assert!(most < (1 << 20) + 300_000, "{most} bytes were held");
+}

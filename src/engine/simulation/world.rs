@@ -1,0 +1,395 @@
+//! A simulated world: the turn over simulated sockets, its clients, and a clock that is told.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use wire::native::error_code::ErrorCode;
+
+use super::client::{Client, Heard};
+use super::edges::Edges;
+use super::model::Model;
+use super::random::Random;
+use super::script::{Action, Change, Said, Script, Setup};
+use super::sockets::SimSockets;
+use crate::engine::budget::Budget;
+use crate::engine::journal::Entry;
+use crate::engine::rules::OverflowPolicy;
+use crate::engine::sessions::connection::Role;
+use crate::engine::turn::Turn;
+use crate::engine::{Engine, budget};
+
+/// Turns in which whatever was begun must have come to an end.
+const MANY_TURNS: usize = 100_000;
+
+pub(super) struct World {
+    pub(super) setup: Setup,
+    pub(super) turn: Turn<SimSockets>,
+    pub(super) model: Model,
+    pub(super) edges: Edges,
+    /// Which client an action means.
+    by_name: BTreeMap<usize, usize>,
+    /// An outbox was half full once, so queue groups may have passed over a member.
+    pub(super) was_short: bool,
+    /// Subscribers closed for being slow.
+    pub(super) slow: u64,
+    /// The most that was held behind a turn.
+    pub(super) most: usize,
+    /// Connections behind the turn before.
+    pub(super) connections: usize,
+    /// Policies that were ever in force, and whether any rule is another one than at the start.
+    policies: Vec<OverflowPolicy>,
+    pub(super) changed: bool,
+}
+
+/// What a world leaves: a hash of everything that clients received in its order, and the edges
+/// that it reached.
+pub(super) struct Trace {
+    pub(super) most: usize,
+    pub(super) hash: u64,
+    pub(super) edges: Edges,
+}
+
+/// Plays a script to its end, and what must hold behind it.
+pub(super) fn play(script: &Script) -> Trace {
+    let mut world = World::new(&script.setup);
+    for action in &script.actions {
+        world.apply(*action);
+    }
+    world.finish()
+}
+
+impl World {
+    fn new(setup: &Setup) -> World {
+        // Some moment to count from; the time of day is nothing to the engine.
+        let sockets = SimSockets::new(Instant::now());
+        World {
+            model: Model::new(setup.max_subscriptions),
+            turn: Turn::new(engine(setup), sockets, setup.read_bytes),
+            edges: Edges::default(),
+            by_name: BTreeMap::new(),
+            was_short: false,
+            slow: 0,
+            most: 0,
+            connections: 0,
+            policies: vec![setup.policy],
+            changed: false,
+            setup: setup.clone(),
+        }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        self.turn.engine()
+    }
+
+    pub(super) fn sockets(&mut self) -> &mut SimSockets {
+        self.turn.sockets_mut()
+    }
+
+    pub(super) fn now(&mut self) -> Instant {
+        self.sockets().now
+    }
+
+    /// One thing happens. What is said about a client that has gone, or never came, is nothing.
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Connect(name, role, room) => self.connect(name, role, room),
+            Action::Say(name, said) => {
+                // The broker sees nothing of it before the next turn.
+                let max_payload = self.setup.max_payload;
+                let is_mute = self.with(name, |client| {
+                    client.say(said, max_payload);
+                    client.mute
+                });
+                return self.edges.note("frame never ended", u64::from(is_mute == Some(true)));
+            }
+            Action::Read(name, room) => drop(self.with(name, |client| client.make_room(room))),
+            Action::Answer(name) => drop(self.with(name, Client::answer_pings)),
+            Action::Finish(name) => drop(self.with(name, |client| client.finished = true)),
+            Action::Break(name) => drop(self.with(name, |client| client.broken = true)),
+            Action::Pass(milliseconds) => {
+                self.sockets().now += Duration::from_millis(milliseconds);
+                return;
+            }
+            Action::Turn(cuts) => {
+                self.make_turns((cuts > 0).then(|| Random::new(cuts)));
+            }
+            Action::Rule(change) => self.change_rules(change),
+            Action::Stop => self.stop(),
+        }
+        self.recount();
+    }
+
+    fn with<T>(&mut self, name: usize, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
+        let number = self.by_name.get(&name).copied()?;
+        let client = &mut self.sockets().clients[number];
+        client.is_talking().then(|| act(client))
+    }
+
+    fn connect(&mut self, name: usize, role: Role, room: usize) {
+        if self.engine().is_draining() {
+            return;
+        }
+        let now = self.now();
+        let token = self.turn.accept(role, "sim", now);
+        let sockets = self.turn.sockets_mut();
+        let number = sockets.clients.len();
+        sockets.clients.push(Client::new(token, role, room, now));
+        let before = sockets.owners.insert(token, number);
+        assert!(before.is_none_or(|it| sockets.clients[it].closed), "a token has one owner");
+        self.by_name.insert(name, number);
+        self.edges.note("token used again", u64::from(before.is_some()));
+        let many = self.engine().connections() >= 200;
+        self.edges.note("hundreds of connections", u64::from(many));
+        self.follow();
+    }
+
+    /// Turns as the reactor makes them: it does not sleep while something is due or left to do, but
+    /// more may have arrived by then. At most one more than is due, so that some is left to do.
+    fn make_turns(&mut self, mut cuts: Option<Random>) {
+        self.make_turn(&mut cuts);
+        let now = self.now();
+        while self.turn.next_deadline().is_some_and(|at| at <= now) {
+            self.edges.note("more due than one turn does", 1);
+            self.make_turn(&mut cuts);
+        }
+    }
+
+    fn make_turn(&mut self, cuts: &mut Option<Random>) {
+        let now = self.now();
+        self.turn.begin();
+        (self.sockets().writes, self.sockets().written) = (0, 0);
+        for (token, readiness) in self.sockets().arrive(cuts) {
+            self.turn.note(token, readiness);
+        }
+        self.turn.run(now);
+        let charged = self.follow();
+        self.check_charges(charged);
+        self.check_turn();
+    }
+
+    /// Tells the model what the engine did, in its order. Returns what that costs, as far as it is
+    /// seen from outside: an account of its own.
+    pub(super) fn follow(&mut self) -> u64 {
+        let (entries, sockets) = self.turn.engine_and_sockets();
+        let entries = entries.journal.take();
+        let mut cost = 0;
+        for entry in entries {
+            let (token, frames) = match entry {
+                Entry::Processed(token) => (token, 1),
+                Entry::Delivered(token, messages, receivers) => {
+                    cost += receivers as u64 * budget::DELIVERY;
+                    (token, messages as usize)
+                }
+                Entry::Left(token) => {
+                    cost += budget::CLOSE;
+                    self.model.forget(sockets.owner(token));
+                    continue;
+                }
+            };
+            let number = sockets.owner(token);
+            let client = &mut sockets.clients[number];
+            (client.last_sign, client.silences) = (sockets.now, 0);
+            for said in &client.said[client.processed..client.processed + frames] {
+                let changes = matches!(said, Said::Subscribe(..) | Said::Unsubscribe(..));
+                cost += if changes { budget::SUBSCRIPTION } else { 0 };
+                self.model.process(number, *said);
+            }
+            client.processed += frames;
+        }
+        let stats = self.turn.engine().stats();
+        // A run that closes one of its receivers is counted for it by the model alone.
+        if !self.policies.contains(&OverflowPolicy::Disconnect) {
+            let placed = stats.deliveries + stats.dropped;
+            assert_eq!(placed, self.model.matched, "deliveries are not what matches");
+        }
+        cost
+    }
+
+    /// The broker is told to stop.
+    fn stop(&mut self) {
+        if self.engine().is_draining() {
+            return;
+        }
+        let queued = self.engine().connections.iter().any(|(_, found)| !found.outbox.is_empty());
+        self.edges.note("told to stop while a client was busy", u64::from(queued));
+        let now = self.now();
+        self.turn.engine_mut().shut_down(now);
+        self.follow();
+    }
+
+    /// A rule becomes another one. Nobody may be closed by that, nor be forgotten.
+    fn change_rules(&mut self, change: Change) {
+        if self.engine().is_draining() {
+            return;
+        }
+        // What is due under the old rules happens.
+        self.make_turns(None);
+        let old = self.setup.rules();
+        self.setup.change(change);
+        self.changed = true;
+        self.policies.push(self.setup.policy);
+        self.model.allow(self.setup.max_subscriptions);
+        let talking = |engine: &Engine| -> Vec<_> {
+            let all = engine.connections.iter();
+            all.filter(|(_, connection)| connection.is_talking()).map(|(at, _)| at).collect()
+        };
+        let before = talking(self.engine());
+        let now = self.now();
+        let engine = self.turn.engine_mut();
+        engine.set_rules(self.setup.rules(), now);
+        engine.expire(now);
+        self.turn.end(now);
+        // Under the same rules, one more turn may close one more for its memory.
+        let closed = talking(self.engine()) != before;
+        assert!(!closed || self.setup.rules() == old, "new rules closed a connection");
+        self.edges.note("rules changed", 1);
+        self.follow();
+        self.make_turns(None);
+    }
+
+    /// All clients read on and say no more; then all must be delivered and none left waiting. Then
+    /// the broker is told to stop, and ends with GOODBYE for all.
+    fn finish(mut self) -> Trace {
+        for client in &mut self.turn.sockets_mut().clients {
+            // Half a frame could hold up the others for as long as the hello time-out.
+            if client.mute && !client.finished {
+                self.edges.note("message cut by the end of input", 1);
+                client.finished = true;
+            }
+        }
+        self.settle();
+        self.check_settled();
+        self.stop();
+        for _ in 0..50 {
+            self.settle();
+            for client in &mut self.turn.sockets_mut().clients {
+                client.finished |= client.hung_up && !client.closed;
+            }
+        }
+        self.check_end();
+        let sockets = self.turn.sockets_mut();
+        Trace { most: self.most, hash: sockets.hash, edges: self.edges }
+    }
+
+    /// Turns, with all clients reading, until nothing happens any more.
+    fn settle(&mut self) {
+        let mut turns = 0;
+        while turns < 3 || self.turn.is_busy() || !self.sockets().is_quiet() {
+            turns += 1;
+            assert!(turns < MANY_TURNS, "the broker is busy for ever");
+            for client in self.sockets().clients.iter_mut().filter(|client| !client.closed) {
+                client.make_room(1 << 30);
+                if client.is_talking() {
+                    client.answer_pings();
+                }
+            }
+            self.make_turns(None);
+        }
+        self.recount();
+    }
+}
+
+impl World {
+    /// What must hold when all clients have read all and say no more.
+    fn check_settled(&mut self) {
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        let stopping = engine.is_draining();
+        for (number, client) in sockets.clients.iter().enumerate() {
+            let alive = client.is_talking() && !client.hung_up && !stopping;
+            if alive {
+                let connection = &engine.connections[client.token.index()];
+                let obstacle = engine.waits.obstacle(client.token);
+                let (processed, said) = (client.processed, client.said.len());
+                assert_eq!(processed, said, "client {number} is not heard: {obstacle:?}");
+                assert!(connection.outbox.is_empty() && connection.untold() == 0);
+                assert!(obstacle.is_none(), "client {number} waits for ever");
+                assert!(!client.has_partial(), "client {number} has half a frame");
+                check_traffic(number, client, engine);
+            }
+            self.model.check(number, client, alive);
+        }
+    }
+
+    /// What must hold when all have left.
+    fn check_end(&mut self) {
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        assert_eq!(engine.connections(), 0, "all have left");
+        let sizes = engine.index_sizes();
+        let left = (engine.memory_held(), sizes.subscriptions, sizes.filters);
+        assert_eq!(left, (0, 0, 0), "nothing is left");
+        assert_eq!(engine.pool.sparse(), 0);
+        for (number, client) in sockets.clients.iter().enumerate() {
+            self.model.check(number, client, client.heard_goodbye());
+            check_last_words(number, client, &self.policies);
+        }
+        let messages = |client: &Client| -> u64 {
+            client.heard.iter().filter(|heard| matches!(heard, Heard::Message(_))).count() as u64
+        };
+        let heard: u64 = sockets.clients.iter().map(messages).sum();
+        let stats = engine.stats();
+        let (deliveries, undelivered) = (stats.deliveries, stats.undelivered);
+        assert_eq!(deliveries, heard + undelivered, "each message is heard or undelivered");
+        let is_message = |said: &&Said| matches!(said, Said::Publish(..));
+        let processed = sockets.clients.iter().flat_map(|it| &it.said[..it.processed]);
+        let messages = processed.filter(is_message).count() as u64;
+        assert_eq!((stats.bytes_out, stats.messages_in), (sockets.taken, messages), "counters");
+        // Full memory leaves a member of a group without room, too, but under `block`.
+        let block = self.setup.policy == OverflowPolicy::Block;
+        let roomy = (block || self.setup.memory_bytes >= 10_000_000) && !self.changed;
+        if roomy && !self.was_short && stats.pauses + stats.dropped == 0 {
+            let compared = self.model.check_turns(&sockets.clients);
+            self.edges.note("turns of a queue group compared", compared);
+        }
+        self.edges.note("write of many slices", u64::from(sockets.most_slices > 64));
+        self.note_edges();
+    }
+}
+
+/// A subscriber's counts are those of what it heard.
+fn check_traffic(number: usize, client: &Client, engine: &Engine) {
+    if !client.role.may_subscribe {
+        return;
+    }
+    let (mut messages, mut lost) = (0, 0);
+    for heard in &client.heard {
+        match heard {
+            Heard::Message(_) => messages += 1,
+            Heard::Lost(count) => lost += count,
+            _ => {}
+        }
+    }
+    let connection = &engine.connections[client.token.index()];
+    let dropped = connection.losses().map_or(0, |losses| losses.dropped);
+    assert_eq!((messages, lost), (connection.traffic.messages, dropped), "client {number}");
+}
+
+/// How a conversation that the broker ended must have ended.
+fn check_last_words(number: usize, client: &Client, policies: &[OverflowPolicy]) {
+    // The frame that ended it was not processed.
+    let heard = &client.said[..client.said.len().min(client.processed + 1)];
+    let nonsense = heard.iter().find_map(|said| match said {
+        Said::Nonsense(code) => Some(*code),
+        _ => None,
+    });
+    let fatal = client.fatal();
+    // Without a HELLO in front, a second one is the first and no nonsense.
+    let greeted = matches!(heard.first(), Some(Said::Hello));
+    if let (true, Some(nonsense), Some(fatal)) = (greeted, nonsense, fatal) {
+        let other = [ErrorCode::SlowConsumer, ErrorCode::Timeout];
+        assert!(nonsense == fatal || other.contains(&fatal), "client {number}: {fatal}");
+    }
+    let slow = fatal == Some(ErrorCode::SlowConsumer);
+    let may_be_slow = policies.iter().any(|policy| *policy != OverflowPolicy::Drop);
+    assert!(!slow || may_be_slow, "client {number}");
+}
+
+/// An engine that counts messages by topic if the world is watched, with budgets of the world's.
+fn engine(setup: &Setup) -> Engine {
+    let mut engine = Engine::new(setup.rules(), setup.read_bytes, "sim".into());
+    if setup.watched {
+        engine.count_topics(&[">"]);
+    }
+    engine.index.limit_calls(setup.nodes_in_a_call);
+    engine.budget = Budget::new(setup.turn_units);
+    engine
+}
