@@ -27,6 +27,8 @@ use slab::Slab;
 
 pub mod budget;
 pub mod buffers;
+#[cfg(test)]
+mod by_hand;
 pub mod close_reason;
 mod delivery;
 pub mod inspect;

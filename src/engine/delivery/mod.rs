@@ -21,3 +21,6 @@ pub(super) mod stall;
 pub(super) mod waits;
 
 pub(super) use admission::Admission;
+
+#[cfg(test)]
+mod tests;

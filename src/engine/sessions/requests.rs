@@ -238,3 +238,6 @@ impl Engine {
         self.schedule.mark_dirty(token);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ impl Engine {
             self.expect_hellos_anew(now);
         }
         let heartbeat_changed = self.rules.heartbeat != old.heartbeat;
+        let (limit, policy) = (self.rules.outbox_bytes, self.rules.policy);
+        let room_changed = limit != old.outbox_bytes || policy != old.policy;
         if self.memory.is_full() {
             // A connection that still finds no memory waits again, and has all the time for it.
             self.end_full_memory();
@@ -38,7 +40,9 @@ impl Engine {
                 connection.showed_life(now);
             }
             connection.update_room(&self.rules);
-            self.look_again(token);
+            if room_changed {
+                self.look_again(token);
+            }
             self.arm(token);
         }
         self.memory.exempt(self.memory_held());
