@@ -1,4 +1,4 @@
-//! A whole turn of the core, from bytes in to slices out, in each scenario.
+//! A whole turn of the engine, from bytes in to slices out, in each scenario.
 
 use std::hint::black_box;
 
@@ -16,7 +16,7 @@ fn turns(criterion: &mut Criterion) {
         (0..100).for_each(|_| world.turn());
         group.throughput(Throughput::Elements((world.messages() - before) / 100));
         group.bench_function(scenario.name, |bencher| bencher.iter(|| world.turn()));
-        black_box(world.delivered);
+        black_box(world.delivered());
     }
     group.finish();
 }

@@ -2,17 +2,25 @@
 
 use std::hint::black_box;
 
-use broker::broker::Token;
-use broker::broker::topic_index::TopicIndex;
+use broker::engine::budget::Budget;
+use broker::engine::routing::Index;
+use broker::engine::token::Token;
 use criterion::{Criterion, criterion_group, criterion_main};
+use wire::Encoding;
 
 const COUNTS: [usize; 4] = [1, 100, 10_000, 100_000];
 
+fn subscribe(index: &mut Index, token: usize, filter: &str) {
+    let (token, mut budget) = (Token::new(token), Budget::default());
+    index.subscribe(token, filter.as_bytes(), None, Encoding::Native, &mut budget);
+}
+
 /// An index with so many filters of so many connections, one each.
-fn index(count: usize, filter: impl Fn(usize) -> String) -> TopicIndex {
-    let mut index = TopicIndex::default();
+fn index(count: usize, filter: impl Fn(usize) -> String) -> Index {
+    let mut index = Index::new(0);
     for number in 0..count {
-        index.subscribe(Token::new(number), filter(number).as_bytes(), None);
+        let filter = filter(number);
+        subscribe(&mut index, number, &filter);
     }
     index
 }
@@ -22,13 +30,13 @@ fn routes(criterion: &mut Criterion) {
     for count in COUNTS {
         let mut names = index(count, |number| format!("orders.{number}"));
         group.bench_function(format!("hit/{count}"), |bencher| {
-            bencher.iter(|| names.route(black_box(b"orders.0")).is_ok());
+            bencher.iter(|| names.route(black_box(b"orders.0"), &mut Budget::default()).is_ok());
         });
         let mut next = 0;
         group.bench_function(format!("hit-any-topic/{count}"), |bencher| {
             bencher.iter(|| {
                 next = (next + 7_919) % count;
-                names.route(format!("orders.{next}").as_bytes()).is_ok()
+                names.route(format!("orders.{next}").as_bytes(), &mut Budget::default()).is_ok()
             });
         });
         let mut wildcards = index(count, |number| format!("orders.{number}.*"));
@@ -36,7 +44,9 @@ fn routes(criterion: &mut Criterion) {
         group.bench_function(format!("miss-wildcards/{count}"), |bencher| {
             bencher.iter(|| {
                 fresh += 1;
-                wildcards.route(format!("orders.0.{fresh}").as_bytes()).is_ok()
+                wildcards
+                    .route(format!("orders.0.{fresh}").as_bytes(), &mut Budget::default())
+                    .is_ok()
             });
         });
     }
@@ -51,8 +61,9 @@ fn changes(criterion: &mut Criterion) {
             let token = Token::new(count);
             group.bench_function(format!("{name}/{count}"), |bencher| {
                 bencher.iter(|| {
-                    shared.subscribe(token, filter.as_bytes(), None);
-                    shared.unsubscribe(token, filter.as_bytes(), None);
+                    subscribe(&mut shared, count, filter);
+                    let budget = &mut Budget::default();
+                    shared.unsubscribe(token, filter.as_bytes(), None, budget);
                 });
             });
         }

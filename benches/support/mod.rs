@@ -1,12 +1,13 @@
-//! The broker's core in the scenarios of `docs/performance.md`, without sockets.
+//! The engine and its turn in the scenarios of `docs/performance.md`, over sockets that are none.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
-use broker::broker::chunk::Filling;
-use broker::broker::connection::Role;
-use broker::broker::{Broker, Input, Progress, Token};
 use broker::config::Config;
+use broker::engine::Engine;
+use broker::engine::sessions::connection::Role;
+use broker::engine::token::Token;
+use broker::engine::turn::{Readiness, Sockets, Turn};
 use wire::native::frame::{Kind, encode};
 
 /// Who is there and what is published.
@@ -64,49 +65,96 @@ const fn scenario(
 
 /// A broker in a scenario, ready to be fed.
 pub(crate) struct World {
-    broker: Broker,
+    turn: Turn<Sources>,
     publishers: Vec<Token>,
-    /// What a publisher sends, over and over, and where it is.
-    stream: Vec<u8>,
-    at: usize,
-    read_bytes: usize,
     now: Instant,
-    dirty: Vec<Token>,
+}
+
+/// What publishers send, over and over, and subscribers take.
+#[derive(Default)]
+pub(crate) struct Sources {
+    /// What a client that has just connected sends.
+    first: Vec<u8>,
+    stream: Vec<u8>,
+    /// By token: where a publisher is in the stream.
+    at: Vec<usize>,
+    /// Reads of it that brought something.
+    reads: usize,
     /// Bytes that subscribers were given.
-    pub(crate) delivered: usize,
+    delivered: usize,
+}
+
+impl Sockets for Sources {
+    // A read stands for a system call: it is left out of what is counted.
+    #[inline(never)]
+    fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
+        counted_pause(|| {
+            if !self.first.is_empty() {
+                let count = self.first.len().min(into.len());
+                into[..count].copy_from_slice(&self.first[..count]);
+                self.first.drain(..count);
+                return Ok(count);
+            }
+            let Some(at) = self.at.get_mut(token.index()).filter(|_| !self.stream.is_empty())
+            else {
+                return Err(io::ErrorKind::WouldBlock.into());
+            };
+            let count = into.len().min(self.stream.len() - *at);
+            into[..count].copy_from_slice(&self.stream[*at..*at + count]);
+            *at = (*at + count) % self.stream.len();
+            self.reads += 1;
+            Ok(count)
+        })
+    }
+
+    fn write_vectored(&mut self, _: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        self.delivered += bytes;
+        Ok(bytes)
+    }
+
+    fn shut_down(&mut self, _: Token) {}
+
+    fn close(&mut self, _: Token) {}
+}
+
+/// What is done in here is not counted: by its name, counting is switched at its beginning and end.
+#[inline(never)]
+fn counted_pause<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 impl World {
-    /// Connects and subscribes everybody.
+    /// Connects and subscribes all clients.
     pub(crate) fn new(scenario: &Scenario) -> World {
         let mut config = Config::default();
         config.limits.max_subscriptions = 1_000_000;
         let read_bytes = config.network.read_bytes;
-        let mut broker = Broker::new(config.rules(), read_bytes, "bench".into());
+        let mut engine = Engine::new(config.rules(), read_bytes, "bench".into());
         // As with the monitor on.
         if std::env::var_os("COUNT_TOPICS").is_some() {
-            broker.count_topics(&["bench.1", "other.>"]);
+            engine.count_topics(&["bench.1", "other.>"]);
         }
-        let (publishers, stream, dirty) = (Vec::new(), Vec::new(), Vec::new());
-        let (at, delivered, now) = (0, 0, Instant::now());
-        let mut world = World { broker, publishers, stream, at, read_bytes, now, dirty, delivered };
+        let turn = Turn::new(engine, Sources::default(), read_bytes);
+        let mut world = World { turn, publishers: Vec::new(), now: Instant::now() };
         for number in 0..scenario.subscribers {
             world.subscriber(scenario, number);
         }
         for _ in 0..scenario.publishers {
-            let token = world.connect(Role::Publisher);
+            let token = world.connect(Role::PUBLISHER, &[]);
             world.publishers.push(token);
         }
+        let sources = world.turn.sockets_mut();
         for number in 0..scenario.topics.max(1_000) {
             let topic = format!("bench.{}", number % scenario.topics);
             let payload = vec![0x55; scenario.size];
-            encode(Kind::Publish, 0, topic.as_bytes(), &payload, &mut world.stream);
+            encode(Kind::Publish, 0, topic.as_bytes(), &payload, &mut sources.stream);
         }
+        sources.at = vec![0; scenario.publishers + scenario.subscribers];
         world
     }
 
     fn subscriber(&mut self, scenario: &Scenario, number: usize) {
-        let token = self.connect(Role::Subscriber);
         let mut bytes = Vec::new();
         let mut subscribe =
             |filter: String| encode(Kind::Subscribe, 0, filter.as_bytes(), b"", &mut bytes);
@@ -116,84 +164,58 @@ impl World {
             Filters::Names => (0..scenario.topics).for_each(|n| subscribe(format!("bench.{n}"))),
             Filters::NoneOf(count) => (0..count).for_each(|n| subscribe(format!("other.{n}.*"))),
         }
-        for part in bytes.chunks(self.read_bytes) {
-            self.feed(token, part);
-        }
-        self.flush();
+        self.connect(Role::SUBSCRIBER, &bytes);
     }
 
-    fn connect(&mut self, role: Role) -> Token {
-        let token = self.broker.accept(role, "bench", self.now);
-        let mut hello = Vec::new();
-        encode(Kind::Hello, 0, b"bench", b"version=1\n", &mut hello);
-        self.feed(token, &hello);
-        self.flush();
+    /// A client that says HELLO and this.
+    fn connect(&mut self, role: Role, bytes: &[u8]) -> Token {
+        let token = self.turn.accept(role, "bench", self.now);
+        let first = &mut self.turn.sockets_mut().first;
+        encode(Kind::Hello, 0, b"bench", b"version=1\n", first);
+        first.extend_from_slice(bytes);
+        self.turn.note(token, Readiness { readable: true, ..Readiness::default() });
+        while self.turn.is_busy() {
+            self.turn.begin();
+            self.turn.run(self.now);
+        }
         token
     }
 
-    /// One turn: each publisher is read once, everything is taken by the subscribers.
+    /// One turn: each publisher has something to read, and all is taken by the subscribers.
     pub(crate) fn turn(&mut self) {
         for position in 0..self.publishers.len() {
-            let (token, start) = (self.publishers[position], self.at);
-            let Input::Read(mut filling) = self.broker.next_input(token, true) else {
-                panic!("a publisher whose messages are taken is never paused");
-            };
-            let spare = filling.spare(self.read_bytes);
-            let count = spare.len().min(self.stream.len() - start);
-            spare[..count].copy_from_slice(&self.stream[start..start + count]);
-            // Several publishers send the same bytes, each from the beginning of a frame.
-            if position + 1 == self.publishers.len() {
-                self.at = (start + count) % self.stream.len();
-            }
-            self.counted_receive(token, filling, count);
+            let readable = Readiness { readable: true, ..Readiness::default() };
+            self.turn.note(self.publishers[position], readable);
         }
-        self.counted_flush();
+        self.counted_turn();
     }
 
-    // What the broker does in a turn, without the copy that stands for a read from a socket: the
-    // functions that the instruction count is about, by their names.
-
+    /// What the broker does in a turn: the function that the instruction count is about, by its
+    /// name.
     #[inline(never)]
-    fn counted_receive(&mut self, token: Token, filling: Filling, count: usize) {
-        let progress = self.broker.received(token, filling, count, false, self.now);
-        assert!(progress == Progress::Done, "outboxes have room");
-    }
-
-    #[inline(never)]
-    fn counted_flush(&mut self) {
-        self.flush();
-        self.broker.end_turn(self.now);
-    }
-
-    fn feed(&mut self, token: Token, bytes: &[u8]) {
-        let Input::Read(mut filling) = self.broker.next_input(token, true) else {
-            panic!("a connection that has just begun is read");
-        };
-        filling.spare(self.read_bytes)[..bytes.len()].copy_from_slice(bytes);
-        self.broker.received(token, filling, bytes.len(), true, self.now);
-    }
-
-    fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        self.broker.take_dirty(&mut dirty);
-        for token in dirty.drain(..) {
-            while !self.broker.outbox(token).is_empty() {
-                let mut slices = [IoSlice::new(&[]); 64];
-                let (_, bytes) = self.broker.outbox(token).gather(&mut slices);
-                self.delivered += bytes;
-                self.broker.sent(token, bytes, self.now);
-            }
-        }
-        self.dirty = dirty;
+    fn counted_turn(&mut self) {
+        self.turn.begin();
+        self.turn.run(self.now);
     }
 
     /// Messages that were delivered so far.
     pub(crate) fn deliveries(&self) -> u64 {
-        self.broker.stats().deliveries
+        self.turn.engine().stats().deliveries
     }
 
     /// Messages that were accepted so far.
     pub(crate) fn messages(&self) -> u64 {
-        self.broker.stats().messages_in
+        self.turn.engine().stats().messages_in
+    }
+
+    /// Reads of each publisher so far.
+    pub(crate) fn reads(&mut self) -> usize {
+        let publishers = self.publishers.len();
+        self.turn.sockets_mut().reads / publishers
+    }
+
+    /// Bytes that subscribers were given so far.
+    pub(crate) fn delivered(&mut self) -> usize {
+        self.turn.sockets_mut().delivered
     }
 }

@@ -66,6 +66,7 @@ impl Engine {
     fn push_to_all(&mut self, receivers: &[Token], messages: u64, encoded: &Encoded<'_>) {
         let Encoded { source, start, end } = *encoded;
         let length = encoded.len();
+        let is_bulk = budget::WRITE * receivers.len() as u64 > self.budget.share();
         for token in receivers {
             let connection = &mut self.connections[token.index()];
             connection.traffic.messages += messages;
@@ -73,7 +74,7 @@ impl Engine {
             // One that is empty takes more than it has room for.
             connection.room = connection.room.saturating_sub(length);
             connection.outbox.push(source, start, end);
-            self.schedule.mark_dirty(*token);
+            self.schedule.mark_dirty_for(*token, is_bulk);
         }
         self.stats.deliveries += messages * receivers.len() as u64;
         self.schedule.queued(length * receivers.len());

@@ -130,7 +130,10 @@ impl Engine {
         // With both inequalities kept, held <= 4 * wanted + one chunk: what is not sparse is at
         // least half wanted, and it is at least half of all.
         let (sparse, held) = (self.pool.sparse(), self.pool.held());
-        if sparse > self.pool.chunk_bytes() && sparse * 2 > held {
+        // What is left to flush goes in one of the next turns: as long as memory is far from its
+        // limit, that is not copied first.
+        let is_time = !self.schedule.has_dirty() || held * 2 > self.rules.memory_bytes;
+        if is_time && sparse > self.pool.chunk_bytes() && sparse * 2 > held {
             self.compact();
         }
         if self.rules.policy == OverflowPolicy::Disconnect {

@@ -104,6 +104,13 @@ impl<'a> Scan<'a> {
         Scan { bytes, at, header, topic, frame_len, ahead: None, is_searching: false }
     }
 
+    /// Whether there is another frame, as far as its length tells.
+    fn has_whole_frame(&self) -> bool {
+        let rest = &self.bytes[self.at..];
+        let header = rest.first_chunk::<HEADER_BYTES>().map(Header::parse);
+        matches!(header, Some(Ok(header)) if rest.len() >= header.frame_len())
+    }
+
     /// Takes all messages into the run that are like the last one in it.
     fn extend(&self, run: &mut Run) {
         let topic = HEADER_BYTES..HEADER_BYTES + self.topic.len();
@@ -144,10 +151,12 @@ impl Engine {
         now: Instant,
     ) -> Option<Stop> {
         let mut scan = Scan::new(input.bytes(), *at);
-        while let Some((route, run)) = self.next_run(&mut scan) {
-            if self.budget.is_share_used() {
+        loop {
+            if self.budget.is_share_used() && scan.has_whole_frame() {
                 return Some(Stop::Yield);
             }
+            // What was found is delivered, or a search that uses up each share would lead nowhere.
+            let Some((route, run)) = self.next_run(&mut scan) else { break };
             self.budget.charge(budget::RUN);
             if log_enabled!(Level::Trace) {
                 let (publisher, plain) = (&self.connections[token.index()], route.receivers());

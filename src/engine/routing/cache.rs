@@ -254,6 +254,7 @@ fn weight(topic: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
     use wire::Encoding;
 
     use super::super::route::Audience;
@@ -268,7 +269,7 @@ mod tests {
     fn route(number: usize) -> Route {
         let receivers = Box::new([Token::new(number)]);
         let audience = Audience { encoding: Encoding::Native, receivers };
-        Route { plain: Box::new([audience]), groups: Box::default() }
+        Route { plain: smallvec![audience], groups: Box::default() }
     }
 
     fn fresh(number: usize) -> Cached {
@@ -345,7 +346,7 @@ mod tests {
         (0..3).for_each(|number| drop(cache.insert(&topic(number), route(number), 1)));
         let receivers: Box<[Token]> = (0..1_000).map(Token::new).collect();
         let audience = Audience { encoding: Encoding::Native, receivers };
-        let heavy = Route { plain: Box::new([audience]), groups: Box::default() };
+        let heavy = Route { plain: smallvec![audience], groups: Box::default() };
         cache.insert(b"heavy", heavy, 1);
         assert_eq!(cache.len(), 1);
         assert!(matches!(cache.find(b"heavy", 1), Cached::Fresh(_)));

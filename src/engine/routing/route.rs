@@ -12,7 +12,7 @@ use crate::engine::token::Token;
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Receivers with a plain subscription that matches, by encoding.
-    pub plain: Box<[Audience]>,
+    pub plain: SmallVec<[Audience; 1]>,
     /// Queue groups that match; each gets the message once.
     pub groups: Box<[RouteGroup]>,
 }
@@ -59,7 +59,8 @@ impl Route {
     pub(crate) fn bytes(&self) -> usize {
         let lists =
             |group: &RouteGroup| if group.lists.spilled() { 4 * group.lists.len() } else { 0 };
-        size_of_val(&*self.plain)
+        let audiences = if self.plain.spilled() { size_of_val(&self.plain[..]) } else { 0 };
+        audiences
             + self.receivers() * size_of::<Token>()
             + size_of_val(&*self.groups)
             + self.groups.iter().map(lists).sum::<usize>()

@@ -3,8 +3,10 @@
 //! Owns what all of them weigh, which the cache of topics counts against its limit. A route is let
 //! go of with the last topic that leads to it. Must not know which topics those are.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
+
+use hashbrown::HashTable;
 
 use super::route::Route;
 
@@ -15,30 +17,36 @@ const ROUTE_OVERHEAD: usize = 128;
 /// Routes, each once, and how many topics lead to it.
 #[derive(Default)]
 pub(super) struct Routes {
-    table: HashMap<Rc<Route>, u32>,
+    table: HashTable<(Rc<Route>, u32)>,
     bytes: usize,
+    hasher: RandomState,
 }
 
 impl Routes {
     /// The one route with these receivers; one more topic leads to it.
     pub(super) fn share(&mut self, route: Route) -> Rc<Route> {
-        if let Some((shared, _)) = self.table.get_key_value(&route) {
-            let shared = shared.clone();
-            *self.table.entry(shared.clone()).or_default() += 1;
-            return shared;
+        let hash = self.hasher.hash_one(&route);
+        if let Some((shared, topics)) = self.table.find_mut(hash, |(found, _)| **found == route) {
+            *topics += 1;
+            return shared.clone();
         }
         let route = Rc::new(route);
         self.bytes += weight(&route);
-        self.table.insert(route.clone(), 1);
+        let hasher = &self.hasher;
+        self.table.insert_unique(hash, (route.clone(), 1), |(route, _)| hasher.hash_one(route));
         route
     }
 
     /// A topic leads to it no more. What still uses it otherwise keeps it alive, unshared.
     pub(super) fn release(&mut self, route: &Rc<Route>) {
-        let Some(topics) = self.table.get_mut(route) else { return };
-        *topics -= 1;
-        if *topics == 0 {
-            self.table.remove(route);
+        let hash = self.hasher.hash_one(route);
+        let Ok(mut entry) = self.table.find_entry(hash, |(found, _)| Rc::ptr_eq(found, route))
+        else {
+            return;
+        };
+        entry.get_mut().1 -= 1;
+        if entry.get().1 == 0 {
+            entry.remove();
             self.bytes -= weight(route);
         }
     }

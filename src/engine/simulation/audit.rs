@@ -119,7 +119,9 @@ impl World {
         let slow = self.engine().stats().closed[CloseReason::SlowConsumer as usize]
             + self.engine().connections.iter().filter(|(_, found)| is_slow(found)).count() as u64;
         let just_closed = std::mem::replace(&mut self.slow, slow) != slow;
-        let kept = held <= most || just_closed;
+        let is_far = all * 2 <= self.setup.memory_bytes && !self.changed;
+        let is_left = self.engine().schedule.has_dirty() && (is_far || self.changed);
+        let kept = held <= most || just_closed || is_left;
         assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
         let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);
         self.most = self.most.max(all);

@@ -11,7 +11,7 @@ use crate::engine::budget;
 use crate::engine::token::Token;
 
 /// Slices in a write of few of them, and of many: what writev(2) takes (`IOV_MAX`).
-const FEW_SLICES: usize = 64;
+const FEW_SLICES: usize = 8;
 const MANY_SLICES: usize = 1_024;
 
 /// What came of a write.

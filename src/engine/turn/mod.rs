@@ -267,3 +267,6 @@ impl<S: Sockets> Turn<S> {
         self.engine.reap();
     }
 }
+
+#[cfg(test)]
+mod tests;

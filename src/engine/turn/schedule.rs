@@ -10,8 +10,9 @@
 //! | ready | has something to read or to process | first |
 //! | spent | the same, but used up its share when it was served last | behind the ready ones, when nothing is left to flush |
 //! | ending | has ended its sending side, and is not read to that end | a few in a turn: it costs as much as closing |
-//! | dirty | got something to write in this turn | behind the unflushed ones' part of the turn |
-//! | unflushed | was dirty when the turn's budget was used up | first, for half of the flush's time |
+//! | unflushed | was dirty or bulk when the turn's budget was used up | first, for half of the flush's time |
+//! | dirty | got something to write in this turn | then |
+//! | bulk | got it together with so many others that to flush them takes more than a share | last |
 
 use std::collections::VecDeque;
 
@@ -51,6 +52,7 @@ pub(crate) struct Schedule {
     spent: VecDeque<Token>,
     ending: VecDeque<Token>,
     dirty: VecDeque<Token>,
+    bulk: VecDeque<Token>,
     unflushed: VecDeque<Token>,
     /// Bytes of messages queued since the last flush, for each receiver.
     queued: usize,
@@ -79,7 +81,7 @@ impl Schedule {
             }
         }
         if stands & DIRTY != 0 {
-            for list in [&mut self.dirty, &mut self.unflushed] {
+            for list in [&mut self.dirty, &mut self.bulk, &mut self.unflushed] {
                 list.retain(|token| marks[token.index()] & DIRTY != 0);
             }
         }
@@ -209,10 +211,16 @@ impl Schedule {
 
     /// The connection has something to write; it is flushed if its socket may take it.
     pub(crate) fn mark_dirty(&mut self, token: Token) {
+        self.mark_dirty_for(token, false);
+    }
+
+    /// The same, together with many others if `is_bulk`.
+    pub(crate) fn mark_dirty_for(&mut self, token: Token, is_bulk: bool) {
         let marks = &mut self.marks[token.index()];
         if *marks & (WRITABLE | DIRTY) == WRITABLE {
             *marks |= DIRTY;
-            self.dirty.push_back(token);
+            let list = if is_bulk { &mut self.bulk } else { &mut self.dirty };
+            list.push_back(token);
         }
     }
 
@@ -223,12 +231,12 @@ impl Schedule {
 
     /// Whether a flush now would write less than `bytes` to each connection, and to many.
     pub(crate) fn is_thin(&self, bytes: usize) -> bool {
-        self.queued < self.dirty.len() * bytes
+        self.queued < (self.dirty.len() + self.bulk.len()) * bytes
     }
 
     /// Whether something is to be flushed.
     pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty() || !self.unflushed.is_empty()
+        !(self.dirty.is_empty() && self.bulk.is_empty() && self.unflushed.is_empty())
     }
 
     /// A flush begins: what was left by the turn before comes first, in its part.
@@ -240,7 +248,7 @@ impl Schedule {
 
     /// The next connection that got something in this turn.
     pub(crate) fn next_dirty(&mut self) -> Option<Token> {
-        let token = self.dirty.pop_front()?;
+        let token = self.dirty.pop_front().or_else(|| self.bulk.pop_front())?;
         self.set(token, DIRTY, false);
         Some(token)
     }
@@ -248,12 +256,13 @@ impl Schedule {
     /// The flush ends; what it did not come to is flushed in the next turn.
     pub(crate) fn end_flush(&mut self) {
         self.unflushed.append(&mut self.dirty);
+        self.unflushed.append(&mut self.bulk);
         self.queued = 0;
     }
 
     /// Connections that stand in a list to flush.
     pub(crate) fn dirty(&self) -> impl Iterator<Item = Token> {
-        self.dirty.iter().chain(&self.unflushed).copied()
+        self.dirty.iter().chain(&self.bulk).chain(&self.unflushed).copied()
     }
 
     /// Whether a connection stands in a list to serve; asserts that it stands there once.
