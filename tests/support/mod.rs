@@ -3,7 +3,7 @@
 //! Nothing here uses the broker's code. Frames are cut and put together again from the protocol's
 //! description, so that a mistake in the broker's codec cannot hide itself.
 
-// Each test file is a crate of its own and uses a part of this module.
+// Each test binary uses a part of this module.
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod broker;

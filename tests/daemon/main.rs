@@ -1,0 +1,26 @@
+//! The daemon as the operator and the system see it: its command line, signals, sleep, log, units
+//! and monitor.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+// Sockets that a service manager passes on.
+mod activation;
+// A broker with nothing to do sleeps.
+mod asleep;
+// The command line, the config file, exit codes, the log.
+mod command_line;
+// A standard error that nothing reads.
+mod log_unread;
+// The HTTP port: figures, connections, metrics.
+mod monitor;
+// SIGHUP.
+mod reload;
+// File descriptors and memory that run out.
+mod resources;
+// Readiness, status and watchdog, as the service manager hears them.
+mod service_manager;
+// SIGTERM: draining, GOODBYE, the drain time-out.
+mod shutdown;
+// The units of systemd and their sandbox.
+mod units;
