@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::Broker;
-use crate::support::crowd::{Greeting, open_files};
+use crate::support::crowd::{ALL_CROWDS, Greeting, open_files};
 use crate::support::{Beats, eventually};
 
 /// Connections that come back at once, each in one of so many threads.
@@ -50,6 +50,7 @@ fn all_back(greeting: &Greeting, address: SocketAddr, crowd: &mut Vec<TcpStream>
 #[test]
 fn a_storm_of_connections_gets_in_and_is_back_after_it_was_killed() {
     const COUNT: usize = 1_000;
+    open_files(ALL_CROWDS);
     let broker = Broker::start();
     let greeting = Greeting::new(&broker, b"storm");
     let mut crowd = Vec::new();

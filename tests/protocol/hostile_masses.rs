@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support;
+use crate::support::crowd::{ALL_CROWDS, open_files};
 use crate::support::frame::{hello, ping, publish, raw, subscribe, unsubscribe};
 use crate::support::{Broker, Event, Flood, PATIENCE, Peer, code, kind};
 
@@ -37,6 +38,7 @@ impl Healthy {
 
 #[test]
 fn thousands_of_half_handshakes_time_out_while_a_healthy_pair_goes_on() {
+    open_files(ALL_CROWDS);
     let broker = Broker::with(&[("timeouts.hello", "3")]);
     let mut healthy = Healthy::pair(&broker);
     let whole = hello(b"half", b"version=1\n");
@@ -234,6 +236,7 @@ fn a_million_subscriptions_are_held_and_published_through() {
 
 #[test]
 fn subscribe_and_unsubscribe_storms_on_a_crowded_topic_keep_nobody_from_being_served() {
+    open_files(ALL_CROWDS);
     let broker = Broker::start();
     let mut healthy = Healthy::pair(&broker);
     let mut crowd: Vec<Peer> = (0..1_000).map(|_| broker.subscriber_of(&[b"crowded.t"])).collect();
@@ -302,6 +305,7 @@ impl Flooder {
 #[test]
 fn floods_of_pings_by_hundreds_that_do_not_read_stay_within_memory_bytes() {
     const FLOODERS: usize = 400;
+    open_files(ALL_CROWDS);
     let broker = Broker::with(&[
         ("limits.memory_bytes", "4MiB"),
         ("overflow.stall_timeout", "600"),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -10,8 +11,15 @@ use socket2::SockRef;
 use super::frame::{Inbox, hello, kind, ping, subscribe};
 use super::{Broker, PATIENCE};
 
+/// Files that all ordinary tests with a crowd have open together, when they run at the same time
+/// in one process.
+pub(crate) const ALL_CROWDS: u64 = 8_192;
+
 /// Lets this process open so many files, and says if the system does not.
 pub(crate) fn open_files(wanted: u64) {
+    // The limit belongs to the process: a test must not undo what another one has just set.
+    static RAISING: Mutex<()> = Mutex::new(());
+    let _raising = RAISING.lock().unwrap_or_else(PoisonError::into_inner);
     let (soft, hard) = rlimit::Resource::NOFILE.get().expect("the system has this limit");
     assert!(hard >= wanted, "this test needs `ulimit -Hn` to be {wanted}, not {hard}");
     if soft < wanted {

@@ -205,6 +205,16 @@ impl Process {
         time.zip(sleeps).expect("the system counts these")
     }
 
+    /// The same once the process has done what it still had to do: nothing changes for a while.
+    pub(crate) fn settled_effort(&self) -> (u64, u64) {
+        let mut last = self.effort();
+        super::eventually("a process that rests", || {
+            thread::sleep(Duration::from_millis(50));
+            let before = std::mem::replace(&mut last, self.effort());
+            (before == last).then_some(last)
+        })
+    }
+
     /// Bytes of memory in use, as the system sees it.
     pub(crate) fn resident(&self) -> usize {
         self.memory("VmRSS:")
