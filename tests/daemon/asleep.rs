@@ -105,7 +105,8 @@ fn a_stalled_subscriber_that_loses_messages_costs_nothing() {
 fn a_client_that_is_not_read_costs_nothing() {
     let broker = Broker::start();
     let peer = Peer::connect_small(broker.publishers).hello(b"flooding");
-    let pings = (0..400_000).flat_map(|_| ping(&[b'x'; 64])).collect();
+    // More than the kernel's largest receive buffer, 32 MiB, may hold of them.
+    let pings = (0..600_000).flat_map(|_| ping(&[b'x'; 64])).collect();
     let flood = Flood::start(peer.sender(), pings);
     flood.wait_until_blocked();
     sleeps(broker.process());
