@@ -21,9 +21,14 @@
 //! - [`logging`]: where log lines go.
 //! - [`limits`]: the operating system's limits on this process.
 
+// Sockets and clocks are for `net`. Tests need some moment to count the time from.
+#![warn(clippy::disallowed_types)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod limits;
 pub mod logging;
+#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it performs the I/O")]
 pub mod net;

@@ -18,8 +18,6 @@
 //! Nothing is freed inside a turn: whatever goes wrong with a connection sets its close reason, and
 //! it is reaped at the end of the turn.
 
-#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
-
 use std::num::NonZeroU64;
 use std::time::Instant;
 

@@ -3,6 +3,8 @@
 //! Owns the way to write that does not block, and the number of lines that were lost on it: the
 //! next line that gets through is told of them. Must not know what a line looks like.
 
+#![expect(clippy::disallowed_types, reason = "the journal's stream is a socket")]
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};

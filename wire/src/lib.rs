@@ -6,6 +6,8 @@
 //! - [`topic`]: topics, filters and queue group names, and what matches what.
 //! - [`native`]: the native protocol, version 1.
 
+#![warn(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod encoding;
 pub mod native;
 pub mod topic;

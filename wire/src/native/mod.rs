@@ -1,7 +1,7 @@
 //! The native protocol, version 1: frames, the handshake, error codes.
 //!
-//! Owns the shape of frames and the order in which they are checked. Must not decide what a frame is
-//! answered with.
+//! Owns the shape of frames and the order in which they are checked. Must not decide what a frame
+//! is answered with.
 //!
 //! A connection carries frames back to back. All integers are unsigned and big-endian:
 //!
