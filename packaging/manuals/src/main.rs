@@ -1,5 +1,5 @@
 //! Writes the manual pages and the completions of all four programs into a directory:
-//! `cargo run -p clients --example manuals -- target/manuals`.
+//! `cargo run -p manuals -- target/manuals`.
 //!
 //! The pages of the programs are made from the definitions that parse their command lines, that of
 //! the configuration file from the table of settings: nothing in them is written a second time.
@@ -16,6 +16,9 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
+
+#[cfg(test)]
+mod tests;
 
 const SOURCE: &str = concat!("pubsub-broker ", env!("CARGO_PKG_VERSION"));
 /// What each page refers to, but for itself.
@@ -35,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 /// Writes everything.
-pub(crate) fn write_all(directory: &Path) -> io::Result<()> {
+fn write_all(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let [publisher, subscriber] = clients::cli::commands();
     for command in [Cli::command(), publisher, subscriber, clients::bench::command()] {

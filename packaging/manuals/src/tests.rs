@@ -7,13 +7,8 @@ use broker::cli::Cli;
 use broker::config::{Config, SETTINGS, config_file};
 use clap::{Command as CommandLine, CommandFactory};
 
-/// The generator itself: `cargo test --test manuals` alone would not build the example anew.
-#[path = "../examples/manuals.rs"]
-#[allow(dead_code, reason = "its main is not called here")]
-mod generator;
-
 fn manuals(directory: &Path) {
-    generator::write_all(directory).expect("the directory can be written");
+    super::write_all(directory).expect("the directory can be written");
 }
 
 fn programs() -> Vec<CommandLine> {
