@@ -15,8 +15,8 @@ use support::{SCENARIOS, Scenario, World};
 const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
 /// How much more than recorded is a regression.
 const TOLERANCE: f64 = 1.05;
-/// Reads of each publisher that are counted: enough that the first ones, with nothing cached, hardly
-/// matter.
+/// Reads of each publisher that are counted: enough that the first ones, with nothing cached,
+/// hardly matter.
 const READS: usize = 200;
 
 fn main() -> ExitCode {

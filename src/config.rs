@@ -60,6 +60,8 @@ pub struct Network {
     pub max_connections: usize,
     /// Bytes that one read takes at most; also what one connection may bring into one turn.
     pub read_bytes: usize,
+    /// Bytes that a socket takes which cannot be sent yet; 0: what the kernel allows.
+    pub unsent_bytes: usize,
 }
 
 /// What one client, and all of them together, may use.

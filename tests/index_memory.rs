@@ -5,8 +5,10 @@
 
 use std::fs;
 
-use broker::broker::Token;
-use broker::broker::topic_index::TopicIndex;
+use broker::engine::budget::Budget;
+use broker::engine::routing::Index;
+use broker::engine::token::Token;
+use wire::Encoding;
 
 /// The least that the limit ever is, in bytes.
 const LIMIT: usize = 64 << 20;
@@ -33,12 +35,14 @@ fn subscriptions_cost_no_more_than_they_weigh() {
     let mut indexes = Vec::new();
     for (kind, filter, group) in kinds {
         let before = resident();
-        let mut index = TopicIndex::default();
+        let mut index = Index::new(0);
         let mut count = 0;
-        while index.weights(Token::new(0)).1 < LIMIT {
+        while index.bytes() < LIMIT {
             let group = group.map(|name| name(count));
             let group = group.as_deref().map(str::as_bytes);
-            index.subscribe(Token::new(count), filter(count).as_bytes(), group);
+            let (token, filter) = (Token::new(count), filter(count));
+            let budget = &mut Budget::default();
+            index.subscribe(token, filter.as_bytes(), group, Encoding::Native, budget);
             count += 1;
         }
         let cost = resident() - before;

@@ -100,6 +100,10 @@ pub const SETTINGS: &[Setting] = &[
     setting!("network", "read_bytes", "128KiB", "bytes that one read takes at most",
         |c, t| c.network.read_bytes => size(t, 64..=16 << 20),
         show_size(c.network.read_bytes as u64)),
+    setting!("network", "unsent_bytes", "256KiB",
+        "bytes that a socket takes which cannot be sent yet; 0: what the kernel allows",
+        |c, t| c.network.unsent_bytes => size(t, 0..=1 << 30),
+        show_size(c.network.unsent_bytes as u64)),
     setting!("limits", "max_payload", "1MiB", "the largest payload of a message",
         |c, t| c.limits.max_payload => size(t, 0..=1 << 30),
         show_size(c.limits.max_payload as u64)),
@@ -182,6 +186,7 @@ pub(super) fn defaults() -> Config {
             subscriber_port: 0,
             max_connections: 0,
             read_bytes: 0,
+            unsent_bytes: 0,
         },
         limits: Limits { max_payload: 0, max_subscriptions: 0, outbox_bytes: 0, memory_bytes: 0 },
         overflow: Overflow {

@@ -19,7 +19,8 @@ pub struct Rules {
     pub memory_bytes: usize,
     /// What happens to a message that does not fit into an outbox.
     pub policy: OverflowPolicy,
-    /// Under `Block`: how long a subscriber may hold up publishers below `min_rate_bytes_per_second`.
+    /// Under `Block`: how long a subscriber may hold up publishers below
+    /// `min_rate_bytes_per_second`.
     pub stall_timeout: Duration,
     /// Under `Block`: bytes a second that a subscriber that holds up publishers must take, on
     /// average over `stall_timeout`; 0: none.

@@ -51,7 +51,7 @@ impl Reactor {
     fn listen(&mut self, mut listener: Listener, origin: &str) -> Result<(), RunError> {
         let role = listener.role;
         let token = PollToken(FIRST_LISTENER - self.listeners.len());
-        transport::prepare(&listener.socket)
+        transport::prepare(&listener.socket, self.config.network.unsent_bytes)
             .and_then(|()| {
                 self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)
             })

@@ -12,9 +12,16 @@ use socket2::SockRef;
 
 /// Sets on a listener what its connections are to have; they inherit it, without a system call for
 /// each. Small frames must not wait for others (TCP_NODELAY): the broker itself gathers what can go
-/// together.
-pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
-    SockRef::from(listener).set_tcp_nodelay(true)
+/// together. And a socket takes no more than `unsent_bytes` that are not on their way yet
+/// (TCP_NOTSENT_LOWAT): what waits for a stalled client waits here, where it is counted and shared,
+/// and not once more in the kernel. 0: the kernel's own limit.
+pub(super) fn prepare(listener: &TcpListener, unsent_bytes: usize) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
+    match u32::try_from(unsent_bytes) {
+        Ok(0) | Err(_) => Ok(()),
+        Ok(bytes) => socket.set_tcp_notsent_lowat(bytes),
+    }
 }
 
 /// A connected byte stream that does not block.
@@ -71,9 +78,11 @@ mod tests {
         // One that blocks until somebody is there.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listener = TcpListener::from_std(listener);
-        prepare(&listener).unwrap();
+        prepare(&listener, 100_000).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        assert!(SockRef::from(&accepted).tcp_nodelay().unwrap());
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), 100_000);
     }
 }

@@ -1,15 +1,15 @@
-//! The whole broker without sockets, fed by any bytes on several connections.
+//! The engine and its turn over sockets that are none, fed by any bytes on several connections.
 //!
 //! The input is a script: a world (limits, policy), then steps, each of which makes a client
 //! connect, send, read, end or break, lets time pass, or tells the broker to stop. Clients send
 //! well-formed frames, and any bytes. What a client receives must be whole frames in a valid order,
-//! outboxes must hand out what they say they hold, and when all have gone nothing may be held.
+//! and when all have gone nothing may be held.
 
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use broker::broker::connection::Role;
-use broker::broker::rules::{OverflowPolicy, Rules};
+use broker::engine::rules::{OverflowPolicy, Rules};
+use broker::engine::sessions::connection::Role;
 use wire::native::frame::{Kind, encode};
 
 mod world;
@@ -43,7 +43,7 @@ fn play(input: &mut Unstructured<'_>) -> Result<()> {
         memory_bytes: *input.choose(&[20_000, 100_000, 10_000_000])?,
         policy: *input.choose(&POLICIES)?,
         stall_timeout: *input.choose(&[Duration::from_secs(1), HOUR])?,
-        min_rate_bytes: *input.choose(&[0, 100])?,
+        min_rate_bytes_per_second: *input.choose(&[0, 100])?,
         hello: *input.choose(&[Duration::from_secs(2), HOUR])?,
         heartbeat: *input.choose(&[Duration::ZERO, Duration::from_secs(3), HOUR])?,
     };
@@ -80,7 +80,7 @@ fn steps(input: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
 }
 
 fn connect(input: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
-    let client = world.connects(*input.choose(&[Role::Publisher, Role::Subscriber])?);
+    let client = world.connects(*input.choose(&[Role::PUBLISHER, Role::SUBSCRIBER])?);
     if input.ratio(9, 10)? {
         world.sends(client, &hello());
     }
@@ -96,25 +96,25 @@ fn hello() -> Vec<u8> {
 /// What a client sends in one step: frames of its role, or anything.
 fn sent(input: &mut Unstructured<'_>, role: Role) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    match (input.int_in_range(0..=9u8)?, role) {
+    match (input.int_in_range(0..=9u8)?, role.may_publish) {
         (0, _) => {
             let count = input.int_in_range(0..=40usize)?.min(input.len());
             bytes.extend_from_slice(input.bytes(count)?);
         }
         (1, _) => encode(Kind::Ping, 0, b"", input.choose(&[b"".as_slice(), b"p"])?, &mut bytes),
         (2, _) => encode(Kind::Pong, 0, b"", b"", &mut bytes),
-        (_, Role::Publisher) => {
+        (_, true) => {
             let topic = *input.choose(&TOPICS)?;
             let payload = vec![b'x'; *input.choose(&[0, 1, 20, 100, 300, 3_000])?];
             for _ in 0..*input.choose(&[1, 1, 3, 20])? {
                 encode(Kind::Publish, 0, topic, &payload, &mut bytes);
             }
         }
-        (3, Role::Subscriber) => {
+        (3, false) => {
             let (filter, group) = (*input.choose(&FILTERS)?, *input.choose(&GROUPS)?);
             encode(Kind::Unsubscribe, 0, filter, group, &mut bytes);
         }
-        (_, Role::Subscriber) => {
+        (_, false) => {
             let (filter, group) = (*input.choose(&FILTERS)?, *input.choose(&GROUPS)?);
             encode(Kind::Subscribe, 0, filter, group, &mut bytes);
         }
@@ -138,7 +138,7 @@ pub fn deliveries(data: &[u8], piece: &mut dyn FnMut(usize) -> usize) -> Vec<Rec
         memory_bytes: 1 << 30,
         policy: OverflowPolicy::Block,
         stall_timeout: HOUR,
-        min_rate_bytes: 0,
+        min_rate_bytes_per_second: 0,
         hello: HOUR,
         heartbeat: Duration::ZERO,
     };
@@ -153,7 +153,7 @@ fn talk(
     world: &mut World,
     piece: &mut dyn FnMut(usize) -> usize,
 ) -> Result<()> {
-    for role in [Role::Subscriber, Role::Publisher, Role::Subscriber, Role::Publisher] {
+    for role in [Role::SUBSCRIBER, Role::PUBLISHER, Role::SUBSCRIBER, Role::PUBLISHER] {
         let client = world.connects(role);
         world.sends_in_pieces(client, &hello(), piece);
     }

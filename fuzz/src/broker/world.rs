@@ -1,13 +1,14 @@
-//! A broker and its clients: drives the broker turn by turn as the reactor does, and checks what
-//! comes out of it.
+//! A broker and its clients: makes turns as the reactor does, and checks what comes out of them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use broker::broker::connection::Role;
-use broker::broker::rules::Rules;
-use broker::broker::{Broker, Input, Progress, Token};
+use broker::engine::Engine;
+use broker::engine::rules::Rules;
+use broker::engine::sessions::connection::Role;
+use broker::engine::token::Token;
+use broker::engine::turn::{Readiness, Sockets, Turn};
 use wire::native::frame::{Frame, Kind, Reader};
 use wire::topic::validate_topic;
 
@@ -40,8 +41,6 @@ struct Client {
     room: usize,
     ended: bool,
     broken: bool,
-    readable: bool,
-    ready: bool,
     hung_up: bool,
     closed: bool,
     partial: Vec<u8>,
@@ -49,67 +48,112 @@ struct Client {
     received: Received,
 }
 
-pub(super) struct World {
-    broker: Broker,
-    read_bytes: usize,
-    now: Instant,
-    clients: Vec<Client>,
+/// The sockets of all clients.
+#[derive(Default)]
+struct Clients {
+    all: Vec<Client>,
     by_token: BTreeMap<Token, usize>,
-    ready: VecDeque<usize>,
+}
+
+impl Clients {
+    fn get(&mut self, token: Token) -> &mut Client {
+        let client = &mut self.all[self.by_token[&token]];
+        assert!(!client.closed, "a closed socket is not used");
+        client
+    }
+}
+
+impl Sockets for Clients {
+    fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
+        let client = self.get(token);
+        let count = client.to_broker.len().min(into.len());
+        for (to, from) in into.iter_mut().zip(client.to_broker.drain(..count)) {
+            *to = from;
+        }
+        match count {
+            0 if client.broken => Err(io::ErrorKind::ConnectionReset.into()),
+            0 if client.ended => Ok(0),
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(count),
+        }
+    }
+
+    fn write_vectored(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let client = self.get(token);
+        if client.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        assert!(!bytes.is_empty(), "something is written");
+        let count = bytes.len().min(client.room);
+        client.takes(&bytes[..count]);
+        if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+
+    fn shut_down(&mut self, token: Token) {
+        self.get(token).hung_up = true;
+    }
+
+    fn close(&mut self, token: Token) {
+        let client = self.get(token);
+        (client.closed, client.hung_up) = (true, true);
+        self.by_token.remove(&token);
+    }
+}
+
+pub(super) struct World {
+    turn: Turn<Clients>,
+    now: Instant,
 }
 
 impl World {
     pub(super) fn new(rules: Rules, read_bytes: usize) -> World {
-        World {
-            broker: Broker::new(rules, read_bytes, "fuzz".into()),
-            read_bytes,
-            now: Instant::now(),
-            clients: Vec::new(),
-            by_token: BTreeMap::new(),
-            ready: VecDeque::new(),
-        }
+        let engine = Engine::new(rules, read_bytes, "fuzz".into());
+        World { turn: Turn::new(engine, Clients::default(), read_bytes), now: Instant::now() }
     }
 
-    pub(super) fn clients(&self) -> usize {
-        self.clients.len()
+    fn client(&mut self, number: usize) -> &mut Client {
+        &mut self.turn.sockets_mut().all[number]
     }
 
-    pub(super) fn role(&self, number: usize) -> Role {
-        self.clients[number].role
+    pub(super) fn clients(&mut self) -> usize {
+        self.turn.sockets_mut().all.len()
+    }
+
+    pub(super) fn role(&mut self, number: usize) -> Role {
+        self.client(number).role
     }
 
     pub(super) fn connects(&mut self, role: Role) -> usize {
-        let token = self.broker.accept(role, "fuzz", self.now);
-        let number = self.clients.len();
-        assert!(self.by_token.insert(token, number).is_none(), "tokens are given out once");
-        self.clients.push(Client {
+        let token = self.turn.accept(role, "fuzz", self.now);
+        let clients = self.turn.sockets_mut();
+        let number = clients.all.len();
+        assert!(clients.by_token.insert(token, number).is_none(), "tokens are given out once");
+        clients.all.push(Client {
             token,
             role,
             to_broker: VecDeque::new(),
             room: 1_000,
             ended: false,
             broken: false,
-            readable: false,
-            ready: false,
             hung_up: false,
             closed: false,
             partial: Vec::new(),
             said_goodbye: false,
             received: Received::default(),
         });
-        self.arrives(number);
         number
     }
 
     pub(super) fn sends(&mut self, number: usize, bytes: &[u8]) {
-        let client = &mut self.clients[number];
+        let client = self.client(number);
         if !client.ended && !client.broken {
             client.to_broker.extend(bytes);
-            self.arrives(number);
+            self.event(number, Readiness { readable: true, ..Readiness::default() });
         }
     }
 
-    /// Sends in pieces, each carried out to its end, with everybody reading.
+    /// Sends in pieces, each processed to its end, with all clients reading.
     pub(super) fn sends_in_pieces(
         &mut self,
         number: usize,
@@ -125,23 +169,30 @@ impl World {
     }
 
     pub(super) fn reads(&mut self, number: usize, room: usize) {
-        let client = &mut self.clients[number];
+        let client = self.client(number);
         let was_full = client.room == 0;
         client.room = client.room.max(room);
-        if was_full && !client.closed {
-            self.broker.writable(client.token);
-            self.make_ready(number);
+        if was_full {
+            self.event(number, Readiness { writable: true, ..Readiness::default() });
         }
     }
 
     pub(super) fn ends_input(&mut self, number: usize) {
-        self.clients[number].ended = true;
-        self.arrives(number);
+        self.client(number).ended = true;
+        self.event(number, Readiness { ended: true, ..Readiness::default() });
     }
 
     pub(super) fn breaks(&mut self, number: usize) {
-        self.clients[number].broken = true;
-        self.arrives(number);
+        self.client(number).broken = true;
+        self.event(number, Readiness { failed: true, ..Readiness::default() });
+    }
+
+    fn event(&mut self, number: usize, readiness: Readiness) {
+        let client = self.client(number);
+        let token = client.token;
+        if !client.closed {
+            self.turn.note(token, readiness);
+        }
     }
 
     pub(super) fn passes(&mut self, time: Duration) {
@@ -149,7 +200,7 @@ impl World {
     }
 
     pub(super) fn received(mut self) -> Vec<Received> {
-        let received = self.clients.iter_mut().map(|client| {
+        let received = self.turn.sockets_mut().all.iter_mut().map(|client| {
             let mut received = std::mem::take(&mut client.received);
             if client.said_goodbye {
                 // Answers that were still queued when the connection was closed are dropped.
@@ -162,11 +213,10 @@ impl World {
         received
     }
 
-    /// Everybody leaves; nothing may be left behind.
+    /// All clients leave; nothing may be left behind.
     pub(super) fn end(mut self) {
         self.settle();
-        assert!(!self.broker.has_dirty(), "what could be written was written");
-        for number in 0..self.clients.len() {
+        for number in 0..self.clients() {
             if number % 2 == 0 {
                 self.ends_input(number);
             } else {
@@ -177,160 +227,42 @@ impl World {
             self.settle();
             self.passes(Duration::from_secs(1));
         }
-        assert_eq!(self.broker.connections(), 0, "all have gone");
-        assert_eq!(self.broker.memory_held(), 0, "nothing is held for nobody");
-        let (subscriptions, filters, _) = self.broker.index_sizes();
-        assert_eq!((subscriptions, filters), (0, 0), "nothing is subscribed by nobody");
+        let engine = self.turn.engine();
+        assert_eq!(engine.connections(), 0, "all have gone");
+        assert_eq!(engine.memory_held(), 0, "nothing is held");
+        let sizes = engine.index_sizes();
+        assert_eq!((sizes.subscriptions, sizes.filters), (0, 0), "nothing is subscribed");
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.broker.is_draining()
+        self.turn.engine().is_draining()
     }
 
     pub(super) fn shuts_down(&mut self) {
-        if !self.broker.is_draining() {
-            self.broker.shut_down(self.now);
+        if !self.is_stopping() {
+            self.turn.engine_mut().shut_down(self.now);
         }
     }
 
-    /// Turns, with everybody reading, until nothing happens any more.
+    /// Turns, with all clients reading, until nothing happens any more.
     fn settle(&mut self) {
         let mut turns = 0;
-        while turns < 2 || !self.ready.is_empty() || self.broker.has_dirty() {
-            (0..self.clients.len()).for_each(|number| self.reads(number, 1 << 30));
+        while turns < 2 || self.turn.is_busy() {
+            (0..self.clients()).for_each(|number| self.reads(number, 1 << 30));
             self.turn();
             turns += 1;
-            assert!(turns < MANY_TURNS, "somebody is busy for ever");
+            assert!(turns < MANY_TURNS, "the broker is busy for ever");
         }
     }
 
+    /// A turn, and more of them while something is due: the reactor does not sleep then.
     pub(super) fn turn(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(number) = self.ready.pop_front() else { break };
-            self.clients[number].ready = false;
-            if !self.clients[number].closed {
-                self.serve(number);
-            }
-        }
-        // The reactor does not sleep while something is due.
-        self.broker.expire(self.now, 16);
-        while self.broker.next_deadline().is_some_and(|at| at <= self.now) {
-            self.broker.expire(self.now, 16);
-        }
-        self.flush();
-        self.broker.end_turn(self.now);
-        for token in self.broker.take_shutdowns() {
-            self.clients[self.by_token[&token]].hung_up = true;
-        }
-        for token in self.broker.take_gone() {
-            let number = self.by_token.remove(&token).expect("a token is reaped once");
-            (self.clients[number].closed, self.clients[number].hung_up) = (true, true);
-        }
-        for token in self.broker.take_resumed() {
-            if let Some(&number) = self.by_token.get(&token) {
-                self.make_ready(number);
-            }
-        }
-    }
-
-    fn serve(&mut self, number: usize) {
-        let client = &mut self.clients[number];
-        let token = client.token;
-        let mut progress = match self.broker.next_input(token, client.readable) {
-            Input::Wait => {
-                if client.broken {
-                    self.broker.connection_failed(token);
-                }
-                return;
-            }
-            Input::CarryOn => self.broker.carry_on(token, self.now),
-            Input::Discard => {
-                client.to_broker.clear();
-                client.readable = false;
-                if client.broken {
-                    self.broker.connection_failed(token);
-                } else if client.ended {
-                    self.broker.end_of_input(token);
-                }
-                return;
-            }
-            Input::Read(mut filling) => {
-                let spare = filling.spare(self.read_bytes);
-                let count = client.to_broker.len().min(spare.len());
-                for (to, from) in spare.iter_mut().zip(client.to_broker.drain(..count)) {
-                    *to = from;
-                }
-                client.readable = count > 0;
-                let idle = client.to_broker.is_empty();
-                let progress = self.broker.received(token, filling, count, idle, self.now);
-                if count == 0 && client.broken {
-                    self.broker.connection_failed(token);
-                } else if count == 0 && client.ended {
-                    self.broker.end_of_input(token);
-                }
-                progress
-            }
-        };
-        let mut flushes = 0;
-        while progress == Progress::FlushFirst {
-            self.flush();
-            progress = self.broker.carry_on(token, self.now);
-            flushes += 1;
-            assert!(flushes < MANY_TURNS, "flushing leads nowhere");
-        }
-        if self.clients[number].readable {
-            self.make_ready(number);
-        }
-    }
-
-    fn flush(&mut self) {
-        let mut dirty = Vec::new();
-        self.broker.take_dirty(&mut dirty);
-        for token in dirty {
-            let number = self.by_token[&token];
-            while !self.broker.outbox(token).is_empty() {
-                if self.clients[number].broken {
-                    self.broker.connection_failed(token);
-                    break;
-                }
-                let bytes = self.gathered(token);
-                let client = &mut self.clients[number];
-                let count = bytes.len().min(client.room);
-                client.takes(&bytes[..count]);
-                if count < bytes.len() {
-                    self.broker.blocked(token);
-                }
-                self.broker.sent(token, count, self.now);
-                if count < bytes.len() {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// The beginning of an outbox.
-    fn gathered(&self, token: Token) -> Vec<u8> {
-        let outbox = self.broker.outbox(token);
-        let mut slices = [IoSlice::new(&[]); 3];
-        let (entries, bytes) = outbox.gather(&mut slices);
-        let some: Vec<u8> = slices[..entries].iter().flat_map(|slice| slice.to_vec()).collect();
-        assert!(some.len() == bytes && bytes > 0, "the sum of what was gathered");
-        let mut slices = vec![IoSlice::new(&[]); outbox.queued()];
-        let (_, all) = outbox.gather(&mut slices);
-        assert_eq!(all, outbox.queued(), "the sum of all that waits");
-        some
-    }
-
-    fn arrives(&mut self, number: usize) {
-        self.clients[number].readable = true;
-        self.make_ready(number);
-    }
-
-    fn make_ready(&mut self, number: usize) {
-        let client = &mut self.clients[number];
-        if !client.ready && !client.closed {
-            client.ready = true;
-            self.ready.push_back(number);
+        let mut turns = 0;
+        while turns == 0 || self.turn.next_deadline().is_some_and(|at| at <= self.now) {
+            self.turn.begin();
+            self.turn.run(self.now);
+            turns += 1;
+            assert!(turns < MANY_TURNS, "something is due for ever");
         }
     }
 }
@@ -352,7 +284,7 @@ impl Client {
             at += bytes.len();
             if frame.kind == Kind::Publish {
                 assert!(validate_topic(frame.topic).is_ok(), "only valid topics are delivered");
-                assert!(self.role == Role::Subscriber, "publishers receive no messages");
+                assert!(self.role.may_subscribe, "publishers receive no messages");
                 self.received.messages.extend_from_slice(bytes);
             } else {
                 self.received.answers.extend_from_slice(bytes);

@@ -134,7 +134,8 @@ impl Inbox {
         matches!(self, Inbox::Empty)
     }
 
-    /// Copies a rest out of a chunk that is hardly wanted otherwise. Returns how many bytes it copied.
+    /// Copies a rest out of a chunk that is hardly wanted otherwise. Returns how many bytes it
+    /// copied.
     pub(crate) fn compact(&mut self, pool: &Pool) -> usize {
         let (Inbox::Rest(slice) | Inbox::Backlog(slice)) = self else { return 0 };
         if !slice.is_sparse() {

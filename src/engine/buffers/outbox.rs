@@ -13,8 +13,8 @@ use std::io::IoSlice;
 use super::chunk::{Own, Pool, Slice};
 use wire::native::frame::{HEADER_BYTES, Header, Kind};
 
-/// An empty queue of messages keeps room for so many slices for the next ones. Behind a frame of the broker's own
-/// it keeps none: most connections that have just been answered are idle then.
+/// An empty queue of messages keeps room for so many slices for the next ones. Behind a frame of
+/// the broker's own it keeps none: most connections that have just been answered are idle then.
 const KEPT_SLICES: usize = 64;
 /// What compaction gathers into one chunk at most, in bytes.
 const GATHERED_BYTES: usize = 256 << 10;
@@ -201,8 +201,8 @@ impl Outbox {
         self.slices.front().is_some_and(|head| self.head_origin > head.start())
     }
 
-    /// Copies slices out of chunks that are hardly wanted otherwise, adjacent ones into one. Returns
-    /// how many bytes it copied.
+    /// Copies slices out of chunks that are hardly wanted otherwise, adjacent ones into one.
+    /// Returns how many bytes it copied.
     pub(crate) fn compact(&mut self, pool: &Pool) -> usize {
         let sparse = |slice: &&Slice| slice.is_sparse() && !slice.is_own();
         let copied = self.slices.iter().filter(sparse).map(Slice::len).sum();

@@ -1,13 +1,13 @@
 //! Looks whether the receivers of a run take it now.
 //!
-//! Owns the look and what it found. It changes no queue: what is admitted is delivered by `deliver`,
-//! which then never fails, waits, or stops half-way.
+//! Owns the look and what it found. It changes no queue: what is admitted is delivered by
+//! `deliver`, which then never fails, waits, or stops half-way.
 //!
 //! A run that all plain receivers have room for is admitted by one comparison each. Otherwise its
-//! first part is admitted for which each receiver is of one mind: it takes all of that part, or none
-//! of it. While the socket of a receiver without room may take bytes, it is to be flushed first; so
-//! a policy strikes only receivers whose socket is full as well. A message for queue groups is a run
-//! by itself, since each goes to another member.
+//! first part is admitted for which each receiver is of one mind: it takes all of that part, or
+//! none of it. While the socket of a receiver without room may take bytes, it is to be flushed
+//! first; so a policy strikes only receivers whose socket is full as well. A message for queue
+//! groups is a run by itself, since each goes to another member.
 //!
 //! Under `block`, a receiver that was found full counts as full until it has drained (`stall`). So
 //! that a publisher with a wide route is not kept waiting for ever by others that refill its
@@ -155,8 +155,8 @@ impl Engine {
         tokens
     }
 
-    /// Looks at each plain receiver without room for all of a run. Returns the first part of the run
-    /// for which each receiver takes all or nothing.
+    /// Looks at each plain receiver without room for all of a run. Returns the first part of the
+    /// run for which each receiver takes all or nothing.
     fn look_at_plain(
         &mut self,
         source: &Slice,
@@ -243,7 +243,8 @@ impl Engine {
     }
 
     /// Chooses the member of a queue group that gets a message of so many bytes: the first one with
-    /// room, beginning with the one whose turn it is. If none has room, the policy strikes that one.
+    /// room, beginning with the one whose turn it is. If none has room, the policy strikes that
+    /// one.
     fn look_at_group(
         &mut self,
         group: &RouteGroup,

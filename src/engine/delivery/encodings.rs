@@ -1,8 +1,8 @@
 //! A run in the encoding that its receivers want.
 //!
 //! Owns the way from the bytes that a publisher sent to those that a receiver gets. Each distinct
-//! encoding is made once, and all receivers of it share slices of that; where publisher and receiver
-//! speak the same bytes, the source itself is what is sliced. Must not know who receives.
+//! encoding is made once, and all receivers of it share slices of that; where publisher and
+//! receiver speak the same bytes, the source itself is what is sliced. Must not know who receives.
 
 use wire::Encoding;
 

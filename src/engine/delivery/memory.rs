@@ -309,8 +309,8 @@ impl Engine {
         self.budget.charge_turn(looks + copied as u64 / budget::COPIED_BYTES);
     }
 
-    /// While memory is full, a connection with something queued holds up all others, and so does one
-    /// that has begun a frame and could end it.
+    /// While memory is full, a connection with something queued holds up all others, and so does
+    /// one that has begun a frame and could end it.
     fn measure_holders(&mut self, now: Instant) {
         let holding = self.holding();
         self.budget.charge_turn(holding.len() as u64);

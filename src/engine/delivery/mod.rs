@@ -9,8 +9,8 @@
 //! 3. `encodings` brings the run into each encoding that its receivers want.
 //! 4. `deliver` puts slices into the outboxes. It never fails, waits, or stops half-way.
 //!
-//! `waits` parks connections on obstacles and wakes them, `stall` measures receivers that were found
-//! full, and `memory` decides whether there is memory to read.
+//! `waits` parks connections on obstacles and wakes them, `stall` measures receivers that were
+//! found full, and `memory` decides whether there is memory to read.
 
 mod admission;
 mod deliver;

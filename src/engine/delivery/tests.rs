@@ -1,4 +1,5 @@
-//! Who waits for what, and what that costs, counted in what is kept and which connections are woken.
+//! Who waits for what, and what that costs, counted in what is kept and which connections are
+//! woken.
 
 use std::time::{Duration, Instant};
 

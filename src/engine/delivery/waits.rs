@@ -1,9 +1,9 @@
 //! Connections that cannot go on, and what each of them waits for.
 //!
 //! Owns the parked connections, by what they wait for and by how long they have waited, and is the
-//! only one to wake them. A connection is parked on one obstacle, with the route that it was refused
-//! on; so what is kept grows with the connections that wait and the distinct routes among them,
-//! however many receivers are full. Must not decide when to wait.
+//! only one to wake them. A connection is parked on one obstacle, with the route that it was
+//! refused on; so what is kept grows with the connections that wait and the distinct routes among
+//! them, however many receivers are full. Must not decide when to wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;

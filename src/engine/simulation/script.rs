@@ -272,7 +272,8 @@ impl Author {
     fn say_something(&mut self) {
         let Some(client) = self.anybody() else { return };
         if self.with_floods && self.random.chance(3) {
-            // The answers are more than a client may leave unread, or the work is more than a turn's.
+            // The answers are more than a client may leave unread, or the work is more than a
+            // turn's.
             let role = self.roles[client];
             match (self.random.below(4), role.may_subscribe) {
                 (0, true) => self.actions.push(Action::Say(client, Said::JoinMany)),

@@ -7,12 +7,12 @@
 //!
 //! | list | who | served |
 //! | --- | --- | --- |
-//! | ready | has something to read or to process | first |
-//! | spent | the same, but used up its share when it was served last | behind the ready ones, when nothing is left to flush |
-//! | ending | has ended its sending side, and is not read to that end | a few in a turn: it costs as much as closing |
-//! | unflushed | was dirty or bulk when the turn's budget was used up | first, for half of the flush's time |
+//! | ready | has something to read or process | first |
+//! | spent | the same, and has used up its last share | then, if nothing is left to flush |
+//! | ending | has ended its sending side | a few in a turn, as it costs what closing does |
+//! | unflushed | was left by the turn before | first, for half of the flush |
 //! | dirty | got something to write in this turn | then |
-//! | bulk | got it together with so many others that to flush them takes more than a share | last |
+//! | bulk | got it with many others, more than a share flushes | last |
 
 use std::collections::VecDeque;
 

@@ -286,7 +286,7 @@ fn listen(address: &str, registry: &Registry) -> io::Result<(TcpListener, Socket
     let listener = StdListener::bind(&addresses[..])?;
     listener.set_nonblocking(true)?;
     let mut listener = TcpListener::from_std(listener);
-    transport::prepare(&listener)?;
+    transport::prepare(&listener, 0)?;
     registry.register(&mut listener, PollToken(LISTENER), Interest::READABLE)?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
