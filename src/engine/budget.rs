@@ -9,7 +9,7 @@
 //! | part of a turn | may spend | then |
 //! | --- | --- | --- |
 //! | serving connections | a half of it, 1 ms | the others come first in the next turn |
-//! | one connection of them | an eighth, a share, 0.25 ms | it yields, and comes behind the others |
+//! | one connection of them | an eighth, a share, 0.25 ms | it yields and comes behind others |
 //! | accepting; deadlines; departures | a share each | the rest is for the next turn |
 //! | flushing | what is left, at least a half | the rest is flushed in the next turn |
 //! | flushing one connection | a share | it goes on behind the others |
