@@ -36,6 +36,11 @@ pub struct Cli {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LevelFilter>,
 
+    /// Stop as on SIGTERM when standard input ends: for programs and tests that start a broker of
+    /// their own, so that it cannot outlive them
+    #[arg(long)]
+    pub exit_with_stdin: bool,
+
     /// Check the configuration, say "ok" or what is wrong with it, and end
     #[arg(short = 't', long)]
     pub check_config: bool,

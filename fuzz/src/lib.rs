@@ -1,5 +1,5 @@
 //! What the fuzz targets check, as plain functions of bytes, so that tests on stable replay the
-//! corpus through the same code (`tests/fuzz_corpus.rs`, `clients/tests/fuzz_corpus.rs`).
+//! corpus through the same code (`tests/fuzz_corpus.rs`, `clients/tests/programs/fuzz_corpus.rs`).
 
 pub mod broker;
 pub mod command;

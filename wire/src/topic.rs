@@ -18,6 +18,7 @@ pub const ANY_TAIL: &[u8] = b">";
 
 /// Why a topic, a filter or the name of a queue group is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TopicError {
     /// It has no byte at all.
     Empty,

@@ -6,20 +6,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser};
+use pubsub_client::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
 use crate::bench::failure::Failure;
 use crate::bench::plan::{Amount, Place, Plan, Sizes};
 use crate::bench::traffic::{NUMBERED_BYTES, STAMP_BYTES};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
-const DEFAULT_PUBLISHER_PORT: u16 = 9000;
-const DEFAULT_SUBSCRIBER_PORT: u16 = 9090;
 const DEFAULT_SECONDS: f64 = 5.0;
 
 /// Shows what a broker and this machine can do: publishes, subscribes, counts, times.
 ///
-/// Without -h, -p and -s it starts a broker of its own on free ports, and ends it. Messages go to
-/// the topics bench.0, bench.1 and so on; every subscriber subscribes to all of them.
+/// Without -h, -p and -s it starts a broker of its own (the program broker beside it, else the one
+/// in PATH) with default settings on free ports, and ends it. Messages go to the topics bench.0, bench.1 and so on; every subscriber subscribes to all of them.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench-publisher",

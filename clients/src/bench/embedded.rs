@@ -1,51 +1,45 @@
-//! A broker of our own: the same program, started a second time, so that the broker's CPU and
-//! memory are those of a process.
+//! A broker of our own: the program `broker`, started as a process, so that its CPU and memory can
+//! be told from ours.
 //!
-//! It cannot be left over: it ends when told, and also when its standard input does, which is the
-//! moment at which this program is gone for whatever reason.
+//! Owns finding, starting and ending it. It cannot be left over: it stops when its standard input
+//! ends (`broker --exit-with-stdin`), which is the moment at which this program is gone for
+//! whatever reason.
 
-use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::env;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use broker::config::Config;
-use broker::{limits, logging, net};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::failure::Failure;
 use crate::bench::link::PATIENCE;
 
-/// The first argument that makes this program a broker. Not for users.
-pub(crate) const ARGUMENT: &str = "--embedded-broker";
+/// The program's file.
+const PROGRAM: &str = "broker";
+/// Its default settings on free ports, whatever config.ini is in this folder.
+const ARGUMENTS: [&str; 9] = [
+    "--exit-with-stdin",
+    "--config",
+    "/dev/null",
+    "--host",
+    "127.0.0.1",
+    "--publisher-port",
+    "0",
+    "--subscriber-port",
+    "0",
+];
+/// What a service manager has told us is not for the child.
+const NOT_INHERITED: [&str; 5] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 const PUBLISHERS: &str = "listening for publishers on ";
 const SUBSCRIBERS: &str = "listening for subscribers on ";
 
-/// What the second process does: a broker with default settings on free ports.
-pub(crate) fn run_broker() -> ExitCode {
-    let mut config = Config::default();
-    config.network.publisher_port = 0;
-    config.network.subscriber_port = 0;
-    thread::spawn(|| {
-        // Nobody writes: this ends with the parent. Then there is nobody to deliver to either.
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        std::process::exit(0);
-    });
-    if logging::start(&config.log).is_err() {
-        return ExitCode::FAILURE;
-    }
-    limits::raise_descriptors(config.network.max_connections);
-    match net::run(&config) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The process, from the parent's side. Dropping it ends it.
+/// The process. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct EmbeddedBroker {
     child: Child,
@@ -61,17 +55,23 @@ impl EmbeddedBroker {
     /// Starts it, and waits until it listens.
     ///
     /// # Errors
-    /// When it does not start; what it said then has been printed.
+    /// When it is not found or does not start; what it said then has been printed.
     pub(crate) fn start() -> Result<EmbeddedBroker, Failure> {
-        let failed = |what: &str| Failure::new(format!("a broker of our own cannot start: {what}"));
-        let program = std::env::current_exe().map_err(|error| failed(&error.to_string()))?;
-        let mut child = Command::new(program)
-            .arg(ARGUMENT)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(&error.to_string()))?;
+        let own = env::current_exe().unwrap_or_default();
+        let folder = own.parent().unwrap_or(Path::new(""));
+        let program = find(folder, env::var_os("PATH").as_deref())
+            .ok_or_else(|| Failure::new(not_found(folder)))?;
+        let failed = |what: &str| {
+            Failure::new(format!("a broker of our own cannot start: {}: {what}", program.display()))
+        };
+        let mut command = Command::new(&program);
+        command.args(ARGUMENTS).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
+        // Ctrl-C is for us: the broker goes on until the figures are there.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| failed(&error.to_string()))?;
         let stdin = child.stdin.take();
         let stderr = child.stderr.take();
         let mut broker =
@@ -107,6 +107,23 @@ impl Drop for EmbeddedBroker {
     }
 }
 
+/// The broker beside this program, as both are built and installed, else one in `PATH`.
+fn find(folder: &Path, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
+    let beside = std::iter::once(folder.to_owned());
+    let elsewhere = path.into_iter().flat_map(env::split_paths);
+    beside.chain(elsewhere).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file())
+}
+
+/// What to do where there is none.
+fn not_found(folder: &Path) -> String {
+    let release = if folder.ends_with("debug") { "" } else { "--release " };
+    format!(
+        "there is no program `broker` in {} nor in PATH; build it first:\n    \
+         cargo build {release}--bin broker\nor name a broker that runs: -h HOST -p PORT -s PORT",
+        folder.display()
+    )
+}
+
 /// What the broker's log tells.
 enum Port {
     Publishers(u16),
@@ -119,10 +136,36 @@ fn watch(stderr: impl Read, found: &mpsc::Sender<Port>) {
         let port = |what: &str| line.split_once(what)?.1.rsplit_once(':')?.1.trim().parse().ok();
         let told = port(PUBLISHERS).map(Port::Publishers);
         if let Some(port) = told.or_else(|| port(SUBSCRIBERS).map(Port::Subscribers)) {
-            // Nobody listens any more: the start was given up.
+            // The receiver is gone if the start was given up.
             let _ = found.send(port);
         } else if !line.contains("[INFO]") && !line.starts_with("<6>") {
             eprintln!("broker: {line}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_broker_beside_the_program_comes_before_one_in_the_path() {
+        let (beside, path) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let found = || find(beside.path(), Some(path.path().as_os_str()));
+        assert_eq!(found(), None);
+        fs::write(path.path().join(PROGRAM), "").unwrap();
+        assert_eq!(found(), Some(path.path().join(PROGRAM)));
+        fs::write(beside.path().join(PROGRAM), "").unwrap();
+        assert_eq!(found(), Some(beside.path().join(PROGRAM)));
+    }
+
+    #[test]
+    fn the_command_that_builds_it_is_named() {
+        let release = not_found(Path::new("/x/target/release"));
+        assert!(release.contains("\n    cargo build --release --bin broker\n"), "{release}");
+        let debug = not_found(Path::new("/x/target/debug"));
+        assert!(debug.contains("\n    cargo build --bin broker\n"), "{debug}");
     }
 }

@@ -1,5 +1,4 @@
-//! What the program `bench-publisher` is made of: it shows what a broker and a machine can do. Not
-//! part of the library's interface.
+//! What the program `bench-publisher` is made of: it shows what a broker and a machine can do.
 //!
 //! | module | what it owns |
 //! | --- | --- |
@@ -49,9 +48,6 @@ const USAGE: u8 = 2;
 
 /// Runs the program; its exit code: 0 fine, 1 failed, 2 wrong usage.
 pub fn run() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|first| first == embedded::ARGUMENT) {
-        return embedded::run_broker();
-    }
     match bench(&BenchArgs::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::process;
 
 use clap::{ArgAction, Args, Parser};
-
-use crate::options::ConnectOptions;
+use pubsub_client::ConnectOptions;
 
 use super::defaults;
 use super::report::Failure;
@@ -168,7 +167,7 @@ impl Target {
         let id = args.id.clone();
         let id = id.unwrap_or_else(|| format!("{program}-{}", process::id()));
         let options = ConnectOptions::new().id(id).local_port(args.local_port);
-        options.hello().map_err(|error| Failure::Usage(error.to_string()))?;
+        options.validate().map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(Target { host: bare.unwrap_or(&host).to_owned(), port, options })
     }
 }

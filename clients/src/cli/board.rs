@@ -4,14 +4,12 @@
 //! Owns that both agree: what is wanted outlives a connection, and is asked for again on the next.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pubsub_client::{ClientError, Subscriber, Subscriptions};
+
 use crate::command::{Command, Subscription};
-use crate::error::ClientError;
-use crate::link::lock;
-use crate::subscriber::Subscriber;
-use crate::subscriptions::Subscriptions;
 
 use super::report::Failure;
 
@@ -108,4 +106,9 @@ impl Board {
     pub(super) fn outcome(&self) -> Result<(), Failure> {
         if self.failed.load(Ordering::Relaxed) { Err(Failure::Reported) } else { Ok(()) }
     }
+}
+
+/// Locks; what the mutexes here guard is in order even if a thread died while it held one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

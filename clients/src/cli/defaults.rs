@@ -1,52 +1,124 @@
-//! Host and port when the user left them out: what `config.ini` says, else the broker's defaults.
+//! Host and port when the user left them out: what `config.ini` says, else the protocol's defaults.
 //!
-//! Reads the broker's own configuration, so that broker and clients agree without flags.
+//! Reads three settings of the broker's configuration and nothing else of it, so that broker and
+//! clients in one folder agree without flags. What is wrong elsewhere in the file is the broker's
+//! to say.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
-use broker::config::Config;
+use ini::{Ini, ParseOption};
+use pubsub_client::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
 use super::report::Failure;
 
+/// The file that is read if it is there.
+const FILE: &str = "config.ini";
+/// The section that the three settings stand in.
+const SECTION: &str = "network";
+
 /// Where the broker is, as far as its configuration tells.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Defaults {
     pub(super) host: String,
     pub(super) publisher_port: u16,
     pub(super) subscriber_port: u16,
 }
 
+impl Default for Defaults {
+    fn default() -> Defaults {
+        Defaults {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            publisher_port: DEFAULT_PUBLISHER_PORT,
+            subscriber_port: DEFAULT_SUBSCRIBER_PORT,
+        }
+    }
+}
+
 /// Reads `./config.ini` if there is one.
 pub(super) fn load() -> Result<Defaults, Failure> {
-    let config = Config::load(None).map_err(|errors| {
+    read(Path::new(FILE)).map(Option::unwrap_or_default).map_err(|what| {
         Failure::Usage(format!(
-            "{errors}\nhost and port come from config.ini unless -h and -p are both given"
+            "{what}\nhost and port come from config.ini unless -h and -p are both given"
         ))
-    })?;
+    })
+}
+
+/// What a file says. `None`: it is not there.
+fn read(path: &Path) -> Result<Option<Defaults>, String> {
+    let name = path.display();
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&text).map(Some).map_err(|what| format!("{name}: {what}")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{name}: cannot be read: {error}")),
+    }
+}
+
+fn parse(text: &str) -> Result<Defaults, String> {
+    let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let ini = Ini::load_from_str_opt(text, options)
+        .map_err(|error| format!("line {}: it is not understood", error.line + 1))?;
+    let value = |key: &str| ini.section(Some(SECTION)).and_then(|section| section.get(key));
+    let port = |key: &str, default: u16| match value(key).map(|text| (text, text.parse())) {
+        None => Ok(default),
+        // The broker took a free port: only its log knows which.
+        Some((_, Ok(0))) => Ok(default),
+        Some((_, Ok(port))) => Ok(port),
+        Some((text, Err(_))) => Err(format!("[{SECTION}] {key} = {text}: expected a port")),
+    };
+    let default = Defaults::default();
     Ok(Defaults {
-        host: reachable(&config.network.host),
-        publisher_port: config.network.publisher_port,
-        subscriber_port: config.network.subscriber_port,
+        host: value("host").map_or(default.host, reachable),
+        publisher_port: port("publisher_port", default.publisher_port)?,
+        subscriber_port: port("subscriber_port", default.subscriber_port)?,
     })
 }
 
 /// A broker that listens on all addresses is reached through the loopback address.
 fn reachable(host: &str) -> String {
-    match host.parse::<IpAddr>() {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>() {
         Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) => Ipv4Addr::LOCALHOST.to_string(),
         Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => Ipv6Addr::LOCALHOST.to_string(),
-        _ => host.to_owned(),
+        _ => bare.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::reachable;
+    use super::*;
+
+    #[test]
+    fn three_settings_are_read_and_the_rest_is_left_to_the_broker() {
+        let found = parse("[log]\nlevel = ?\n[network]\nhost = ::\nsubscriber_port=7\nodd = 1\n");
+        let expected =
+            Defaults { host: "::1".to_owned(), subscriber_port: 7, ..Defaults::default() };
+        assert_eq!(found, Ok(expected));
+        assert_eq!(parse(""), Ok(Defaults::default()));
+        assert_eq!(parse("[network]\npublisher_port = 0\n"), Ok(Defaults::default()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let rows = [
+            ("[network]\npublisher_port = x\n", "[network] publisher_port = x: expected a port"),
+            ("[network]\nhost\n", "line "),
+        ];
+        for (text, expected) in rows {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
 
     #[test]
     fn wildcard_addresses_become_loopback() {
         let rows = [
             ("0.0.0.0", "127.0.0.1"),
             ("::", "::1"),
+            ("[::]", "::1"),
             ("0:0:0:0:0:0:0:0", "::1"),
             ("10.0.0.1", "10.0.0.1"),
             ("localhost", "localhost"),

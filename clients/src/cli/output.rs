@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use crate::event::Message;
+use pubsub_client::Message;
 
 use super::escape::{push_harmless, push_harmless_json, push_harmless_lines};
 use super::report::Failure;
@@ -143,7 +143,7 @@ mod tests {
         let topic = "a.\"b\"";
         let mut out = Vec::new();
         let time = Timestamp::from_second(1_700_000_000).unwrap();
-        push_json(&mut out, &Message { topic, payload }, time, terminal);
+        push_json(&mut out, &Message::new(topic, payload), time, terminal);
         String::from_utf8(out).unwrap()
     }
 
@@ -173,7 +173,7 @@ mod tests {
             pending: Vec::new(),
             number: 0,
         };
-        let message = Message { topic: "t", payload: b"\x1bp\n" };
+        let message = Message::new("t", b"\x1bp\n");
         let template = || Form::Template(Template::parse("%i:%p;").expect("it is fine"));
         let rows = [
             (Form::Line, false, "t \x1bp\n\n"),

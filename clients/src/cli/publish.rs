@@ -10,18 +10,17 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
+use pubsub_client::{ClientError, Publisher};
 use wire::topic::validate_topic;
 
 use crate::command::{Command, Role, TimedCommand, Typed, parse_typed};
-use crate::error::ClientError;
-use crate::publisher::Publisher;
 
 use super::args::{PublisherArgs, Target};
 use super::escape::push_harmless;
 use super::input;
 use super::output::PROMPT;
 use super::pace::{Backoff, Pace};
-use super::report::{Failure, exit_code, say};
+use super::report::{Failure, exit_code, explain, say};
 
 const PROGRAM: &str = "publisher";
 /// Commands that are due at once share a confirmation, up to this many.
@@ -70,11 +69,14 @@ fn connect(target: &Target, retry: bool) -> Result<Publisher, Failure> {
     let mut backoff = Backoff::new();
     let mut said = false;
     loop {
-        match Publisher::connect(target.address(), &target.options) {
+        match Publisher::connect_with(target.address(), &target.options) {
             Ok(publisher) => return Ok(publisher),
             Err(error) if retry && error.is_worth_a_retry() => {
                 if !said {
-                    say(PROGRAM, &format!("{error}; trying again until the broker is there"));
+                    say(
+                        PROGRAM,
+                        &format!("{}; trying again until the broker is there", explain(&error)),
+                    );
                     said = true;
                 }
                 thread::sleep(backoff.pause());
@@ -108,7 +110,7 @@ fn publish_lines(publisher: &mut Publisher, topic: &str) -> Result<(), Failure> 
     let at = |line: u64| {
         move |error: ClientError| match error.is_final() {
             true => failed(error),
-            false => Failure::Failed(format!("standard input:{line}: {error}")),
+            false => Failure::Failed(format!("standard input:{line}: {}", explain(&error))),
         }
     };
     loop {
@@ -249,7 +251,7 @@ impl Commands {
             match self.publisher.publish(topic, message) {
                 Ok(()) => wrong.push(None),
                 Err(error) if error.is_final() => return Err(unconfirmed(source, command, &error)),
-                Err(error) => wrong.push(Some(error.to_string())),
+                Err(error) => wrong.push(Some(explain(&error))),
             }
         }
         let refusals = match self.publisher.flush() {
@@ -321,7 +323,7 @@ fn show_prompt(prompt: bool) -> Result<(), Failure> {
 
 #[expect(clippy::needless_pass_by_value, reason = "made to stand in map_err")]
 fn failed(error: ClientError) -> Failure {
-    Failure::Failed(error.to_string())
+    Failure::Failed(explain(&error))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made to stand in map_err")]
@@ -330,5 +332,5 @@ fn unreadable(error: io::Error) -> Failure {
 }
 
 fn unconfirmed(source: &str, command: &TimedCommand, error: &ClientError) -> Failure {
-    Failure::Failed(format!("{source}:{}: not confirmed: {error}", command.line))
+    Failure::Failed(format!("{source}:{}: not confirmed: {}", command.line, explain(error)))
 }

@@ -2,6 +2,7 @@
 //!
 //! Owns the meaning of the exit codes. Messages themselves are printed elsewhere.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -51,6 +52,18 @@ pub(super) fn exit_code(program: &str, result: Result<(), Failure>) -> ExitCode 
         Err(Failure::Loss) => 4,
     };
     ExitCode::from(code)
+}
+
+/// An error with all that it goes back to, in a line.
+pub(super) fn explain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// One line on standard error (more only where the text has more).

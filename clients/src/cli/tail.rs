@@ -10,19 +10,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use pubsub_client::{ClientError, Event, Subscriber};
 use wire::topic::{validate_filter, validate_group};
 
 use crate::command::{Role, Subscription, TimedCommand, Typed, parse_typed};
-use crate::error::ClientError;
-use crate::event::Event;
-use crate::subscriber::Subscriber;
 
 use super::args::{SubscriberArgs, Target};
 use super::board::Board;
 use super::input;
 use super::output::{Form, PROMPT, Printer};
 use super::pace::{Backoff, Pace};
-use super::report::{Failure, exit_code, say};
+use super::report::{Failure, exit_code, explain, say};
 use super::template::Template;
 
 const PROGRAM: &str = "subscriber";
@@ -124,9 +122,9 @@ impl Tail<'_> {
             // Gone before the next one: the local port, if one was asked for, is needed again.
             drop(subscriber);
             if !self.args.reconnect || !error.is_worth_a_retry() {
-                return Err(Failure::Failed(error.to_string()));
+                return Err(Failure::Failed(explain(&error)));
             }
-            say(PROGRAM, &format!("{error}; connecting again"));
+            say(PROGRAM, &format!("{}; connecting again", explain(&error)));
             if connected.elapsed() >= GOOD_CONNECTION {
                 self.backoff = Backoff::new();
             }
@@ -152,10 +150,13 @@ impl Tail<'_> {
                 return Err(Failure::TimedOut);
             }
             if !self.args.reconnect || !error.is_worth_a_retry() {
-                return Err(Failure::Failed(error.to_string()));
+                return Err(Failure::Failed(explain(&error)));
             }
             if !said {
-                say(PROGRAM, &format!("{error}; trying again until the broker is there"));
+                say(
+                    PROGRAM,
+                    &format!("{}; trying again until the broker is there", explain(&error)),
+                );
                 said = true;
             }
             self.pause()?;
@@ -168,7 +169,7 @@ impl Tail<'_> {
         if let Some(left) = self.time_left().filter(|left| !left.is_zero()) {
             options = options.connect_timeout(left.min(CONNECT_TIMEOUT));
         }
-        let mut subscriber = Subscriber::connect(self.target.address(), &options)?;
+        let mut subscriber = Subscriber::connect_with(self.target.address(), &options)?;
         self.board.attach(&mut subscriber)?;
         Ok(subscriber)
     }
@@ -247,6 +248,8 @@ impl Tail<'_> {
                 say(PROGRAM, &refusal.to_string());
                 self.board.fail();
             }
+            // The library may learn of more that a broker says; it is no message.
+            _ => {}
         }
         Ok(false)
     }

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use crate::event::Message;
+use pubsub_client::Message;
 
 use super::escape::push_harmless;
 
@@ -85,7 +85,7 @@ pub fn fill_in(
     let template = Template::parse(template)?;
     let mut out = Vec::new();
     let facts = Facts { number: 1, terminal };
-    template.render(&Message { topic, payload }, &facts, || Timestamp::UNIX_EPOCH, &mut out);
+    template.render(&Message::new(topic, payload), &facts, || Timestamp::UNIX_EPOCH, &mut out);
     Ok(out)
 }
 
@@ -171,7 +171,7 @@ mod tests {
         let mut out = Vec::new();
         let now = || Timestamp::new(1_700_000_000, 5_000).unwrap();
         let template = Template::parse(template).unwrap();
-        template.render(&Message { topic, payload }, &facts, now, &mut out);
+        template.render(&Message::new(topic, payload), &facts, now, &mut out);
         String::from_utf8(out).unwrap()
     }
 

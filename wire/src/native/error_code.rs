@@ -7,6 +7,7 @@ use std::fmt;
 /// Why the broker refused something. The number is what travels in an ERROR frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
+#[non_exhaustive]
 pub enum ErrorCode {
     /// The bytes are no frame, or a frame breaks the rules of its kind.
     Malformed = 1,

@@ -20,3 +20,8 @@
 pub mod error_code;
 pub mod frame;
 pub mod handshake;
+
+/// The port on which a broker listens for publishers unless it is told another.
+pub const DEFAULT_PUBLISHER_PORT: u16 = 9000;
+/// The port on which a broker listens for subscribers unless it is told another.
+pub const DEFAULT_SUBSCRIBER_PORT: u16 = 9090;

@@ -31,36 +31,20 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// [`send`](Publisher::send), and by [`flush`](Publisher::flush), which also waits until the broker
 /// has taken everything. Between calls the connection keeps itself alive.
 ///
-/// ```
-/// use clients::{ConnectOptions, Publisher};
+/// ```no_run
+/// use pubsub_client::{ConnectOptions, Publisher};
 ///
-/// # use std::{io::{Read, Write}, net::TcpListener, thread};
-/// # use wire::native::{frame::{Kind, encode}, handshake::Welcome};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # // The smallest broker there is: it says welcome, and confirms two flushes before it is asked.
-/// # let mut answers = Vec::new();
-/// # Welcome { id: "b", server: "x/1", max_payload: 99, heartbeat: 0.0 }.encode(&mut answers);
-/// # (1..=2u64).for_each(|n| encode(Kind::Pong, 0, b"", &n.to_be_bytes(), &mut answers));
-/// # let listener = TcpListener::bind("127.0.0.1:0")?;
-/// # let address = listener.local_addr()?;
-/// # let broker = thread::spawn(move || {
-/// #     let (mut peer, _) = listener.accept().unwrap();
-/// #     peer.write_all(&answers).unwrap();
-/// #     let mut received = Vec::new();
-/// #     peer.read_to_end(&mut received).unwrap();
-/// #     received
-/// # });
+/// # fn main() -> Result<(), pubsub_client::ClientError> {
 /// let options = ConnectOptions::new().id("greeter");
-/// let mut publisher = Publisher::connect(address, &options)?;
-/// publisher.publish("#hello", b"This is the first message")?;
-/// publisher.publish("#hello", b"This is the second message")?;
+/// let mut publisher = Publisher::connect_with("127.0.0.1:9000", &options)?;
+/// publisher.publish("#hello", "This is the first message")?;
+/// publisher.publish("#hello", [0xFF, 0x00])?; // any bytes
 /// publisher.flush()?; // both are in the outboxes of their subscribers now
 /// publisher.close()?;
-/// # let received = String::from_utf8_lossy(&broker.join().unwrap()).into_owned();
-/// # assert!(received.contains("first") && received.contains("second"));
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Publisher {
     link: Arc<Link>,
     shared: Arc<Shared>,
@@ -69,20 +53,21 @@ pub struct Publisher {
     batch: Vec<u8>,
     /// The topic that was found valid last; most messages come in runs of one topic.
     valid_topic: String,
-    pings: u64,
     read_timeout: Option<Duration>,
 }
 
 /// What the reading thread learns.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
-    /// The number of the last of our PINGs that was answered.
+    /// The number of the last PING that was sent.
+    asked: u64,
+    /// The number of the last of our PINGs that was answered; at most `asked`.
     confirmed: u64,
     refusals: Vec<Refusal>,
     /// Why the connection is over.
@@ -90,13 +75,21 @@ struct State {
 }
 
 impl Publisher {
+    /// Connects to the publishers' port with the default options.
+    ///
+    /// # Errors
+    /// As [`connect_with`](Publisher::connect_with).
+    pub fn connect(address: impl ToSocketAddrs) -> Result<Publisher, ClientError> {
+        Publisher::connect_with(address, &ConnectOptions::new())
+    }
+
     /// Connects to the publishers' port and waits for the broker's welcome. A host with several
     /// addresses is tried at each.
     ///
     /// # Errors
     /// `Option` before anything is sent; `Resolve`, `Connect`, `ClosedByBroker`, `Goodbye`,
     /// `Disconnected`, `Protocol`, `TimedOut` and `Io` for what can go wrong on the way.
-    pub fn connect(
+    pub fn connect_with(
         address: impl ToSocketAddrs,
         options: &ConnectOptions,
     ) -> Result<Publisher, ClientError> {
@@ -112,7 +105,6 @@ impl Publisher {
             welcome,
             batch: Vec::with_capacity(BATCH_BYTES * 2),
             valid_topic: String::new(),
-            pings: 0,
             read_timeout: options.read_timeout,
         })
     }
@@ -123,12 +115,14 @@ impl Publisher {
     }
 
     /// Adds a message to the batch, and sends the batch once it is large. Waits while the broker
-    /// holds this publisher back because subscribers are slow (its overflow policy `block`).
+    /// holds this publisher back because subscribers are slow (its overflow policy `block`). The
+    /// payload is any bytes: `&str`, `&[u8]`, `Vec<u8>`, `String`.
     ///
     /// # Errors
     /// `Topic` or `TooLarge`: the message was not taken, all else goes on. Otherwise the reason why
     /// the connection is over.
-    pub fn publish(&mut self, topic: &str, payload: &[u8]) -> Result<(), ClientError> {
+    pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result<(), ClientError> {
+        let payload = payload.as_ref();
         if topic != self.valid_topic {
             validate_topic(topic.as_bytes())
                 .map_err(|reason| ClientError::Topic { given: topic.to_owned(), reason })?;
@@ -170,10 +164,13 @@ impl Publisher {
     pub fn flush(&mut self) -> Result<(), ClientError> {
         // A time-out beyond what the clock can tell is none.
         let deadline = (self.read_timeout).and_then(|time| Instant::now().checked_add(time));
-        self.pings += 1;
-        frame::encode(Kind::Ping, 0, b"", &self.pings.to_be_bytes(), &mut self.batch);
+        let wanted = {
+            let mut state = lock(&self.shared.state);
+            state.asked += 1;
+            state.asked
+        };
+        frame::encode(Kind::Ping, 0, b"", &wanted.to_be_bytes(), &mut self.batch);
         self.send()?;
-        let wanted = self.pings;
         self.wait(deadline, |state| state.confirmed >= wanted);
         let mut state = lock(&self.shared.state);
         if state.confirmed < wanted {
@@ -238,6 +235,7 @@ impl Drop for Publisher {
 }
 
 /// Waits for the end of a [`Publisher`]'s connection, in another thread.
+#[derive(Debug)]
 pub struct EndWatch(Arc<Shared>);
 
 impl EndWatch {
@@ -333,7 +331,12 @@ impl Answers {
     fn confirm(&self, body: &[u8]) {
         // A PONG of another length answers a sign of life, not a flush.
         if let Ok(number) = body.try_into().map(u64::from_be_bytes) {
-            (self.shared).change(|state| state.confirmed = state.confirmed.max(number));
+            self.shared.change(|state| {
+                // A number that was never asked for confirms nothing.
+                if number <= state.asked {
+                    state.confirmed = state.confirmed.max(number);
+                }
+            });
         }
     }
 }

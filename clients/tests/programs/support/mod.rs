@@ -3,8 +3,7 @@
 //!
 //! Waits on conditions only, for a generous time, so that a slow machine changes nothing.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test file uses its own part
-
+#[path = "../../../../client/tests/library/support/fake.rs"]
 pub mod fake;
 pub mod process;
 pub mod real;

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
-#[path = "../../fuzz/src/command.rs"]
+#[path = "../../../fuzz/src/command.rs"]
 mod command;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
-#[path = "../../fuzz/src/template.rs"]
+#[path = "../../../fuzz/src/template.rs"]
 mod template;
 
 fn replay(target: &str, check: fn(&[u8])) {

@@ -1,18 +1,14 @@
 //! `Publisher` beside brokers that misbehave: nothing waits for ever, every reason is told.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
-use clients::{ClientError, Publisher};
+use pubsub_client::{ClientError, Publisher};
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use support::PATIENCE;
-use support::fake::{FakeBroker, Peer, beside, options, publish_to, subscribe_to};
+use crate::support::fake::{FakeBroker, Peer};
+use crate::support::{PATIENCE, beside, options, publish_to, subscribe_to};
 
 #[test]
 fn flush_waits_for_the_confirmation_of_all_before_it() {
@@ -52,7 +48,7 @@ fn what_the_broker_would_refuse_is_not_sent() {
         assert_eq!(peer.try_receive(), None);
     };
     beside(broker, |address| {
-        let mut publisher = Publisher::connect(address, &options()).unwrap();
+        let mut publisher = Publisher::connect_with(address, &options()).unwrap();
         let error = publisher.publish("a.*", b"x").unwrap_err();
         assert!(matches!(error, ClientError::Topic { .. }) && !error.is_final());
         let error = publisher.publish("t", b"fives").unwrap_err();
@@ -101,7 +97,7 @@ fn flush_times_out_and_can_go_on() {
     };
     beside(broker, |address| {
         let options = options().read_timeout(Duration::from_millis(50));
-        let mut publisher = Publisher::connect(address, &options).unwrap();
+        let mut publisher = Publisher::connect_with(address, &options).unwrap();
         let error = publisher.flush().unwrap_err();
         assert!(matches!(error, ClientError::TimedOut(_)), "{error:?}");
         let late = publisher.flush().unwrap_err();
@@ -138,7 +134,7 @@ fn a_publisher_that_is_held_back_still_reads_what_the_broker_says() {
     };
     publish_to(broker, |mut publisher| {
         for _ in 0..300 {
-            publisher.publish("t", &[0; 100_000]).unwrap();
+            publisher.publish("t", [0; 100_000]).unwrap();
         }
         assert!(matches!(publisher.flush(), Err(ClientError::Refused(_))));
     });

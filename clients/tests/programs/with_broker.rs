@@ -1,19 +1,15 @@
 //! The programs against real brokers: what a user types, what comes out, and with which exit code.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use clients::{ClientError, ConnectOptions, Event, Publisher, Subscriber};
+use pubsub_client::{ClientError, ConnectOptions, Event, Publisher, Subscriber};
 
-use support::eventually;
-use support::process::{Process, program, run, start};
-use support::real::Broker;
+use crate::support::eventually;
+use crate::support::process::{Process, program, run, start};
+use crate::support::real::Broker;
 
 /// What was printed, without the messages that only probe whether the subscriber is ready.
 fn without_probes(output: &str) -> Vec<&str> {
@@ -182,7 +178,7 @@ fn a_publisher_that_is_held_back_by_a_slow_subscriber_loses_nothing() {
     let broker = Broker::with_config("[limits]\noutbox_bytes = 64KiB\n");
     let options = ConnectOptions::new().id("slow");
     let address = ("127.0.0.1", broker.subscriber_port);
-    let mut subscriber = Subscriber::connect(address, &options).unwrap();
+    let mut subscriber = Subscriber::connect_with(address, &options).unwrap();
     subscriber.subscribe("t", None).unwrap();
     subscriber.confirm().unwrap();
     let lines = "0123456789012345678901234567890123456789\n".repeat(LINES);
@@ -200,15 +196,15 @@ fn a_subscriber_that_is_slow_is_told_what_it_lost() {
     let config = "[limits]\noutbox_bytes = 64KiB\n[overflow]\npolicy = drop\n";
     let broker = Broker::with_config(config);
     let address = ("127.0.0.1", broker.subscriber_port);
-    let mut subscriber = Subscriber::connect(address, &ConnectOptions::new()).unwrap();
+    let mut subscriber = Subscriber::connect_with(address, &ConnectOptions::new()).unwrap();
     subscriber.subscribe("t", None).unwrap();
     subscriber.confirm().unwrap();
     let address = ("127.0.0.1", broker.publisher_port);
-    let mut publisher = Publisher::connect(address, &ConnectOptions::new()).unwrap();
+    let mut publisher = Publisher::connect_with(address, &ConnectOptions::new()).unwrap();
     // More than the kernel's own buffers take, and nobody reads meanwhile.
     let sent = 40_000u64;
     for _ in 0..sent {
-        publisher.publish("t", &[0; 1_000]).unwrap();
+        publisher.publish("t", [0; 1_000]).unwrap();
     }
     publisher.flush().unwrap();
     let (mut received, mut lost) = (0, 0);
@@ -228,7 +224,7 @@ fn the_library_confirms_and_surfaces_what_the_broker_says() {
     let broker = Broker::with_config("[limits]\nmax_subscriptions = 2\nmax_payload = 1KiB\n");
     let options = ConnectOptions::new().id("lib");
     let address = ("127.0.0.1", broker.subscriber_port);
-    let mut subscriber = Subscriber::connect(address, &options).unwrap();
+    let mut subscriber = Subscriber::connect_with(address, &options).unwrap();
     for filter in ["a.*", "b.>", "c"] {
         subscriber.subscribe(filter, None).unwrap();
     }
@@ -238,7 +234,7 @@ fn the_library_confirms_and_surfaces_what_the_broker_says() {
     assert_eq!((refusals.len(), refusals[0].about.as_str()), (1, "c"));
 
     let address = ("127.0.0.1", broker.publisher_port);
-    let mut publisher = Publisher::connect(address, &options).unwrap();
+    let mut publisher = Publisher::connect_with(address, &options).unwrap();
     assert_eq!(publisher.welcome().max_payload, 1_024);
     publisher.publish("a.x", b"one").unwrap();
     publisher.publish("c", b"nobody").unwrap();
@@ -249,7 +245,7 @@ fn the_library_confirms_and_surfaces_what_the_broker_says() {
     assert_eq!(payloads, [b"one", b"two"]);
 
     let wrong_port = ("127.0.0.1", broker.subscriber_port);
-    let mut lost = Publisher::connect(wrong_port, &options).unwrap();
+    let mut lost = Publisher::connect_with(wrong_port, &options).unwrap();
     lost.publish("t", b"x").unwrap();
     let error = lost.flush().unwrap_err();
     assert!(matches!(&error, ClientError::ClosedByBroker(refusal) if refusal.code == 5), "{error}");

@@ -10,7 +10,9 @@ use wire::native::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Header, Kind, Reader}
 
 use crate::error::ClientError;
 
-/// One growing buffer. Invariant: `start <= end <= bytes.len()`.
+/// One growing buffer. Invariant: `start <= end <= bytes.len()`. It is at most twice as large as
+/// what has arrived: what a header announces is believed as its bytes come in, not before.
+#[derive(Debug)]
 pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,
     start: usize,
@@ -99,10 +101,12 @@ impl ReadBuffer {
             .first_chunk::<HEADER_BYTES>()
             .and_then(|header| Header::parse(header).ok())
             .map_or(HEADER_BYTES, |header| header.frame_len());
-        // A frame's length was checked against the broker's own limit before more was awaited.
-        let wanted = (offset + frame_len).max(unused + self.initial / 2);
+        // A frame's length was checked against the broker's own limit before more was awaited, but
+        // that limit may be 4 GiB.
+        let announced = (offset + frame_len).min(2 * unused);
+        let wanted = announced.max(unused + self.initial / 2);
         if self.bytes.len() < wanted {
-            self.bytes.resize(wanted.max(self.bytes.len() * 2), 0);
+            self.bytes.resize(wanted, 0);
         }
     }
 }
@@ -151,6 +155,26 @@ mod tests {
                 assert_eq!(buffer.unused(), b"");
             }
         }
+    }
+
+    #[test]
+    fn memory_grows_with_what_arrives_and_not_with_what_is_announced() {
+        let mut announced = Vec::new();
+        frame::encode(Kind::Publish, 0, b"t", &[7; 3_000_000], &mut announced);
+        let mut buffer = ReadBuffer::new(1_024);
+        for arrived in [8, 1_000, 100_000, announced.len()] {
+            let mut source = Dribble(&announced[..arrived], usize::MAX);
+            let mut buffer = ReadBuffer::new(1_024);
+            while buffer.fill(&mut source, 0).unwrap() > 0 {}
+            assert!(buffer.bytes.len() <= 2 * arrived + 1_024, "{arrived}");
+        }
+        let mut source = Dribble(&announced, usize::MAX);
+        let mut reads = 0;
+        while buffer.frame_at(0, 4_000_000).unwrap().is_none() {
+            buffer.fill(&mut source, 0).unwrap();
+            reads += 1;
+        }
+        assert!(reads < 20, "a large frame takes few reads, not {reads}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use wire::native::frame::{Kind, LENGTH_OVERHEAD};
 use wire::native::handshake;
 
-use crate::error::{ClientError, Refusal};
+use crate::error::{Attempt, ClientError, Refusal};
 use crate::options::ConnectOptions;
 use crate::read_buffer::ReadBuffer;
 
@@ -21,6 +21,7 @@ const MAX_PAYLOAD: usize = u32::MAX as usize - LENGTH_OVERHEAD - u16::MAX as usi
 
 /// What the broker said of itself when it welcomed the client.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Welcome {
     /// The broker's id.
     pub broker_id: String,
@@ -69,7 +70,7 @@ fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStre
     for address in address.to_socket_addrs().map_err(unknown)? {
         match dial_one(address, options) {
             Ok(stream) => return Ok(stream),
-            Err(error) => attempts.push((address, Arc::new(error))),
+            Err(error) => attempts.push(Attempt { address, error: Arc::new(error) }),
         }
     }
     if attempts.is_empty() {

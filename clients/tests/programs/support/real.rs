@@ -49,6 +49,11 @@ impl Broker {
         Broker::with_args(&format!("-s {} -p {}", self.subscriber_port, self.publisher_port))
     }
 
+    /// The arguments that aim `bench-publisher` at this broker.
+    pub fn both_ports(&self) -> String {
+        format!("-h 127.0.0.1 -p {} -s {}", self.publisher_port, self.subscriber_port)
+    }
+
     /// `publisher`, aimed at this broker.
     pub fn publisher(&self, args: &str) -> Command {
         process::publisher(&format!("-h 127.0.0.1 -p {} {args}", self.publisher_port))
@@ -80,7 +85,7 @@ impl Broker {
 
 /// The broker beside the programs; built if only the clients were. `BROKER_UNDER_TEST` names
 /// another one to test.
-fn executable() -> &'static Path {
+pub fn executable() -> &'static Path {
     static EXECUTABLE: OnceLock<PathBuf> = OnceLock::new();
     EXECUTABLE.get_or_init(|| {
         if let Some(other) = std::env::var_os("BROKER_UNDER_TEST") {

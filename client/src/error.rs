@@ -20,7 +20,7 @@ pub enum ClientError {
     /// The caller: an option, such as the client id, breaks the rules of the protocol.
     Option(String),
     /// The caller: a topic, a filter or the name of a queue group breaks the grammar. Nothing was
-    /// sent.
+    /// sent. Its source is the reason.
     Topic {
         /// What was given.
         given: String,
@@ -34,10 +34,11 @@ pub enum ClientError {
         /// The broker's limit, in bytes.
         limit: usize,
     },
-    /// The name of the broker's host could not be turned into an address.
+    /// The name of the broker's host could not be turned into an address. Its source is the
+    /// operating system's error.
     Resolve(Arc<io::Error>),
-    /// No address of the broker could be connected to; each with its reason.
-    Connect(Vec<(SocketAddr, Arc<io::Error>)>),
+    /// No address of the broker could be connected to.
+    Connect(Vec<Attempt>),
     /// The broker refused some of what was asked. The connection goes on.
     Refused(Vec<Refusal>),
     /// The broker ended the connection and said why.
@@ -52,8 +53,24 @@ pub enum ClientError {
     TimedOut(&'static str),
     /// So many messages were not delivered to this subscriber (overflow policy `drop`).
     Lost(u64),
-    /// The operating system failed to read or write.
+    /// The operating system failed to read or write. Its source is the system's error.
     Io(Arc<io::Error>),
+}
+
+/// An address that was tried in vain.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why it could not be connected to.
+    pub error: Arc<io::Error>,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, self.error)
+    }
 }
 
 impl ClientError {
@@ -109,19 +126,19 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientError::Option(text) => f.write_str(text),
-            ClientError::Topic { given, reason } => {
-                write!(f, "{given:?} cannot be used: {reason}")
-            }
+            // What is a source as well is not said here: those who print an error print its
+            // sources behind it.
+            ClientError::Topic { given, .. } => write!(f, "{given:?} cannot be used"),
             ClientError::TooLarge { bytes, limit } => write!(
                 f,
                 "the payload of {bytes} bytes is over the broker's limit of {limit} bytes"
             ),
-            ClientError::Resolve(error) => write!(f, "the broker's host is not known: {error}"),
+            ClientError::Resolve(_) => f.write_str("the broker's host is not known"),
             ClientError::Connect(attempts) => {
                 f.write_str("cannot connect")?;
-                for (position, (address, error)) in attempts.iter().enumerate() {
+                for (position, attempt) in attempts.iter().enumerate() {
                     let separator = if position == 0 { " to" } else { "; nor to" };
-                    write!(f, "{separator} {address}: {error}")?;
+                    write!(f, "{separator} {attempt}")?;
                 }
                 Ok(())
             }
@@ -145,7 +162,7 @@ impl fmt::Display for ClientError {
             }
             ClientError::TimedOut(what) => write!(f, "timed out while waiting for {what}"),
             ClientError::Lost(count) => write!(f, "the broker dropped {count} messages"),
-            ClientError::Io(error) => write!(f, "the connection failed: {error}"),
+            ClientError::Io(_) => f.write_str("the connection failed"),
         }
     }
 }
@@ -160,10 +177,11 @@ impl std::error::Error for ClientError {
     }
 }
 
-/// An ERROR frame of the broker.
+/// What the broker refused, and why: an ERROR frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
-    /// The number of the error.
+    /// The number of the error, as in [`ErrorCode::code`].
     pub code: u16,
     /// What it is about: a topic, a filter, or empty.
     pub about: String,
@@ -208,6 +226,20 @@ impl fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_not_printed_as_well() {
+        let io = || Arc::new(io::Error::other("no route"));
+        let (given, reason) = ("a..b".to_owned(), TopicError::EmptyToken);
+        for error in [
+            ClientError::Topic { given, reason },
+            ClientError::Resolve(io()),
+            ClientError::Io(io()),
+        ] {
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(!error.to_string().contains(&source), "{error}");
+        }
+    }
 
     #[test]
     fn refusals_name_code_subject_and_reason() {

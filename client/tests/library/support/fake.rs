@@ -1,16 +1,16 @@
-//! A broker of the test's own making: it says exactly what the test wants it to say.
+//! A broker of the test's own making: it says exactly what the test wants it to say. The tests of
+//! the programs use it as well.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::thread;
+use std::time::Duration;
 
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::{self, HEADER_BYTES, Header, Kind};
 use wire::native::handshake::Welcome;
 
-use clients::{ConnectOptions, Publisher, Subscriber};
-
-use super::PATIENCE;
+/// How long a client may take to say something.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Listens; what it does with those who connect is the test's business.
 pub struct FakeBroker(TcpListener);
@@ -26,40 +26,6 @@ pub struct Received {
     pub kind: Kind,
     pub topic: String,
     pub body: Vec<u8>,
-}
-
-/// What all tests connect with.
-pub fn options() -> ConnectOptions {
-    ConnectOptions::new().id("test")
-}
-
-/// Runs `broker` beside the test; it must come to its end too.
-pub fn beside<T: Send>(
-    broker: impl FnOnce(&FakeBroker) + Send,
-    client: impl FnOnce(SocketAddr) -> T,
-) -> T {
-    let fake = FakeBroker::start();
-    let address = fake.address();
-    thread::scope(|scope| {
-        scope.spawn(move || broker(&fake));
-        client(address)
-    })
-}
-
-/// A subscriber of the library beside a broker that has welcomed it.
-pub fn subscribe_to(broker: impl FnOnce(Peer) + Send, client: impl FnOnce(Subscriber) + Send) {
-    beside(
-        |fake| broker(fake.welcome()),
-        |address| client(Subscriber::connect(address, &options()).unwrap()),
-    );
-}
-
-/// A publisher of the library beside a broker that has welcomed it.
-pub fn publish_to(broker: impl FnOnce(Peer) + Send, client: impl FnOnce(Publisher) + Send) {
-    beside(
-        |fake| broker(fake.welcome()),
-        |address| client(Publisher::connect(address, &options()).unwrap()),
-    );
 }
 
 impl FakeBroker {

@@ -14,6 +14,7 @@ use crate::connection::{self, Opened, Welcome};
 use crate::error::{ClientError, Refusal};
 use crate::event::{Event, Message, OwnedMessage};
 use crate::link::Link;
+use crate::messages::{IntoMessages, Messages};
 use crate::options::ConnectOptions;
 use crate::read_buffer::{FramePlace, ReadBuffer};
 use crate::subscriptions::Subscriptions;
@@ -30,40 +31,23 @@ const MIN_SILENCE: Duration = Duration::from_secs(5);
 ///
 /// The connection keeps itself alive, also while the application works on a message.
 ///
-/// ```
-/// use clients::{ConnectOptions, Subscriber};
+/// ```no_run
+/// use pubsub_client::{ConnectOptions, Subscriber};
 ///
-/// # use std::{io::{Read, Write}, net::TcpListener, thread};
-/// # use wire::native::{frame::{Kind, encode}, handshake::Welcome};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # // The smallest broker there is: everything it ever says, it says at once.
-/// # let mut frames = Vec::new();
-/// # Welcome { id: "b", server: "x/1", max_payload: 99, heartbeat: 0.0 }.encode(&mut frames);
-/// # encode(Kind::Pong, 0, b"", &1u64.to_be_bytes(), &mut frames);
-/// # encode(Kind::Publish, 0, b"#hello", b"hi", &mut frames);
-/// # encode(Kind::Goodbye, 0, b"", b"", &mut frames);
-/// # let listener = TcpListener::bind("127.0.0.1:0")?;
-/// # let address = listener.local_addr()?;
-/// # thread::spawn(move || {
-/// #     let (mut peer, _) = listener.accept().unwrap();
-/// #     peer.write_all(&frames).unwrap();
-/// #     peer.read_to_end(&mut Vec::new())
-/// # });
+/// # fn main() -> Result<(), pubsub_client::ClientError> {
 /// let options = ConnectOptions::new().id("listener");
-/// let mut subscriber = Subscriber::connect(address, &options)?;
+/// let mut subscriber = Subscriber::connect_with("127.0.0.1:9090", &options)?;
 /// subscriber.subscribe("#hello", None)?;
 /// subscriber.subscribe("orders.>", Some("workers"))?;
 /// subscriber.confirm()?; // from here on no message is missed
-/// # let mut received = 0;
 /// for message in subscriber.messages() {
 ///     let message = message?;
 ///     println!("{}: {} bytes", message.topic, message.payload.len());
-/// #   received += 1;
 /// }
-/// # assert_eq!(received, 1);
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Subscriber {
     subscriptions: Subscriptions,
     buffer: ReadBuffer,
@@ -74,6 +58,7 @@ pub struct Subscriber {
     /// refusals in there are dealt with, the messages are not. At least `handed_out`, or 0.
     looked_at: usize,
     refusals: VecDeque<Refusal>,
+    /// The number of the last PING that was sent.
     pings: u64,
     unconfirmed: u32,
     read_timeout: Option<Duration>,
@@ -82,6 +67,7 @@ pub struct Subscriber {
 }
 
 /// What `advance` found, before it is turned into something that borrows.
+#[derive(Debug)]
 enum Found {
     Message(FramePlace),
     Lost(u64),
@@ -89,12 +75,20 @@ enum Found {
 }
 
 impl Subscriber {
+    /// Connects to the subscribers' port with the default options.
+    ///
+    /// # Errors
+    /// As [`connect_with`](Subscriber::connect_with).
+    pub fn connect(address: impl ToSocketAddrs) -> Result<Subscriber, ClientError> {
+        Subscriber::connect_with(address, &ConnectOptions::new())
+    }
+
     /// Connects to the subscribers' port and waits for the broker's welcome. A host with several
     /// addresses is tried at each.
     ///
     /// # Errors
-    /// As [`Publisher::connect`](crate::Publisher::connect).
-    pub fn connect(
+    /// As [`Publisher::connect_with`](crate::Publisher::connect_with).
+    pub fn connect_with(
         address: impl ToSocketAddrs,
         options: &ConnectOptions,
     ) -> Result<Subscriber, ClientError> {
@@ -107,7 +101,8 @@ impl Subscriber {
             handed_out: 0,
             looked_at: 0,
             refusals: VecDeque::new(),
-            pings: 0,
+            // A broker cannot have answered already what starts anywhere.
+            pings: fastrand::u64(..),
             unconfirmed: 0,
             read_timeout: options.read_timeout,
             socket_timeout: None,
@@ -206,7 +201,7 @@ impl Subscriber {
     /// behind the first error that ends the connection. Lost messages and refused subscriptions
     /// come as errors too, and do not end it; nor does a time-out.
     pub fn messages(&mut self) -> Messages<'_> {
-        Messages { subscriber: self, over: false }
+        Messages::of(self)
     }
 
     /// The sending side, for use in other threads.
@@ -224,7 +219,7 @@ impl Subscriber {
 
     fn look_ahead_to_pong(&mut self) -> Result<(), ClientError> {
         let deadline = self.read_deadline();
-        self.pings += 1;
+        self.pings = self.pings.wrapping_add(1);
         let question = self.pings.to_be_bytes();
         self.subscriptions.send(Kind::Ping, b"", &question)?;
         self.looked_at = self.looked_at.max(self.handed_out);
@@ -367,27 +362,14 @@ impl Drop for Subscriber {
     }
 }
 
-/// The messages of a [`Subscriber`], made by [`Subscriber::messages`].
-pub struct Messages<'a> {
-    subscriber: &'a mut Subscriber,
-    over: bool,
-}
-
-impl Iterator for Messages<'_> {
+impl IntoIterator for Subscriber {
     type Item = Result<OwnedMessage, ClientError>;
+    type IntoIter = IntoMessages;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
-            return None;
-        }
-        let error = match self.subscriber.next_event() {
-            Ok(Event::Message(message)) => return Some(Ok(message.into_owned())),
-            Ok(Event::Lost(count)) => ClientError::Lost(count),
-            Ok(Event::Refused(refusal)) => ClientError::Refused(vec![refusal]),
-            Err(error) => error,
-        };
-        self.over = error.is_final();
-        (!matches!(error, ClientError::Goodbye(_))).then_some(Err(error))
+    /// The messages, as those of [`messages`](Subscriber::messages), by an iterator that owns the
+    /// connection.
+    fn into_iter(self) -> IntoMessages {
+        IntoMessages::of(self)
     }
 }
 

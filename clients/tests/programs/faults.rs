@@ -2,17 +2,13 @@
 //! the middle of a message has sent whole messages or nothing, a subscriber that is killed or
 //! stopped is found and forgotten, and others notice nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::process::{self, Process};
-use support::real::Broker;
-use support::{PATIENCE, eventually};
+use crate::support::process::{self, Process};
+use crate::support::real::Broker;
+use crate::support::{PATIENCE, eventually};
 
 /// A line that is long enough to be cut anywhere, and shows it.
 fn line(number: usize) -> String {

@@ -19,6 +19,7 @@ pub enum Event<'a> {
 
 /// A message, borrowed from the buffer that it was read into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message<'a> {
     /// The topic that it was published to.
     pub topic: &'a str,
@@ -26,15 +27,21 @@ pub struct Message<'a> {
     pub payload: &'a [u8],
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// A message of these parts, as a broker would send it.
+    pub fn new(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
+        Message { topic, payload }
+    }
+
     /// A copy that outlives the buffer.
     pub fn into_owned(self) -> OwnedMessage {
         OwnedMessage { topic: self.topic.to_owned(), payload: self.payload.to_vec() }
     }
 }
 
-/// A message of its own.
+/// A message that owns its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OwnedMessage {
     /// The topic that it was published to.
     pub topic: String,

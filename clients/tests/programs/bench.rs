@@ -1,25 +1,24 @@
 //! The program `bench-publisher`, run as users run it, with small loads. How fast it is depends on
 //! the machine and is not asked here.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wire::native::frame::Kind;
 
-use support::fake::{FakeBroker, Peer};
+use crate::support::fake::{FakeBroker, Peer};
+use crate::support::real::{self, Broker};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn program(args: &str) -> Command {
+    // It starts the broker that is beside it.
+    real::executable();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench-publisher"));
     command.args(args.split_whitespace()).stdin(Stdio::null());
     command
@@ -56,46 +55,6 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
 fn has_ended(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .map_or(true, |stat| stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
-}
-
-/// A broker beside the test.
-struct Broker {
-    process: Child,
-    ports: [String; 2],
-}
-
-impl Broker {
-    fn start() -> Broker {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_bench-publisher"))
-            .arg("--embedded-broker")
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap());
-        let mut port = |role: &str| {
-            let mut line = String::new();
-            while !line.contains(&format!("listening for {role}s on ")) {
-                line.clear();
-                assert!(log.read_line(&mut line).unwrap() > 0, "no port for {role}s");
-            }
-            line.trim().rsplit_once(':').unwrap().1.to_owned()
-        };
-        let ports = ["publisher", "subscriber"].map(&mut port);
-        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Broker { process, ports }
-    }
-
-    fn address(&self) -> String {
-        format!("-h 127.0.0.1 -p {} -s {}", self.ports[0], self.ports[1])
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
 }
 
 #[test]
@@ -225,7 +184,7 @@ fn verify_proves_order_and_content_for_any_number_of_clients() {
 #[test]
 fn verify_fails_when_somebody_else_publishes_among_ours() {
     let broker = Broker::start();
-    let mut other = program(&broker.address())
+    let mut other = program(&broker.both_ports())
         .args(["--no-subscribers", "--rate", "1000", "--seconds", "600"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -234,7 +193,7 @@ fn verify_fails_when_somebody_else_publishes_among_ours() {
     // It tells how far it is once a second.
     let mut first = [0];
     other.stderr.as_mut().unwrap().read_exact(&mut first).unwrap();
-    let output = bench(&format!("{} --verify --rate 100 --messages 100", broker.address()));
+    let output = bench(&format!("{} --verify --rate 100 --messages 100", broker.both_ports()));
     drop(other.kill());
     drop(other.wait());
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
@@ -301,7 +260,7 @@ fn without_subscribers_it_only_publishes() {
 #[test]
 fn a_broker_that_runs_already_is_found_and_looked_into() {
     let broker = Broker::start();
-    let report = report(&format!("{} --messages 5000 --topics 3", broker.address()));
+    let report = report(&format!("{} --messages 5000 --topics 3", broker.both_ports()));
     assert_eq!(report["runs"][0]["delivered"], 5_000);
     assert_eq!(report["broker"]["pid"], broker.process.id());
     assert_eq!(report["broker"]["embedded"], false);
@@ -368,7 +327,7 @@ fn no_broker_is_a_failure_that_names_the_address() {
 #[test]
 fn a_broker_that_goes_away_is_a_failure() {
     let mut broker = Broker::start();
-    let mut bench = program(&format!("{} --seconds 600", broker.address()))
+    let mut bench = program(&format!("{} --seconds 600", broker.both_ports()))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -377,7 +336,7 @@ fn a_broker_that_goes_away_is_a_failure() {
     let mut text = String::new();
     // The line of the first second.
     log.read_line(&mut text).unwrap();
-    broker.process.kill().unwrap();
+    broker.process.kill();
     log.read_to_string(&mut text).unwrap();
     assert_eq!(bench.wait().unwrap().code(), Some(1), "{text}");
     assert!(text.contains("bench-publisher: subscriber 0: ") || text.contains("publisher 0: "));

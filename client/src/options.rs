@@ -14,7 +14,7 @@ use crate::error::ClientError;
 ///
 /// ```
 /// use std::time::Duration;
-/// use clients::ConnectOptions;
+/// use pubsub_client::ConnectOptions;
 ///
 /// let options = ConnectOptions::new()
 ///     .id("sensor-7")
@@ -34,6 +34,7 @@ pub struct ConnectOptions {
 
 impl ConnectOptions {
     /// The defaults.
+    #[must_use]
     pub fn new() -> ConnectOptions {
         ConnectOptions {
             id: String::new(),
@@ -46,18 +47,21 @@ impl ConnectOptions {
     }
 
     /// The client's id: 0 to 255 bytes, no control characters. Several clients may share one.
+    #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> ConnectOptions {
         self.id = id.into();
         self
     }
 
     /// The local port that the connection is made from; 0: any that is free.
+    #[must_use]
     pub fn local_port(mut self, port: u16) -> ConnectOptions {
         self.local_port = port;
         self
     }
 
     /// The longest that connecting to one address, or the broker's welcome, may take.
+    #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> ConnectOptions {
         self.connect_timeout = timeout;
         self
@@ -66,12 +70,14 @@ impl ConnectOptions {
     /// The longest that [`flush`](crate::Publisher::flush), [`confirm`](crate::Subscriber::confirm)
     /// and [`next_event`](crate::Subscriber::next_event) wait for the broker. A publisher that the
     /// broker holds back, because its subscribers are slow, waits just as long.
+    #[must_use]
     pub fn read_timeout(mut self, timeout: Duration) -> ConnectOptions {
         self.read_timeout = Some(timeout);
         self
     }
 
     /// The user and the secret to show to the broker. Neither may hold a line break.
+    #[must_use]
     pub fn credentials(
         mut self,
         user: impl Into<String>,
@@ -80,6 +86,14 @@ impl ConnectOptions {
         self.user = Some(user.into());
         self.secret = Some(secret.into());
         self
+    }
+
+    /// Whether the broker can be told all this: lengths and characters.
+    ///
+    /// # Errors
+    /// `Option`, as connecting would fail, but before anything is connected to.
+    pub fn validate(&self) -> Result<(), ClientError> {
+        self.hello().map(drop)
     }
 
     /// The HELLO frame that says all this to the broker.

@@ -1,16 +1,14 @@
 //! The program `subscriber` beside brokers that do as the test says: what is printed, how it ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::process::Stdio;
 
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use support::fake::FakeBroker;
-use support::process::{aimed, command_file, on_a_terminal, run, start, subscriber, subscriber_at};
+use crate::support::fake::FakeBroker;
+use crate::support::process::{
+    aimed, command_file, on_a_terminal, run, start, subscriber, subscriber_at,
+};
 
 #[test]
 fn subscriptions_go_out_as_the_command_line_says() {

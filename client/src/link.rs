@@ -26,6 +26,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The sending half.
+#[derive(Debug)]
 pub(crate) struct Link {
     stream: TcpStream,
     /// Held for the length of whole frames.
@@ -34,7 +35,7 @@ pub(crate) struct Link {
     wake: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Duties {
     /// Bodies of the PINGs to answer.
     pongs: VecDeque<Vec<u8>>,

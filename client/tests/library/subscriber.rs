@@ -1,19 +1,16 @@
 //! `Subscriber` beside brokers that misbehave: nothing that came before the fault is lost.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::io::Write;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clients::{ClientError, Event, Subscriber};
+use pubsub_client::{ClientError, Event, Subscriber};
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use support::fake::{FakeBroker, Peer, beside, options, subscribe_to};
+use crate::support::fake::{FakeBroker, Peer};
+use crate::support::{beside, options, subscribe_to};
 
 #[test]
 fn messages_come_out_of_any_partition_into_reads() {
@@ -200,7 +197,7 @@ fn a_broker_that_falls_silent_is_given_up_on() {
         let _ = wait.recv();
     };
     beside(broker, |address| {
-        let mut subscriber = Subscriber::connect(address, &options()).unwrap();
+        let mut subscriber = Subscriber::connect_with(address, &options()).unwrap();
         let error = subscriber.next_event().unwrap_err();
         assert!(matches!(error, ClientError::Disconnected), "{error:?}");
         drop(done);

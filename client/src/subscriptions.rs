@@ -12,7 +12,7 @@ use crate::link::Link;
 
 /// The sending side of a [`Subscriber`](crate::Subscriber), for use in other threads while one
 /// receives.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Subscriptions {
     pub(crate) link: Arc<Link>,
 }

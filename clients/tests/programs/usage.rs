@@ -1,9 +1,5 @@
 //! What the user typed, and whom the programs find there: wrong usage, defaults, no broker.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -12,8 +8,8 @@ use std::process::Command;
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use support::fake::FakeBroker;
-use support::process::{aimed, command_file, publisher, run, start, subscriber};
+use crate::support::fake::FakeBroker;
+use crate::support::process::{aimed, command_file, publisher, run, start, subscriber};
 
 #[test]
 fn wrong_usage_exits_with_2_and_connects_to_nothing() {
@@ -110,7 +106,7 @@ fn host_and_port_come_from_config_ini() {
     fake.welcome().send(Kind::Publish, b"a", b"hi");
     assert_eq!(process.finish().text(), "a hi\n");
 
-    fs::write(folder.path().join("config.ini"), "[network]\nhots = x\n").unwrap();
+    fs::write(folder.path().join("config.ini"), "[network]\nsubscriber_port = x\n").unwrap();
     let mut command = subscriber("--topic a");
     command.current_dir(folder.path());
     let finished = run(command, b"");

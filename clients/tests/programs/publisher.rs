@@ -1,16 +1,12 @@
 //! The program `publisher` beside brokers that do as the test says: what is sent, what is told.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use support::fake::FakeBroker;
-use support::process::{aimed, command_file, on_a_terminal, publisher, publisher_at, start};
+use crate::support::fake::FakeBroker;
+use crate::support::process::{aimed, command_file, on_a_terminal, publisher, publisher_at, start};
 
 #[test]
 fn a_publisher_notices_at_once_that_the_broker_goes_away() {

@@ -1,18 +1,15 @@
 //! Connecting, and staying connected: each thing that can go wrong is the error that it is.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
-
-mod support;
-
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use clients::{ClientError, ConnectOptions, Event, Publisher, Subscriber};
+use pubsub_client::{ClientError, ConnectOptions, Event, Publisher, Subscriber};
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use support::fake::{FakeBroker, Peer, beside, options};
+use crate::support::fake::{FakeBroker, Peer};
+use crate::support::{beside, options};
 
 #[test]
 fn hello_carries_id_and_credentials() {
@@ -25,8 +22,9 @@ fn hello_carries_id_and_credentials() {
         peer.close();
     };
     let options = ConnectOptions::new().id("me").credentials("ann", "hush");
-    let welcome =
-        beside(broker, |address| Publisher::connect(address, &options).unwrap().welcome().clone());
+    let welcome = beside(broker, |address| {
+        Publisher::connect_with(address, &options).unwrap().welcome().clone()
+    });
     assert_eq!((welcome.max_payload, welcome.heartbeat), (77, None));
     assert_eq!(welcome.server, "fake/0");
 }
@@ -34,7 +32,7 @@ fn hello_carries_id_and_credentials() {
 #[test]
 fn connecting_fails_by_cause() {
     let connect = |broker: fn(Peer)| {
-        let fails = |address| Subscriber::connect(address, &options()).err().unwrap();
+        let fails = |address| Subscriber::connect_with(address, &options()).err().unwrap();
         beside(|fake| broker(fake.accept()), fails)
     };
     let refused = connect(|mut peer| {
@@ -61,7 +59,7 @@ fn connecting_fails_by_cause() {
     });
     assert_eq!(goodbye.to_string(), "the broker is shutting down: maintenance");
 
-    let unknown = Subscriber::connect(("", 1), &options()).err().unwrap();
+    let unknown = Subscriber::connect_with(("", 1), &options()).err().unwrap();
     assert!(matches!(unknown, ClientError::Resolve(_)), "{unknown:?}");
 }
 
@@ -70,14 +68,14 @@ fn connecting_tries_every_address_and_names_each_failure() {
     let free = |listener: &TcpListener| listener.local_addr().unwrap();
     let (one, two) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
     let addresses = [free(&one.unwrap()), free(&two.unwrap())];
-    let error = Publisher::connect(&addresses[..], &options()).err().unwrap();
+    let error = Publisher::connect_with(&addresses[..], &options()).err().unwrap();
     let text = error.to_string();
     assert!(matches!(&error, ClientError::Connect(attempts) if attempts.len() == 2), "{error:?}");
     assert!(addresses.iter().all(|address| text.contains(&address.to_string())), "{text}");
 
     beside(
         |fake| drop(fake.welcome()),
-        |address| Publisher::connect(&[addresses[0], address][..], &options()).unwrap(),
+        |address| Publisher::connect_with(&[addresses[0], address][..], &options()).unwrap(),
     );
 }
 
@@ -91,7 +89,7 @@ fn connecting_gives_up_on_a_broker_that_says_nothing() {
         },
         |address| {
             let options = options().connect_timeout(Duration::from_millis(50));
-            let error = Subscriber::connect(address, &options).err().unwrap();
+            let error = Subscriber::connect_with(address, &options).err().unwrap();
             drop(done);
             error
         },
@@ -110,7 +108,7 @@ fn connecting_from_a_local_port_uses_it() {
             let peer = fake.welcome();
             assert_eq!(peer.stream.peer_addr().unwrap().port(), port);
         },
-        |address| Subscriber::connect(address, &options().local_port(port)).unwrap(),
+        |address| Subscriber::connect_with(address, &options().local_port(port)).unwrap(),
     );
 }
 
@@ -133,10 +131,10 @@ fn both_clients_show_signs_of_life_and_answer_pings_while_idle() {
         }
     };
     beside(broker, |address| {
-        let publisher = Publisher::connect(address, &options()).unwrap();
+        let publisher = Publisher::connect_with(address, &options()).unwrap();
         publisher.end_watch().wait();
         // The application receives, or this subscriber would never see the PING.
-        let mut subscriber = Subscriber::connect(address, &options()).unwrap();
+        let mut subscriber = Subscriber::connect_with(address, &options()).unwrap();
         let error = subscriber.next_event().unwrap_err();
         assert!(matches!(error, ClientError::Disconnected), "{error:?}");
     });
@@ -152,7 +150,7 @@ fn a_broker_that_boasts_is_not_believed() {
         peer.close();
     };
     beside(broker, |address| {
-        let mut subscriber = Subscriber::connect(address, &options()).unwrap();
+        let mut subscriber = Subscriber::connect_with(address, &options()).unwrap();
         assert!(subscriber.welcome().max_payload < u32::MAX as usize);
         assert!(matches!(subscriber.next_event().unwrap(), Event::Message(_)));
     });

@@ -1,0 +1,63 @@
+//! A blocking client of the publish/subscribe broker.
+//!
+//! [`Publisher`] connects to the broker's publishers' port, [`Subscriber`] to its subscribers'
+//! port. Both are plain values that one thread uses at a time; each keeps its connection alive by
+//! itself, with a thread of its own. What can go wrong is a [`ClientError`], sorted by who is to
+//! blame.
+//!
+//! ```no_run
+//! use pubsub_client::{ClientError, Publisher, Subscriber};
+//!
+//! fn main() -> Result<(), ClientError> {
+//!     let mut subscriber = Subscriber::connect("127.0.0.1:9090")?;
+//!     subscriber.subscribe("orders.>", None)?;
+//!     subscriber.confirm()?; // from here on no message is missed
+//!
+//!     let mut publisher = Publisher::connect("127.0.0.1:9000")?;
+//!     publisher.publish("orders.eu.created", "{\"order\": 1}")?;
+//!     publisher.flush()?; // it is in the outboxes of its subscribers
+//!
+//!     for message in subscriber {
+//!         let message = message?;
+//!         println!("{}: {} bytes", message.topic, message.payload.len());
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! The folder `examples/` has programs that run against a broker on this machine.
+//!
+//! # Map
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | `options` | how to connect |
+//! | `connection` | the socket, HELLO and WELCOME |
+//! | `link` | the sending half, and the thread that keeps the connection alive |
+//! | `read_buffer` | bytes read, and the frames in them |
+//! | `publisher`, `subscriber`, `subscriptions`, `messages`, `event`, `error` | what users see |
+
+#![warn(missing_debug_implementations)]
+
+mod connection;
+mod error;
+mod event;
+mod link;
+mod messages;
+mod options;
+mod publisher;
+mod read_buffer;
+mod subscriber;
+mod subscriptions;
+
+pub use connection::Welcome;
+pub use error::{Attempt, ClientError, Refusal};
+pub use event::{Event, Message, OwnedMessage};
+pub use messages::{IntoMessages, Messages};
+pub use options::ConnectOptions;
+pub use publisher::{EndWatch, Publisher};
+pub use subscriber::Subscriber;
+pub use subscriptions::Subscriptions;
+pub use wire::native::error_code::ErrorCode;
+pub use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
+pub use wire::topic::TopicError;

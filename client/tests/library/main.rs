@@ -1,0 +1,13 @@
+//! The library beside brokers that misbehave: each thing that can go wrong is the error that it is.
+
+// A test that panics has found something; not every test needs all that they share.
+#![allow(clippy::unwrap_used, unreachable_pub, dead_code)]
+
+/// Connecting, and staying connected.
+mod connecting;
+/// `Publisher`: nothing waits for ever, every reason is told.
+mod publisher;
+/// `Subscriber`: nothing that came before the fault is lost.
+mod subscriber;
+/// What the tests share.
+mod support;

@@ -1,0 +1,23 @@
+//! The programs as users run them: processes, what they print, and their exit codes.
+
+// A test that panics has found something; not every test needs all that they share.
+#![allow(clippy::unwrap_used, unreachable_pub, dead_code)]
+
+/// `bench-publisher`, with small loads.
+mod bench;
+/// The examples of the library.
+mod examples;
+/// Killed and stopped at any moment.
+mod faults;
+/// What fuzzing keeps, replayed.
+mod fuzz_corpus;
+/// `publisher` beside a broker of the test's own.
+mod publisher;
+/// `subscriber` beside a broker of the test's own.
+mod subscriber;
+/// What the tests share.
+mod support;
+/// Wrong usage, defaults, no broker.
+mod usage;
+/// The programs against real brokers.
+mod with_broker;
