@@ -89,12 +89,16 @@ fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStre
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.local_port)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, options.local_port)),
         };
-        socket.bind(&any.into()).map_err(|error| {
-            let text = format!("local port {}: {error}", options.local_port);
-            io::Error::new(error.kind(), text)
-        })?;
+        socket.bind(&any.into()).map_err(|error| name_local_port(options, &error))?;
     }
-    socket.connect_timeout(&address.into(), options.connect_timeout)?;
+    let connected = socket.connect_timeout(&address.into(), options.connect_timeout);
+    connected.map_err(|error| match error.kind() {
+        // Only now does the system notice that another connection has port and address.
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable if options.local_port != 0 => {
+            name_local_port(options, &io::ErrorKind::AddrInUse.into())
+        }
+        _ => error,
+    })?;
     // Writes are batched here already; the kernel must not hold them back as well.
     socket.set_tcp_nodelay(true)?;
     let stream = TcpStream::from(socket);
@@ -104,6 +108,10 @@ fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStre
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     Ok(stream)
+}
+
+fn name_local_port(options: &ConnectOptions, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("local port {}: {error}", options.local_port))
 }
 
 fn await_welcome(

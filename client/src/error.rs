@@ -11,6 +11,9 @@ use wire::native::error_code::ErrorCode;
 use wire::native::frame;
 use wire::topic::TopicError;
 
+/// What GOODBYE means, whatever reason the broker gives; most give just this.
+const SHUTTING_DOWN: &str = "the broker is shutting down";
+
 /// Why a call of this library failed.
 ///
 /// [`is_final`](ClientError::is_final) tells whether the connection is gone.
@@ -152,10 +155,10 @@ impl fmt::Display for ClientError {
             ClientError::ClosedByBroker(refusal) => {
                 write!(f, "the broker closed the connection: {refusal}")
             }
-            ClientError::Goodbye(reason) if reason.is_empty() => {
-                f.write_str("the broker is shutting down")
+            ClientError::Goodbye(reason) if reason.is_empty() || reason == SHUTTING_DOWN => {
+                f.write_str(SHUTTING_DOWN)
             }
-            ClientError::Goodbye(reason) => write!(f, "the broker is shutting down: {reason}"),
+            ClientError::Goodbye(reason) => write!(f, "{SHUTTING_DOWN}: {reason}"),
             ClientError::Disconnected => f.write_str("the connection to the broker was lost"),
             ClientError::Protocol(text) => {
                 write!(f, "what answers there does not speak the protocol: {text}")
@@ -226,6 +229,15 @@ impl fmt::Display for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_goodbye_is_said_once() {
+        for reason in ["", SHUTTING_DOWN] {
+            assert_eq!(ClientError::Goodbye(reason.to_owned()).to_string(), SHUTTING_DOWN);
+        }
+        let reason = ClientError::Goodbye("upgrade".to_owned()).to_string();
+        assert_eq!(reason, "the broker is shutting down: upgrade");
+    }
 
     #[test]
     fn a_source_is_not_printed_as_well() {

@@ -9,21 +9,43 @@ All numbers are big-endian; length counts everything behind itself."""
 import socket
 import struct
 import sys
+import threading
 
 HELLO, WELCOME, SUBSCRIBE, PUBLISH, PING, PONG, ERROR, LOST, GOODBYE = 1, 2, 3, 5, 6, 7, 8, 9, 10
 
 
+class BrokerError(Exception):
+    """The broker refused something, or the connection is over."""
+
+
 class Client:
     def __init__(self, host, port):
+        self.sending, self.closed = threading.Lock(), threading.Event()
         self.socket = socket.create_connection((host, int(port)), timeout=10)
         self.send(HELLO, b"client.py", b"version=1\n")
-        if self.receive()[0] != WELCOME:
-            sys.exit("the broker does not welcome us")
+        kind, _, body = self.receive()
+        if kind != WELCOME:
+            raise BrokerError("the broker does not welcome us")
         self.socket.settimeout(None)  # from here on, silence is nothing bad
+        said = dict(line.split("=", 1) for line in body.decode().splitlines())
+        threading.Thread(target=self.keep, args=(float(said["heartbeat"]),), daemon=True).start()
+
+    def keep(self, heartbeat):
+        """The broker closes a client that is silent for two heartbeats: speaks twice in each."""
+        try:
+            while not self.closed.wait(heartbeat / 2 if heartbeat else None):
+                self.send(PING)  # its answer is nothing that anybody waits for
+        except OSError:
+            pass  # whoever receives or sends next is told
+
+    def close(self):
+        self.closed.set()
+        self.socket.close()
 
     def send(self, kind, topic=b"", body=b""):
-        length = 4 + len(topic) + len(body)
-        self.socket.sendall(struct.pack(">IBBH", length, kind, 0, len(topic)) + topic + body)
+        header = struct.pack(">IBBH", 4 + len(topic) + len(body), kind, 0, len(topic))
+        with self.sending:
+            self.socket.sendall(header + topic + body)
 
     def receive(self):
         """The next frame that is not a PING; those are answered right here."""
@@ -35,45 +57,55 @@ class Client:
                 self.send(PONG, body=body)
             elif kind == ERROR:
                 code = int.from_bytes(body[:2], "big")
-                sys.exit(f"error {code} {topic.decode()}: {body[2:].decode()}")
+                raise BrokerError(f"error {code} {topic.decode()}: {body[2:].decode()}")
             elif kind == GOODBYE:
-                sys.exit(f"the broker is shutting down: {body.decode()}")
+                raise BrokerError(f"the broker says goodbye: {body.decode()}")
             else:
                 return kind, topic, body
 
     def read(self, count):
-        data = b""
+        data = bytearray()
         while len(data) < count:
             piece = self.socket.recv(count - len(data))
             if not piece:
-                sys.exit("the broker closed the connection")
+                raise BrokerError("the broker closed the connection")
             data += piece
-        return data
+        return bytes(data)
+
+    def publish(self, topic, message):
+        self.send(PUBLISH, topic.encode(), message.encode())
+        self.send(PING, body=b"done?")  # answered once the message is on its way to all
+        while self.receive() != (PONG, b"", b"done?"):
+            pass
+
+    def messages(self, filter_):
+        """Topic and payload of each message, as they come."""
+        self.send(SUBSCRIBE, filter_.encode())
+        while True:
+            kind, topic, body = self.receive()
+            if kind == PUBLISH:
+                yield topic, body
+            elif kind == LOST:
+                print(int.from_bytes(body, "big"), "messages were lost", file=sys.stderr)
 
 
-def subscribe(client, filter_, count=0):
-    client.send(SUBSCRIBE, filter_.encode())
-    left = count or float("inf")
-    while left > 0:
-        kind, topic, body = client.receive()
-        if kind == PUBLISH:
-            left -= 1
+def main(arguments):
+    if len(arguments) in (4, 5) and arguments[0] == "sub":
+        left = int(arguments[4]) if len(arguments) == 5 else float("inf")
+        for topic, body in Client(*arguments[1:3]).messages(arguments[3]):
             sys.stdout.buffer.write(topic + b" " + body + b"\n")
             sys.stdout.flush()
-        elif kind == LOST:
-            print(int.from_bytes(body, "big"), "messages were lost", file=sys.stderr)
+            left -= 1
+            if left <= 0:
+                break
+    elif len(arguments) == 5 and arguments[0] == "pub":
+        Client(*arguments[1:3]).publish(*arguments[3:5])
+    else:
+        sys.exit(__doc__)
 
 
-def publish(client, topic, message):
-    client.send(PUBLISH, topic.encode(), message.encode())
-    client.send(PING, body=b"done?")  # answered once the message is on its way to all
-    while client.receive() != (PONG, b"", b"done?"):
-        pass
-
-
-if len(sys.argv) in (5, 6) and sys.argv[1] == "sub":
-    subscribe(Client(*sys.argv[2:4]), sys.argv[4], int(sys.argv[5]) if len(sys.argv) == 6 else 0)
-elif len(sys.argv) == 6 and sys.argv[1] == "pub":
-    publish(Client(*sys.argv[2:4]), *sys.argv[4:6])
-else:
-    sys.exit(__doc__)
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (BrokerError, OSError) as error:
+        sys.exit(f"client.py: {error}")

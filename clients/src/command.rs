@@ -12,15 +12,18 @@
 //! 0.5 sub orders.>
 //! 0   sub jobs.* workers
 //! 10  unsub orders.>
+//! 0   quit
 //! ```
 //!
-//! On the keyboard SECONDS may be left out, and `quit` ends the program.
+//! On the keyboard SECONDS may be left out, and `help` says what there is.
 
+mod hint;
 mod line;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use hint::hint;
 use line::{Seconds, parse_line, trim};
 
 /// Which program reads the commands, and so which ones there are.
@@ -30,6 +33,25 @@ pub enum Role {
     Publisher,
     /// `sub` and `unsub`
     Subscriber,
+}
+
+impl Role {
+    /// The commands, for somebody who types.
+    pub fn help(self) -> &'static str {
+        match self {
+            Role::Publisher => {
+                "commands, with seconds to wait before them if you like:\n\
+                 [SECONDS] pub TOPIC MESSAGE   publish the rest of the line\n\
+                 [SECONDS] quit                end, once all is confirmed; so does Ctrl-D, at once"
+            }
+            Role::Subscriber => {
+                "commands, with seconds to wait before them if you like:\n\
+                 [SECONDS] sub FILTER [GROUP]     subscribe: * is any one token, a last > any more\n\
+                 [SECONDS] unsub FILTER [GROUP]   end that subscription\n\
+                 [SECONDS] quit                   end; so does Ctrl-D, at once"
+            }
+        }
+    }
 }
 
 /// What to do. Topics, filters and groups obey the grammar of the protocol.
@@ -46,6 +68,8 @@ pub enum Command {
     Subscribe(Subscription),
     /// End a subscription.
     Unsubscribe(Subscription),
+    /// End the program.
+    Quit,
 }
 
 /// What to subscribe to, or no longer.
@@ -73,8 +97,8 @@ pub struct TimedCommand {
 pub enum Typed {
     /// An empty line or a comment.
     Nothing,
-    /// `quit`
-    Quit,
+    /// `help`
+    Help,
     /// A command.
     Command(TimedCommand),
 }
@@ -135,8 +159,8 @@ pub fn parse_file<'a>(
 /// # Errors
 /// What is wrong with the line.
 pub fn parse_typed(line: usize, text: &[u8], role: Role) -> Result<Typed, LineError<'static>> {
-    if trim(text) == b"quit" {
-        return Ok(Typed::Quit);
+    if trim(text) == b"help" {
+        return Ok(Typed::Help);
     }
     match parse_line(text, role, Seconds::Optional) {
         Ok(None) => Ok(Typed::Nothing),
@@ -165,7 +189,12 @@ mod tests {
     #[test]
     fn typed_lines_may_leave_out_the_seconds_and_quit() {
         let typed = |text: &[u8]| parse_typed(7, text, Role::Subscriber);
-        assert_eq!(typed(b" quit \r"), Ok(Typed::Quit));
+        assert_eq!(typed(b" help \r"), Ok(Typed::Help));
+        for (text, seconds) in [(b" quit \r".as_slice(), 0), (b"3 quit", 3)] {
+            let wait = Duration::from_secs(seconds);
+            let expected = TimedCommand { line: 7, wait, command: Command::Quit };
+            assert_eq!(typed(text), Ok(Typed::Command(expected)));
+        }
         assert_eq!(typed(b""), Ok(Typed::Nothing));
         assert_eq!(typed(b"; x"), Ok(Typed::Nothing));
         let command = Command::Subscribe(Subscription { filter: "a".to_owned(), group: None });

@@ -155,3 +155,19 @@ fn a_broker_that_boasts_is_not_believed() {
         assert!(matches!(subscriber.next_event().unwrap(), Event::Message(_)));
     });
 }
+
+#[test]
+fn a_local_port_that_is_in_use_is_named() {
+    let broker = |fake: &FakeBroker| {
+        let first = fake.welcome();
+        first.close();
+    };
+    beside(broker, |address| {
+        let first = Publisher::connect_with(address, &options()).unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = Subscriber::connect_with(address, &options().local_port(port)).err().unwrap();
+        assert!(error.to_string().contains(&format!("local port {port}: ")), "{error}");
+        drop(first);
+    });
+}

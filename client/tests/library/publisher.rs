@@ -151,3 +151,27 @@ fn dropping_a_publisher_sends_what_was_published() {
         publisher.publish("t", b"last").unwrap();
     });
 }
+
+#[test]
+fn a_number_that_was_not_asked_for_confirms_nothing() {
+    let (go_on, wait) = mpsc::channel();
+    let broker = move |fake: &FakeBroker| {
+        let mut peer = fake.welcome();
+        for number in [2, u64::MAX] {
+            peer.send(Kind::Pong, b"", &number.to_be_bytes());
+        }
+        let ping = peer.receive();
+        wait.recv().unwrap();
+        peer.send(Kind::Pong, b"", &ping.body);
+        peer.close();
+    };
+    let client = |address| {
+        let options = options().read_timeout(Duration::from_millis(200));
+        let mut publisher = Publisher::connect_with(address, &options).unwrap();
+        let error = publisher.flush().unwrap_err();
+        assert!(matches!(error, ClientError::TimedOut(_)), "{error:?}");
+        go_on.send(()).unwrap();
+        publisher.end_watch().wait();
+    };
+    beside(broker, client);
+}

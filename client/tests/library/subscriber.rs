@@ -203,3 +203,21 @@ fn a_broker_that_falls_silent_is_given_up_on() {
         drop(done);
     });
 }
+
+#[test]
+fn messages_come_by_an_iterator_that_owns_the_connection() {
+    let broker = |mut peer: Peer| {
+        peer.send(Kind::Publish, b"t", b"one");
+        peer.send(Kind::Lost, b"", &2u64.to_be_bytes());
+        peer.send(Kind::Publish, b"t", b"two");
+        peer.send(Kind::Goodbye, b"", b"");
+        peer.close();
+    };
+    subscribe_to(broker, |subscriber| {
+        let received: Vec<_> = subscriber.into_iter().collect();
+        assert_eq!(received.len(), 3);
+        assert_eq!(received[0].as_ref().unwrap().payload, b"one");
+        assert!(matches!(received[1], Err(ClientError::Lost(2))));
+        assert_eq!(received[2].as_ref().unwrap().payload, b"two");
+    });
+}

@@ -18,7 +18,8 @@ const DEFAULT_SECONDS: f64 = 5.0;
 /// Shows what a broker and this machine can do: publishes, subscribes, counts, times.
 ///
 /// Without -h, -p and -s it starts a broker of its own (the program broker beside it, else the one
-/// in PATH) with default settings on free ports, and ends it. Messages go to the topics bench.0, bench.1 and so on; every subscriber subscribes to all of them.
+/// in PATH) with default settings on free ports, and ends it. Messages go to the topics bench.0,
+/// bench.1 and so on; every subscriber subscribes to all of them.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench-publisher",
@@ -115,7 +116,7 @@ pub(crate) struct BenchArgs {
     help: Option<bool>,
 
     /// Print version
-    #[arg(long, action = ArgAction::Version)]
+    #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 }
 

@@ -1,15 +1,10 @@
-//! What the user typed, for both programs, and where the connection goes.
+//! What the user typed, for both programs.
 //!
-//! Owns the flags and their help. What they mean is decided in `publish` and `tail`.
+//! Owns the flags and their help. What they mean is decided in `target`, `publish` and `tail`.
 
 use std::path::PathBuf;
-use std::process;
 
 use clap::{ArgAction, Args, Parser};
-use pubsub_client::ConnectOptions;
-
-use super::defaults;
-use super::report::Failure;
 
 /// Flags of both programs.
 #[derive(Debug, Args)]
@@ -23,15 +18,16 @@ pub(super) struct Connection {
     #[arg(short = 'r', long, value_name = "LOCAL_PORT", default_value_t = 0)]
     pub(super) local_port: u16,
 
-    /// Address or name of the broker's host [default: what config.ini says, else 127.0.0.1]
-    #[arg(short = 'h', long, value_name = "BROKER_IP")]
+    /// Address or name of the broker's host, or HOST:PORT; several, separated by commas, are tried
+    /// in turn [default: what config.ini says, else 127.0.0.1]
+    #[arg(short = 'h', long, value_name = "HOST[:PORT]")]
     pub(super) host: Option<String>,
 
     /// The broker's port [default: what config.ini says, else 9000 to publish, 9090 to subscribe]
     #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
 
-    /// File of commands to carry out before those of standard input
+    /// File of commands to carry out before those of standard input; - is standard input itself
     #[arg(short = 'f', long, value_name = "COMMAND_FILE")]
     pub(super) file: Option<PathBuf>,
 
@@ -40,7 +36,7 @@ pub(super) struct Connection {
     help: Option<bool>,
 
     /// Print version
-    #[arg(long, action = ArgAction::Version)]
+    #[arg(short = 'V', long, action = ArgAction::Version)]
     version: Option<bool>,
 }
 
@@ -48,9 +44,9 @@ pub(super) struct Connection {
 ///
 /// Commands are `SECONDS pub TOPIC MESSAGE`, one a line; SECONDS is how long to wait before it and
 /// may be left out on standard input. `quit` or the end of input ends the program once the broker
-/// has confirmed everything. Exit code: 0 all confirmed, 1 not all, 2 wrong usage.
+/// has confirmed everything; `help` says what there is.
 #[derive(Debug, Parser)]
-#[command(name = "publisher", version, disable_help_flag = true, disable_version_flag = true)]
+#[command(name = "publisher", version, disable_help_flag = true, disable_version_flag = true, after_help = PUBLISHER_EXITS)]
 pub(super) struct PublisherArgs {
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -76,10 +72,9 @@ pub(super) struct PublisherArgs {
 ///
 /// Commands are `SECONDS sub TOPIC [GROUP]` and `SECONDS unsub TOPIC [GROUP]`, one a line; SECONDS
 /// is how long to wait before it and may be left out on standard input. `quit` ends the program, as
-/// does the end of input if standard input is a terminal. Exit code: 0 fine, 1 failed, 2 wrong
-/// usage, 3 --timeout ended it, 4 --fail-on-loss ended it.
+/// does the end of input if standard input is a terminal; `help` says what there is.
 #[derive(Debug, Parser)]
-#[command(name = "subscriber", version, disable_help_flag = true, disable_version_flag = true)]
+#[command(name = "subscriber", version, disable_help_flag = true, disable_version_flag = true, after_help = SUBSCRIBER_EXITS)]
 pub(super) struct SubscriberArgs {
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -120,57 +115,15 @@ pub(super) struct SubscriberArgs {
     #[arg(long)]
     pub(super) reconnect: bool,
 
-    /// End with exit code 4 when the broker had to drop messages for this subscriber
+    /// End with exit code 4 when messages were lost, or may have been: the broker dropped some, the
+    /// connection ended without a goodbye, or --reconnect left a gap
     #[arg(long)]
     pub(super) fail_on_loss: bool,
 }
 
-/// Where to connect, and how.
-pub(super) struct Target {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) options: ConnectOptions,
-}
-
-impl Target {
-    /// For the publisher.
-    pub(super) fn of_publisher(args: &Connection) -> Result<Target, Failure> {
-        Target::new(args, "publisher", |defaults| defaults.publisher_port)
-    }
-
-    /// For the subscriber.
-    pub(super) fn of_subscriber(args: &Connection) -> Result<Target, Failure> {
-        Target::new(args, "subscriber", |defaults| defaults.subscriber_port)
-    }
-
-    /// The address, as the library takes it.
-    pub(super) fn address(&self) -> (&str, u16) {
-        (&self.host, self.port)
-    }
-
-    fn new(
-        args: &Connection,
-        program: &str,
-        default_port: impl Fn(&defaults::Defaults) -> u16,
-    ) -> Result<Target, Failure> {
-        let (host, port) = match (&args.host, args.port) {
-            // With both given, a config.ini that is out of order is no concern of ours.
-            (Some(host), Some(port)) => (host.clone(), port),
-            (host, port) => {
-                let defaults = defaults::load()?;
-                let port = port.unwrap_or_else(|| default_port(&defaults));
-                (host.clone().unwrap_or(defaults.host), port)
-            }
-        };
-        // `[::1]` is how an IPv6 address is written in front of a port.
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let id = args.id.clone();
-        let id = id.unwrap_or_else(|| format!("{program}-{}", process::id()));
-        let options = ConnectOptions::new().id(id).local_port(args.local_port);
-        options.validate().map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Target { host: bare.unwrap_or(&host).to_owned(), port, options })
-    }
-}
+const PUBLISHER_EXITS: &str = "Exit status: 0 all confirmed, 1 not all, 2 wrong usage.";
+const SUBSCRIBER_EXITS: &str = "Exit status: 0 fine, 1 failed, 2 wrong usage, 3 --timeout ended \
+    it, 4 --fail-on-loss ended it.";
 
 #[cfg(test)]
 mod tests {
@@ -186,13 +139,5 @@ mod tests {
         let connection = PublisherArgs::try_parse_from(args).unwrap().connection;
         assert_eq!(connection.host.as_deref(), Some("::1"));
         assert_eq!((connection.local_port, connection.port), (7, Some(9)));
-    }
-
-    #[test]
-    fn brackets_around_an_address_are_taken_off() {
-        let args = ["subscriber", "-h", "[::1]", "-p", "9"];
-        let connection = SubscriberArgs::try_parse_from(args).unwrap().connection;
-        let target = Target::of_subscriber(&connection).unwrap();
-        assert_eq!(target.address(), ("::1", 9));
     }
 }

@@ -70,6 +70,10 @@ impl Board {
                 state.wanted.retain(|wanted| wanted != ended);
                 let _ = sender.map(|to| to.unsubscribe(&ended.filter, ended.group.as_deref()));
             }
+            Command::Quit => {
+                drop(state);
+                self.quit();
+            }
             Command::Publish { .. } => {
                 unreachable!("the parser gives a subscriber no messages to send")
             }

@@ -1,10 +1,10 @@
-//! What the programs `publisher` and `subscriber` are made of. Not part of the library's interface.
+//! What the programs `publisher` and `subscriber` are made of.
 //!
 //! | module | what it owns |
 //! | --- | --- |
-//! | `args` | what the user typed, and where that leads |
-//! | `defaults` | host and port when they were left out |
-//! | `input` | command files, and lines of standard input |
+//! | `args` | what the user typed |
+//! | `target`, `defaults` | where to connect; host and port when they were left out |
+//! | `input`, `prompt` | command files, lines of standard input, the prompt on a terminal |
 //! | `pace` | when a command is due, and pauses between attempts |
 //! | `template`, `output`, `escape` | how messages are printed |
 //! | `report` | exit codes, and lines for people |
@@ -18,9 +18,11 @@ mod escape;
 mod input;
 mod output;
 mod pace;
+mod prompt;
 mod publish;
 mod report;
 mod tail;
+mod target;
 mod template;
 
 use clap::{Command, CommandFactory};

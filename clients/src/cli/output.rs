@@ -11,15 +11,12 @@ use jiff::Timestamp;
 use pubsub_client::Message;
 
 use super::escape::{push_harmless, push_harmless_json, push_harmless_lines};
+use super::prompt::{CLEAR_LINE, PROMPT};
 use super::report::Failure;
 use super::template::{Facts, Template, iso_time};
 
 /// Written at once, in bytes; a flood is printed in pieces of about this size.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Stands where commands are typed.
-pub(super) const PROMPT: &[u8] = b"> ";
-/// Back to the start of the line, and clear it: what is printed does not mix with the prompt.
-const CLEAR_LINE: &[u8] = b"\r\x1b[K";
 
 /// How a message is printed.
 #[derive(Debug)]

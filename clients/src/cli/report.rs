@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::escape::push_harmless;
+use super::prompt;
 
 /// Why a program does not end with exit code 0.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ impl Failure {
 
 /// Says what is left to say, and gives the exit code.
 pub(super) fn exit_code(program: &str, result: Result<(), Failure>) -> ExitCode {
+    // Nothing is left behind for the shell's own prompt to stand beside.
+    prompt::clear();
     let code = match result {
         Ok(()) | Err(Failure::PipeClosed) => 0,
         Err(Failure::Failed(text)) => {
@@ -77,6 +80,10 @@ pub(super) fn say(program: &str, text: &str) {
         push_harmless(&mut line, part.as_bytes());
     }
     line.push(b'\n');
-    // With standard error gone there is nobody left to tell.
+    let prompted = prompt::clear();
+    // With standard error gone there is nobody left to tell, with standard output nobody to ask.
     let _ = io::stderr().write_all(&line);
+    if prompted {
+        let _ = prompt::show();
+    }
 }

@@ -30,7 +30,9 @@ pub(super) fn parse_line(
     if first.is_empty() || first.starts_with(b";") {
         return Ok(None);
     }
-    let left_out = seconds == Seconds::Optional && matches!(first, b"pub" | b"sub" | b"unsub");
+    // That nothing is waited for before the end goes without saying, in a file as well.
+    let left_out = first == b"quit"
+        || (seconds == Seconds::Optional && matches!(first, b"pub" | b"sub" | b"unsub"));
     if left_out {
         return parse_command(first, rest, role).map(|command| Some((Duration::ZERO, command)));
     }
@@ -43,11 +45,12 @@ fn parse_command(verb: &[u8], rest: &[u8], role: Role) -> Result<Command, String
     match (role, verb) {
         (Role::Publisher, b"pub") => parse_publish(rest),
         (Role::Subscriber, b"sub") => parse_subscription(rest).map(Command::Subscribe),
+        (_, b"quit") => parse_quit(rest),
         (Role::Subscriber, b"unsub") => parse_subscription(rest).map(Command::Unsubscribe),
         _ => {
             let expected = match role {
-                Role::Publisher => "pub TOPIC MESSAGE",
-                Role::Subscriber => "sub TOPIC [GROUP] or unsub TOPIC [GROUP]",
+                Role::Publisher => "pub TOPIC MESSAGE or quit",
+                Role::Subscriber => "sub TOPIC [GROUP], unsub TOPIC [GROUP] or quit",
             };
             let found = match verb {
                 b"" => "nothing".to_owned(),
@@ -55,6 +58,13 @@ fn parse_command(verb: &[u8], rest: &[u8], role: Role) -> Result<Command, String
             };
             Err(format!("expected {expected} behind SECONDS, found {found}"))
         }
+    }
+}
+
+fn parse_quit(rest: &[u8]) -> Result<Command, String> {
+    match trim(rest) {
+        b"" => Ok(Command::Quit),
+        more => Err(format!("\"{}\" is too much behind quit", more.escape_ascii())),
     }
 }
 
@@ -207,14 +217,18 @@ mod tests {
             (b". pub a x", Role::Publisher, "\".\" is not a number"),
             (b"9999999999 pub a x", Role::Publisher, "is not a number"),
             (b"# comment", Role::Publisher, "comments start with ;"),
-            (b"quit", Role::Publisher, "\"quit\" is not a number"),
-            (b"3", Role::Publisher, "expected pub TOPIC MESSAGE behind SECONDS, found nothing"),
+            (b"quit now", Role::Publisher, "\"now\" is too much behind quit"),
+            (
+                b"3",
+                Role::Publisher,
+                "expected pub TOPIC MESSAGE or quit behind SECONDS, found nothing",
+            ),
             (b"3 publish a x", Role::Publisher, "found \"publish\""),
             (b"3 sub a", Role::Publisher, "expected pub TOPIC MESSAGE"),
             (b"3 pub", Role::Publisher, "the topic is missing"),
             (b"3 pub a", Role::Publisher, "the message is missing"),
             (b"3 pub a.* x", Role::Publisher, "the topic \"a.*\" cannot be used"),
-            (b"3 pub a x", Role::Subscriber, "expected sub TOPIC [GROUP] or unsub"),
+            (b"3 pub a x", Role::Subscriber, "expected sub TOPIC [GROUP], unsub"),
             (b"3 sub a..b", Role::Subscriber, "the topic \"a..b\" cannot be used"),
             (b"3 sub a *", Role::Subscriber, "the queue group \"*\" cannot be used"),
             (b"3 sub a g \xFFz", Role::Subscriber, "\"\\xffz\" is too much"),

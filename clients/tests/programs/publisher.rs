@@ -1,12 +1,15 @@
 //! The program `publisher` beside brokers that do as the test says: what is sent, what is told.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use crate::support::fake::FakeBroker;
-use crate::support::process::{aimed, command_file, on_a_terminal, publisher, publisher_at, start};
+use crate::support::fake::{FakeBroker, Peer};
+use crate::support::process::{
+    Process, aimed, command_file, on_a_terminal, publisher, publisher_at, run, start,
+};
 
 #[test]
 fn a_publisher_notices_at_once_that_the_broker_goes_away() {
@@ -132,19 +135,122 @@ fn lines_are_sent_as_they_come() {
 }
 
 #[test]
-fn a_line_or_a_file_over_the_broker_s_limit_fails() {
-    for (args, expected) in
-        [("--topic t", "standard input:2: "), ("--topic t --whole", "limit of 4")]
-    {
+fn lines_over_the_broker_s_limit_are_told_and_the_rest_goes_on() {
+    let rows: [(&str, &[u8]); 2] = [
+        ("--topic t", b"ok\nmuch too long\nlast"),
+        ("", b"pub t ok\npub t much too long\npub t last\n"),
+    ];
+    for (args, input) in rows {
         let fake = FakeBroker::start();
         let mut process = start(publisher(&aimed(&fake, args)));
-        let _peer = fake.welcome_with(4, 0.0);
-        process.feed(b"ok\ntoo long");
+        let mut peer = fake.welcome_with(4, 0.0);
+        process.feed(input);
         process.close_input();
+        let mut payloads = Vec::new();
+        while let Some(received) = peer.try_receive() {
+            match received.kind {
+                Kind::Publish => payloads.push(received.body),
+                Kind::Ping => peer.send(Kind::Pong, b"", &received.body),
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(peer);
+        assert_eq!(payloads, [b"ok".to_vec(), b"last".to_vec()], "{args}");
         let finished = process.finish();
-        assert_eq!(finished.code, Some(1));
-        assert!(finished.stderr.contains(expected), "{finished:?}");
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        let told = "publisher: standard input:2: the payload of 13 bytes is over the broker's \
+                    limit of 4 bytes";
+        assert!(finished.stderr.contains(told), "{finished:?}");
     }
+}
+
+#[test]
+fn a_whole_input_over_the_limit_is_told_by_its_true_size() {
+    let fake = FakeBroker::start();
+    let mut command = publisher(&aimed(&fake, "--topic t --whole"));
+    let file = command_file(b"a file of 24 bytes, yes.");
+    command.stdin(std::fs::File::open(file.path()).unwrap()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let _peer = fake.welcome_with(4, 0.0);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("payload of 24 bytes is over the broker's limit of 4"), "{text}");
+}
+
+#[test]
+fn quit_has_a_delay_and_a_place_in_files() {
+    let fake = FakeBroker::start();
+    let file = command_file(b"0 pub t one\n0.1 quit\n0 pub t never\n");
+    let (mut process, mut peer) = publisher_at(&fake, &format!("-f {}", file.path().display()));
+    let mut payloads = Vec::new();
+    while let Some(received) = peer.try_receive() {
+        match received.kind {
+            Kind::Ping => peer.send(Kind::Pong, b"", &received.body),
+            _ => payloads.push(received.body),
+        }
+    }
+    drop(peer);
+    assert_eq!(payloads, [b"one"]);
+    assert_eq!(process.finish().code, Some(0));
+}
+
+#[test]
+fn commands_come_from_standard_input_as_from_a_file() {
+    let fake = FakeBroker::start();
+    let (mut process, mut peer) = publisher_at_input(&fake, "-f -", b"0 pub t one\n0 pub t two\n");
+    assert_eq!(peer.receive().body, b"one");
+    assert_eq!(peer.receive().body, b"two");
+    for _ in 0..2 {
+        let ping = peer.receive();
+        peer.send(Kind::Pong, b"", &ping.body);
+    }
+    peer.close();
+    assert_eq!(process.finish().code, Some(0));
+    let bad = run(publisher("-h 127.0.0.1 -p 1 -f -"), b"pub t no seconds\n");
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.stderr.contains("standard input:1: "), "{bad:?}");
+}
+
+/// A publisher program whose input has ended when it connects.
+fn publisher_at_input(fake: &FakeBroker, args: &str, input: &[u8]) -> (Process, Peer) {
+    let mut process = start(publisher(&aimed(fake, args)));
+    process.feed(input);
+    process.close_input();
+    (process, fake.welcome())
+}
+
+#[test]
+fn the_subscribers_port_is_recognised() {
+    let fake = FakeBroker::start();
+    let mut process = start(publisher(&aimed(&fake, "--topic t --message x")));
+    let mut peer = fake.welcome();
+    peer.receive();
+    peer.send_error(ErrorCode::NotAllowed, true, "", "not on this port");
+    peer.close();
+    let finished = process.finish();
+    let hint = format!("is {} the subscribers' port?", fake.address().port());
+    assert!(finished.code == Some(1) && finished.stderr.contains(&hint), "{finished:?}");
+}
+
+#[test]
+fn the_end_of_what_is_typed_ends_the_wait_as_well() {
+    let fake = FakeBroker::start();
+    let executable = env!("CARGO_BIN_EXE_publisher");
+    let mut process = start(on_a_terminal(executable, &aimed(&fake, "")));
+    let mut peer = fake.welcome();
+    process.await_stdout("> ");
+    process.feed(b"help\n");
+    process.await_stdout("pub TOPIC MESSAGE");
+    // Ctrl-D behind a command that is due in 100 s.
+    process.feed(b"100 pub t never\n\x04");
+    let ping = peer.receive();
+    assert_eq!(ping.kind, Kind::Ping);
+    peer.send(Kind::Pong, b"", &ping.body);
+    peer.close();
+    let finished = process.finish();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(!finished.text().ends_with("> "), "{finished:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The program `subscriber` beside brokers that do as the test says: what is printed, how it ends.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
@@ -149,8 +149,8 @@ fn reconnect_subscribes_again_to_what_is_wanted_then() {
     peer.send(Kind::Publish, b"b", b"two");
     let finished = process.finish();
     assert_eq!((finished.code, finished.text().as_str()), (Some(0), "z one\nb two\n"));
-    assert!(finished.stderr.contains("lost; connecting again"), "{finished:?}");
-    assert!(finished.stderr.contains("connected again"), "{finished:?}");
+    assert!(finished.stderr.contains("; connecting again"), "{finished:?}");
+    assert!(finished.stderr.contains("connected again; what was published"), "{finished:?}");
 }
 
 #[test]
@@ -219,4 +219,99 @@ fn on_a_terminal_payloads_are_harmless_and_there_is_a_prompt() {
     let finished = process.finish();
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(!finished.text().contains("\x1b]"), "{finished:?}");
+}
+
+#[test]
+fn an_unclean_end_and_a_gap_count_as_a_possible_loss() {
+    // No word of the broker: it may have been too slow.
+    let fake = FakeBroker::start();
+    let (mut process, mut peer) = subscriber_at(&fake, "--topic t --fail-on-loss --reconnect");
+    peer.send(Kind::Publish, b"t", b"one");
+    peer.close();
+    let finished = process.finish();
+    assert_eq!((finished.code, finished.text().as_str()), (Some(4), "t one\n"));
+    assert!(finished.stderr.contains("being too slow"), "{finished:?}");
+    // The broker says goodbye: nothing is missing until it is back.
+    let (mut process, mut peer) = subscriber_at(&fake, "--topic t --fail-on-loss --reconnect");
+    peer.send(Kind::Publish, b"t", b"one");
+    peer.send(Kind::Goodbye, b"", b"");
+    peer.close();
+    let _again = fake.welcome();
+    let finished = process.finish();
+    assert_eq!(finished.code, Some(4), "{finished:?}");
+    assert!(finished.stderr.contains("connected again; what was published in the "));
+    // Without --reconnect it is the broker that has ended, and nothing else.
+    let (mut process, mut peer) = subscriber_at(&fake, "--topic t --fail-on-loss");
+    peer.send(Kind::Goodbye, b"", b"");
+    peer.close();
+    assert_eq!(process.finish().code, Some(1));
+}
+
+#[test]
+fn in_the_background_a_terminal_is_not_read() {
+    let fake = FakeBroker::start();
+    // A shell's part: a session with a terminal, and a job that is not in its foreground. A job
+    // that reads is stopped, which ends the wait here with a signal's number.
+    let code = "import os, pty, sys
+pid, terminal = pty.fork()
+if pid:
+    while True:
+        try: text = os.read(terminal, 1000)
+        except OSError: break
+        if not text: break
+        os.write(1, text)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+job = os.fork()
+if not job:
+    os.setpgid(0, 0)
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status = os.waitpid(job, os.WUNTRACED)
+os._exit(100 if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status))";
+    let mut command = Command::new("python3");
+    command.args(["-c", code, env!("CARGO_BIN_EXE_subscriber")]);
+    command.args(aimed(&fake, "--topic t -C 1").split_ascii_whitespace());
+    let mut process = start(command);
+    let mut peer = fake.welcome();
+    assert_eq!(peer.receive().topic, "t");
+    peer.send(Kind::Publish, b"t", b"for the job");
+    let finished = process.finish();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(finished.text().contains("t for the job") && !finished.text().contains("> "));
+}
+
+#[test]
+fn the_end_of_a_pipe_is_noticed_without_a_message() {
+    let fake = FakeBroker::start();
+    let mut command = subscriber(&aimed(&fake, "--topic t"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let _peer = fake.welcome();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
+fn filters_of_other_brokers_get_a_hint() {
+    let fake = FakeBroker::start();
+    let (mut process, mut peer) = subscriber_at(&fake, "");
+    process.feed(b"sub a.#\n0.01 quit\n");
+    // It is a valid topic all the same.
+    assert_eq!(peer.receive().topic, "a.#");
+    let finished = process.finish();
+    assert_eq!(finished.code, Some(0));
+    assert!(finished.stderr.contains("\"a.#\" has no wildcard"), "{finished:?}");
+}
+
+#[test]
+fn no_prompt_is_left_on_the_terminal() {
+    let fake = FakeBroker::start();
+    let executable = env!("CARGO_BIN_EXE_subscriber");
+    let mut process = start(on_a_terminal(executable, &aimed(&fake, "--topic t -C 1")));
+    let mut peer = fake.welcome();
+    process.await_stdout("> ");
+    peer.send(Kind::Publish, b"t", b"last");
+    let finished = process.finish();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(finished.text().ends_with("t last\r\n> \r\u{1b}[K"), "{:?}", finished.text());
 }

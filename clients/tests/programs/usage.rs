@@ -22,12 +22,14 @@ fn wrong_usage_exits_with_2_and_connects_to_nothing() {
         (publisher(&format!("{to} -f /no/such/file.cmd")), "/no/such/file.cmd"),
         (publisher(&format!("{to} -f {bad}")), ":2: \"soon\" is not a number of seconds"),
         (publisher(&format!("{to} -f {bad}")), ":3: expected pub TOPIC MESSAGE"),
-        (subscriber(&format!("{to} -f {bad}")), ":1: expected sub TOPIC [GROUP]"),
+        (subscriber(&format!("{to} -f {bad}")), ":1: expected sub TOPIC [GROUP],"),
         (publisher(&format!("{to} --topic a.* --message x")), "--topic \"a.*\""),
         (publisher(&format!("{to} --message x")), "--topic"),
         (publisher(&format!("{to} --topic a --message x --whole")), "--whole"),
         (publisher("-h 127.0.0.1 -p 0"), "--port"),
         (publisher("-h"), "--host"),
+        (publisher("-h 127.0.0.1:1 -p 2 --topic a"), "-h 127.0.0.1:1 names port 1, and -p 2"),
+        (subscriber("-h 127.0.0.1:x --topic a"), "expected HOST, HOST:PORT or [ADDRESS]:PORT"),
         (subscriber(&format!("{to} --topic a..b")), "--topic \"a..b\""),
         (subscriber(&format!("{to} --topic a --group *")), "--group \"*\""),
         (subscriber(&format!("{to} --group g")), "--topic"),
@@ -54,9 +56,11 @@ fn help_and_version_are_printed_without_a_broker() {
         let help = run(program("--help"), b"");
         assert_eq!(help.code, Some(0));
         assert!(help.text().contains(flag) && help.text().contains("-h, --host"), "{help:?}");
-        let version = run(program("--version"), b"");
-        assert_eq!(version.code, Some(0));
-        assert!(version.text().contains(env!("CARGO_PKG_VERSION")), "{version:?}");
+        for flag in ["--version", "-V"] {
+            let version = run(program(flag), b"");
+            assert_eq!(version.code, Some(0));
+            assert!(version.text().contains(env!("CARGO_PKG_VERSION")), "{version:?}");
+        }
     }
 }
 
@@ -127,4 +131,20 @@ fn id_and_local_port_are_what_was_asked_for() {
     drop(probe);
     let _bound = start(subscriber(&aimed(&fake, &format!("--topic a -r {port}"))));
     assert_eq!(fake.accept().stream.peer_addr().unwrap().port(), port);
+}
+
+#[test]
+fn an_unknown_host_is_named() {
+    let finished = run(subscriber("-h no..such -p 9 --topic a"), b"");
+    assert_eq!(finished.code, Some(1));
+    assert!(finished.stderr.contains("the broker's host is not known: no..such: "), "{finished:?}");
+}
+
+#[test]
+fn a_host_brings_its_port_and_several_are_tried_in_turn() {
+    let fake = FakeBroker::start();
+    let places = format!("-h 127.0.0.1:1,{} --topic a -C 1", fake.address());
+    let mut process = start(subscriber(&places));
+    fake.welcome().send(Kind::Publish, b"a", b"hi");
+    assert_eq!(process.finish().text(), "a hi\n");
 }

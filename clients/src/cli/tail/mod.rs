@@ -1,27 +1,33 @@
 //! The program `subscriber`.
 //!
 //! Owns the order of things: check the input, connect, subscribe, print, connect again. One thread
-//! receives and prints; a second carries out commands, because it must be able to wait for them.
+//! receives and prints; a second carries out commands (`commands`), because it must be able to wait
+//! for them.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use pubsub_client::{ClientError, Event, Subscriber};
+use pubsub_client::{ClientError, ErrorCode, Event, Subscriber};
+use rustix::event::{PollFd, PollFlags, poll};
 use wire::topic::{validate_filter, validate_group};
 
-use crate::command::{Role, Subscription, TimedCommand, Typed, parse_typed};
+use crate::command::{Role, Subscription, hint};
 
-use super::args::{SubscriberArgs, Target};
+use super::args::SubscriberArgs;
 use super::board::Board;
 use super::input;
-use super::output::{Form, PROMPT, Printer};
-use super::pace::{Backoff, Pace};
+use super::output::{Form, Printer};
+use super::pace::Backoff;
+use super::prompt;
 use super::report::{Failure, exit_code, explain, say};
+use super::target::{Program, Target};
 use super::template::Template;
+
+mod commands;
 
 const PROGRAM: &str = "subscriber";
 /// The longest that one attempt to connect may take.
@@ -38,17 +44,19 @@ fn tail(args: &SubscriberArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let form = form(args)?;
     let board = Board::new(subscriptions(args)?);
-    let commands = input::read_commands(args.connection.file.as_deref(), Role::Subscriber)?;
-    let target = Target::of_subscriber(&args.connection)?;
+    let file = args.connection.file.as_deref();
+    let commands = input::read_commands(file, Role::Subscriber)?;
+    let target = Target::of(Program::Subscriber, &args.connection)?;
     let typing = io::stdin().is_terminal();
     // With topics on the command line, standard input that nobody types on has no say: it may be
     // anything, in a shell script say.
-    let input = if typing || args.topic.is_empty() { Some(typing) } else { None };
+    let has_input =
+        (typing || args.topic.is_empty()) && !file.is_some_and(input::is_standard_input);
     let mut tail = Tail {
         args,
         target,
         board: Arc::new(board),
-        printer: Printer::new(form, typing && io::stdout().is_terminal()),
+        printer: Printer::new(form, has_input && prompt::is_wanted()),
         backoff: Backoff::new(),
         deadline: deadline(args, started)?,
     };
@@ -56,7 +64,9 @@ fn tail(args: &SubscriberArgs) -> Result<(), Failure> {
         return Ok(());
     };
     let board = Arc::clone(&tail.board);
-    thread::spawn(move || carry_out(&board, &commands, input));
+    thread::spawn(move || commands::carry_out(&board, &commands, has_input));
+    let board = Arc::clone(&tail.board);
+    thread::spawn(move || watch_output(&board));
     tail.run(subscriber)
 }
 
@@ -84,6 +94,9 @@ fn subscriptions(args: &SubscriberArgs) -> Result<Vec<Subscription>, Failure> {
         .map(|filter| {
             validate_filter(filter.as_bytes())
                 .map_err(|reason| usage("--topic", filter, &reason))?;
+            if let Some(hint) = hint(filter) {
+                say(PROGRAM, &hint);
+            }
             Ok(Subscription { filter: filter.clone(), group: args.group.clone() })
         })
         .collect()
@@ -121,10 +134,16 @@ impl Tail<'_> {
             self.board.detach();
             // Gone before the next one: the local port, if one was asked for, is needed again.
             drop(subscriber);
-            if !self.args.reconnect || !error.is_worth_a_retry() {
-                return Err(Failure::Failed(explain(&error)));
+            let lost = Instant::now();
+            let text = self.end_text(&error);
+            if self.args.fail_on_loss && !is_clean(&error) {
+                say(PROGRAM, &text);
+                return Err(Failure::Loss);
             }
-            say(PROGRAM, &format!("{}; connecting again", explain(&error)));
+            if !self.args.reconnect || !error.is_worth_a_retry() {
+                return Err(Failure::Failed(text));
+            }
+            say(PROGRAM, &format!("{text}; connecting again"));
             if connected.elapsed() >= GOOD_CONNECTION {
                 self.backoff = Backoff::new();
             }
@@ -133,7 +152,29 @@ impl Tail<'_> {
                 return self.board.outcome();
             };
             subscriber = next;
-            say(PROGRAM, "connected again");
+            let gap = lost.elapsed().as_secs_f64();
+            say(
+                PROGRAM,
+                &format!(
+                    "connected again; what was published in the {gap:.1} s between is missing"
+                ),
+            );
+            if self.args.fail_on_loss {
+                return Err(Failure::Loss);
+            }
+        }
+    }
+
+    /// Why the connection is over, as far as that is known or likely.
+    fn end_text(&self, error: &ClientError) -> String {
+        let text = self.target.explain(error);
+        match error {
+            // The reason is not always delivered: the socket of a slow subscriber is full.
+            ClientError::Disconnected if self.printer.printed() > 0 => format!(
+                "{text} without a reason: the broker has died, or has closed this subscriber for \
+                 being too slow; messages may be missing"
+            ),
+            _ => text,
         }
     }
 
@@ -150,7 +191,7 @@ impl Tail<'_> {
                 return Err(Failure::TimedOut);
             }
             if !self.args.reconnect || !error.is_worth_a_retry() {
-                return Err(Failure::Failed(explain(&error)));
+                return Err(Failure::Failed(self.target.explain(&error)));
             }
             if !said {
                 say(
@@ -169,7 +210,8 @@ impl Tail<'_> {
         if let Some(left) = self.time_left().filter(|left| !left.is_zero()) {
             options = options.connect_timeout(left.min(CONNECT_TIMEOUT));
         }
-        let mut subscriber = Subscriber::connect_with(self.target.address(), &options)?;
+        let addresses = self.target.addresses()?;
+        let mut subscriber = Subscriber::connect_with(&addresses[..], &options)?;
         self.board.attach(&mut subscriber)?;
         Ok(subscriber)
     }
@@ -262,55 +304,33 @@ enum Ended {
     Connection(ClientError),
 }
 
-/// The second thread: the file's commands, then those of standard input, if it has a say. `input`
-/// tells whether somebody types on it.
-fn carry_out(board: &Board, commands: &[TimedCommand], input: Option<bool>) {
-    let mut pace = Pace::starting(Instant::now());
-    for command in commands {
-        wait_and_do(board, &mut pace, command);
+/// Whether nothing can be missing behind what was received: the broker has said goodbye, which it
+/// does behind the last message. All other ends may have cost some.
+fn is_clean(error: &ClientError) -> bool {
+    match error {
+        ClientError::Goodbye(_) => true,
+        // Before any subscription is in force.
+        ClientError::ClosedByBroker(refusal) => !matches!(
+            refusal.known_code(),
+            Some(ErrorCode::SlowConsumer | ErrorCode::Timeout) | None
+        ),
+        _ => false,
     }
-    let Some(typing) = input else {
-        return;
-    };
-    let prompt = typing && io::stdout().is_terminal();
-    show_prompt(prompt);
-    let read = input::for_each_line(|line, text| {
-        match parse_typed(line, &text, Role::Subscriber) {
-            Ok(Typed::Nothing) => {}
-            Ok(Typed::Command(command)) => wait_and_do(board, &mut pace, &command),
-            Ok(Typed::Quit) => {
-                board.quit();
-                return false;
+}
+
+/// Ends the program when the one that reads its output has ended. A write would notice as well, but
+/// there is none until a message comes.
+fn watch_output(board: &Board) {
+    let stdout = io::stdout();
+    loop {
+        let mut output = [PollFd::new(&stdout, PollFlags::empty())];
+        match poll(&mut output, None) {
+            Ok(_) if output[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+                return board.quit();
             }
-            Err(error) => {
-                say(PROGRAM, &error.to_string());
-                if !typing {
-                    board.fail();
-                }
-            }
+            Err(rustix::io::Errno::INTR) => {}
+            // Nothing that can end, such as a file.
+            _ => return,
         }
-        show_prompt(prompt);
-        true
-    });
-    if let Err(error) = read {
-        say(PROGRAM, &format!("cannot read standard input: {error}"));
-        board.fail();
-    }
-    if typing {
-        board.quit();
-    }
-}
-
-fn wait_and_do(board: &Board, pace: &mut Pace, command: &TimedCommand) {
-    board.sleep(pace.until_due(command.wait, Instant::now()));
-    pace.carried_out(Instant::now());
-    board.carry_out(&command.command);
-}
-
-fn show_prompt(prompt: bool) {
-    if prompt {
-        let mut stdout = io::stdout();
-        // The receiving thread is the one that notices when standard output is gone.
-        let _ = stdout.write_all(PROMPT).and_then(|()| stdout.flush());
     }
 }
