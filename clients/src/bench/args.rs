@@ -125,7 +125,8 @@ Latency: with --rate every message is timed, from when it was due. As fast as it
 message of each block of up to 64 KiB is timed, of which a sample is looked at; it then says how \
 long messages wait in full sockets, not how fast a broker can answer.\n\n\
 Confirmed: each publisher ends with a PING; published are those before its PONG.\n\n\
-Exit status: 0 fine; 1 failed, or --verify found an error or a loss; 2 wrong usage.";
+Ctrl-C ends the run, and its figures so far are told; a second one ends the program.\n\n\
+Exit status: 0 fine; 1 failed, interrupted, or --verify found an error or a loss; 2 wrong usage.";
 
 /// How the report is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

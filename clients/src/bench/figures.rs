@@ -26,8 +26,9 @@ pub(crate) struct Figures {
     pub(crate) told_lost: u64,
     /// Messages that were timed.
     pub(crate) timed: u64,
-    /// Latency at [`QUANTILES`] and its maximum, in microseconds.
-    pub(crate) latency_us: Option<[f64; 6]>,
+    /// Latency at [`QUANTILES`] and its maximum, in microseconds; those that there were too few
+    /// messages for are missing.
+    pub(crate) latency_us: [Option<f64>; 6],
     /// How late messages were written, in microseconds; only on schedule.
     pub(crate) send_late_p99_us: Option<f64>,
     /// The broker's CPU for 1,000 deliveries (or published messages, without subscribers), in
@@ -83,12 +84,12 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "lost", "lost", "messages", 0, |f| Some(f.lost as f64);
     "lost_told", "of them told by LOST", "messages", 0, |f| Some(f.told_lost as f64);
     "latency_samples", "messages timed", "messages", 0, |f| Some(f.timed as f64);
-    "latency_p50_us", "latency p50", "µs", 1, |f| Some(f.latency_us?[0]);
-    "latency_p90_us", "latency p90", "µs", 1, |f| Some(f.latency_us?[1]);
-    "latency_p99_us", "latency p99", "µs", 1, |f| Some(f.latency_us?[2]);
-    "latency_p99_9_us", "latency p99.9", "µs", 1, |f| Some(f.latency_us?[3]);
-    "latency_p99_99_us", "latency p99.99", "µs", 1, |f| Some(f.latency_us?[4]);
-    "latency_max_us", "latency max", "µs", 1, |f| Some(f.latency_us?[5]);
+    "latency_p50_us", "latency p50", "µs", 1, |f| f.latency_us[0];
+    "latency_p90_us", "latency p90", "µs", 1, |f| f.latency_us[1];
+    "latency_p99_us", "latency p99", "µs", 1, |f| f.latency_us[2];
+    "latency_p99_9_us", "latency p99.9", "µs", 1, |f| f.latency_us[3];
+    "latency_p99_99_us", "latency p99.99", "µs", 1, |f| f.latency_us[4];
+    "latency_max_us", "latency max", "µs", 1, |f| f.latency_us[5];
     "send_late_p99_us", "written late p99", "µs", 1, |f| f.send_late_p99_us;
     "broker_cpu_us_per_1000", "broker CPU", "µs per 1,000 deliveries", 2,
         |f| f.broker_cpu_us.filter(|_| f.expected > 0);
@@ -109,11 +110,13 @@ impl Figures {
         if latency.is_empty() {
             return;
         }
-        let mut values = [latency.max() as f64 / 1e3; 6];
-        for (value, quantile) in values.iter_mut().zip(QUANTILES) {
-            *value = latency.value_at_quantile(quantile) as f64 / 1e3;
+        self.latency_us = [Some(latency.max() as f64 / 1e3); 6];
+        for (value, quantile) in self.latency_us.iter_mut().zip(QUANTILES) {
+            // One message at least must be slower, or it is the maximum by another name.
+            let slower = latency.len() as f64 * (1.0 - quantile);
+            let told = slower > 0.999;
+            *value = told.then(|| latency.value_at_quantile(quantile) as f64 / 1e3);
         }
-        self.latency_us = Some(values);
     }
 
     /// As an object, figures that were not measured being null.
@@ -153,10 +156,15 @@ pub(crate) fn spread_json(runs: &[Figures], part: fn(&Spread) -> f64) -> Value {
     object(|metric| Spread::of(metric, runs).as_ref().map(part))
 }
 
+/// The median of a figure in an earlier report.
+pub(crate) fn then(metric: &Metric, baseline: &Value) -> Option<f64> {
+    baseline.get("median")?.get(metric.key)?.as_f64()
+}
+
 /// How the medians compare with those of an earlier report: now / then, by key.
 pub(crate) fn ratios(runs: &[Figures], baseline: &Value) -> Map<String, Value> {
     let ratio = |metric: &Metric| {
-        let then = baseline.get("median")?.get(metric.key)?.as_f64()?;
+        let then = then(metric, baseline)?;
         let now = Spread::of(metric, runs)?.median;
         (then != 0.0).then(|| (metric.key.to_owned(), json!(now / then)))
     };
@@ -193,6 +201,21 @@ mod tests {
         assert_eq!(of(&[3.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
         assert_eq!(of(&[4.0, 1.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
         assert_eq!(Spread::of(metric("latency_p50_us"), &runs(&[1.0])), None);
+    }
+
+    #[test]
+    fn a_percentile_needs_a_message_that_was_slower() {
+        let of = |count: u64| {
+            let mut latency = crate::bench::shared::latency_histogram();
+            (1..=count).for_each(|n| latency.record(n * 1_000).unwrap());
+            let mut figures = Figures::default();
+            figures.set_latency(&latency);
+            figures.latency_us.map(|value| value.is_some())
+        };
+        assert_eq!(of(0), [false; 6]);
+        assert_eq!(of(1), [false, false, false, false, false, true]);
+        assert_eq!(of(1_040), [true, true, true, true, false, true]);
+        assert_eq!(of(10_000), [true; 6]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use plotters::prelude::*;
 
 use crate::bench::failure::Failure;
 use crate::bench::report::Report;
-use crate::bench::run::Run;
+use crate::bench::run::{Run, Sample};
 
 const SIZE: (u32, u32) = (860, 340);
 const PUBLISHED: RGBColor = RGBColor(217, 119, 6);
@@ -85,14 +85,27 @@ fn throughput(runs: &[Run]) -> Result<String, Box<dyn std::error::Error>> {
 }
 
 /// Millions a second, in the middle of each pair of samples.
-fn rates(run: &Run, counter: fn(&crate::bench::run::Sample) -> u64) -> Vec<(f64, f64)> {
-    let between = |pair: &[crate::bench::run::Sample]| {
+fn rates(run: &Run, counter: fn(&Sample) -> u64) -> Vec<(f64, f64)> {
+    let between = |pair: &[Sample]| {
         let time = pair[1].seconds - pair[0].seconds;
         let count = counter(&pair[1]).saturating_sub(counter(&pair[0]));
         // The last sample may come right behind the one before: too short to tell a rate.
         (time > 0.05).then(|| (pair[0].seconds + time / 2.0, count as f64 / time / 1e6))
     };
-    run.timeline.windows(2).filter_map(between).collect()
+    let points: Vec<_> = run.timeline.windows(2).filter_map(between).collect();
+    whole(&points).to_vec()
+}
+
+/// Without the pair of samples in which it began, the one in which it ended, and what lies before
+/// and behind them: in those it went on for a part of the time only, and a dip would be shown that
+/// there was not.
+fn whole(points: &[(f64, f64)]) -> &[(f64, f64)] {
+    let went_on = |point: &(f64, f64)| point.1 > 0.0;
+    match (points.iter().position(went_on), points.iter().rposition(went_on)) {
+        (Some(first), Some(last)) if last > first + 2 => &points[first + 1..last],
+        (Some(first), Some(last)) => &points[first..=last],
+        _ => points,
+    }
 }
 
 fn latency(runs: &[Run]) -> Result<String, Box<dyn std::error::Error>> {
@@ -157,4 +170,24 @@ fn short(value: f64) -> String {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[test]
+    fn the_parts_in_which_it_began_and_ended_are_left_out() {
+        let points = |rates: &[u32]| -> Vec<(f64, f64)> {
+            rates.iter().enumerate().map(|(at, rate)| (at as f64, f64::from(*rate))).collect()
+        };
+        let kept = |rates: &[u32]| -> Vec<u32> {
+            whole(&points(rates)).iter().map(|point| point.1 as u32).collect()
+        };
+        assert_eq!(kept(&[0, 3, 9, 8, 9, 2, 0]), [9, 8, 9]);
+        assert_eq!(kept(&[3, 9, 0, 9, 2]), [9, 0, 9], "a pause in the middle is one");
+        assert_eq!(kept(&[0, 7, 8, 0]), [7, 8], "of a short run all is shown");
+        assert_eq!(kept(&[0, 0]), [0, 0]);
+        assert_eq!(kept(&[]), [0; 0]);
+    }
 }

@@ -11,17 +11,24 @@
 //! | `run` | one run, from connecting to its figures |
 //! | `embedded`, `process` | a broker of our own; what /proc tells |
 //! | `figures`, `report`, `html`, `progress` | the table of figures, and how they are told |
+//! | `page` | the file that the page is written to |
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::{Command, CommandFactory, Parser};
 use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use args::{BenchArgs, Format};
 use failure::Failure;
+use page::Page;
 use progress::Progress;
 use report::Report;
 use run::Broker;
@@ -32,6 +39,7 @@ mod failure;
 mod figures;
 mod html;
 mod link;
+mod page;
 mod plan;
 mod process;
 mod progress;
@@ -69,11 +77,9 @@ fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let plan = args.plan()?;
     let baseline = args.baseline().map(|path| read_baseline(path)).transpose()?;
     // Before the work, so that a path that is no good does not cost the results.
-    let page = match args.html() {
-        Some(path) => Some((File::create(path).map_err(|error| unwritable(path, &error))?, path)),
-        None => None,
-    };
-    let mut broker = Broker::find(&plan)?;
+    let page = args.html().map(|path| Page::open(path)).transpose()?;
+    let stop = stop_on_signals()?;
+    let mut broker = Broker::find(&plan, Arc::clone(&stop))?;
     if broker.is_embedded() {
         eprintln!("started a broker of our own: {}", broker.address());
     }
@@ -82,15 +88,31 @@ fn bench(args: &BenchArgs) -> Result<(), Failure> {
     for _ in 0..plan.runs {
         progress.next_run();
         runs.push(broker.run(&plan, &mut progress)?);
+        if stop.load(Relaxed) {
+            break;
+        }
     }
-    let report = Report::new(plan, process::machine(), &broker, runs, baseline);
+    let is_cut_short = stop.load(Relaxed);
+    let report = Report::new(plan, process::machine(), &broker, runs, is_cut_short, baseline);
     drop(broker);
-    if let Some((mut file, path)) = page {
-        let page = html::page(&report)?;
-        file.write_all(page.as_bytes()).map_err(|error| unwritable(path, &error))?;
+    if let Some(page) = page {
+        page.write(&html::page(&report)?)?;
     }
     print(&report, args.format())?;
     verdict(&report)
+}
+
+/// Set by SIGINT and SIGTERM: the run ends, and its figures are told. A second signal ends the
+/// program at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset.
+        flag::register_conditional_default(signal, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
+    }
+    Ok(stop)
 }
 
 fn print(report: &Report, format: Format) -> Result<(), Failure> {
@@ -109,6 +131,9 @@ fn print(report: &Report, format: Format) -> Result<(), Failure> {
 }
 
 fn verdict(report: &Report) -> Result<(), Failure> {
+    if report.is_cut_short {
+        return Err(Failure::new("interrupted"));
+    }
     match report.flaws() {
         (lost, faults) if report.plan.verify && (lost > 0 || faults > 0) => {
             Err(Failure::new(format!("not verified: {lost} messages lost, {faults} faults")))
@@ -125,8 +150,4 @@ fn read_baseline(path: &Path) -> Result<Value, Failure> {
         return Err(bad("is no report that --json wrote".to_owned()));
     }
     Ok(value)
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{} cannot be written: {error}", path.display()))
 }

@@ -66,9 +66,9 @@ impl Progress {
         if elapsed < 1.0 {
             return;
         }
-        let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / elapsed / 1e6;
+        let rate = |now: u64, then: u64| rate(now.saturating_sub(then) as f64 / elapsed);
         let text = format!(
-            "published {:.3} M/s, delivered {:.3} M/s",
+            "published {}, delivered {}",
             rate(now.published, self.line.published),
             rate(now.delivered, self.line.delivered)
         );
@@ -90,4 +90,32 @@ impl Progress {
     }
 }
 
+/// Messages a second, with about three digits that count.
+fn rate(per_second: f64) -> String {
+    match per_second {
+        few if few < 1e4 => format!("{few:.0}/s"),
+        some if some < 1e6 => format!("{:.1} k/s", some / 1e3),
+        many => format!("{:.3} M/s", many / 1e6),
+    }
+}
+
 const START: Sample = Sample { seconds: 0.0, published: 0, delivered: 0 };
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn rates_have_the_unit_that_suits_them() {
+        let rows = [
+            (0.0, "0/s"),
+            (1_000.4, "1000/s"),
+            (10_000.0, "10.0 k/s"),
+            (999_000.0, "999.0 k/s"),
+            (1_234_567.0, "1.235 M/s"),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(rate(value), expected);
+        }
+    }
+}

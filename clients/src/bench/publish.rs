@@ -23,6 +23,10 @@ const WRITE_BYTES: usize = 64 << 10;
 /// From the start of a run until the first message is due, so that all threads are there.
 const LEAD_NS: u64 = 20_000_000;
 
+/// On schedule for a time, how long behind its end messages are still sent that were due before: a
+/// machine that was busy for a moment makes up for it.
+const GRACE_NS: u64 = 500_000_000;
+
 /// What a publisher did.
 #[derive(Debug)]
 pub(crate) struct Published {
@@ -82,7 +86,11 @@ impl PublisherThread<'_> {
 
     fn over(&self, now: u64) -> bool {
         let late = matches!(self.plan.amount, Amount::Time(time) if now >= nanoseconds(time));
-        late || self.shared.abort.load(Relaxed)
+        late || self.is_told_to_stop()
+    }
+
+    fn is_told_to_stop(&self) -> bool {
+        self.shared.abort.load(Relaxed) || self.shared.stop.load(Relaxed)
     }
 
     fn blocks(&mut self, mut blocks: Blocks) -> io::Result<()> {
@@ -133,8 +141,12 @@ impl PublisherThread<'_> {
         let (share, mut number, mut bytes) = (self.share(), 0, Vec::new());
         let mut spoken = self.shared.now_ns();
         let is_planned = |number: u64| number < share && due(number) < end;
-        while is_planned(number) && !self.shared.abort.load(Relaxed) {
+        while is_planned(number) && !self.is_told_to_stop() {
             let now = self.shared.now_ns();
+            if now > end.saturating_add(GRACE_NS) {
+                // The rate is out of reach; the time is kept, and the report says so.
+                break;
+            }
             let (first, mut payload) = (number, 0);
             bytes.clear();
             while is_planned(number) && due(number) <= now && bytes.len() < WRITE_BYTES {

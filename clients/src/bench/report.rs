@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::bench::figures::{Figures, METRICS, Metric, Spread, ratios, spread_json};
-use crate::bench::plan::{Place, Plan};
+use crate::bench::figures::{Figures, METRICS, Metric, Spread, ratios, spread_json, then};
+use crate::bench::plan::{Amount, Place, Plan};
 use crate::bench::run::{Broker, Run};
 
 /// A broker that used less than so much of a core was waiting for somebody.
@@ -16,6 +16,10 @@ const BUSY_CORES: f64 = 0.9;
 const FULL: f64 = 0.9;
 /// A run that was shorter is all start and end.
 const SHORT_SECONDS: f64 = 0.5;
+/// The part of the messages on schedule that counts as all.
+const REACHED: f64 = 0.99;
+/// Room for the longest unit.
+const UNIT_WIDTH: usize = 23;
 /// On schedule, messages written this much later than due make latency the program's own.
 const LATE_US: f64 = 1_000.0;
 
@@ -34,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) broker_pid: Option<u32>,
     /// The runs; at least one.
     pub(crate) runs: Vec<Run>,
+    /// The user has ended it early.
+    pub(crate) is_cut_short: bool,
     baseline: Option<Value>,
 }
 
@@ -44,6 +50,7 @@ impl Report {
         machine: Value,
         broker: &Broker,
         runs: Vec<Run>,
+        is_cut_short: bool,
         baseline: Option<Value>,
     ) -> Report {
         Report {
@@ -53,6 +60,7 @@ impl Report {
             address: broker.address(),
             broker_pid: broker.pid,
             runs,
+            is_cut_short,
             baseline,
         }
     }
@@ -68,19 +76,12 @@ impl Report {
         let mut out = self.set_up_lines().join("\n");
         out.push_str("\n\n");
         let figures = self.figures();
-        let ratios = self.ratios();
-        if figures.len() > 1 || ratios.is_some() {
-            let (least, most) = if figures.len() > 1 { ("min", "max") } else { ("", "") };
-            let value = if figures.len() > 1 { "median" } else { "now" };
-            let ratio = if ratios.is_some() { "now/then" } else { "" };
-            let heads = format!("{:<24}{value:>16} {least:>16} {most:>16} {ratio:>9}", "");
-            out.push_str(heads.trim_end());
-            out.push('\n');
-        }
+        let several = figures.len() > 1;
+        out.push_str(&heads(several, self.baseline.is_some()));
         for metric in METRICS {
             if let Some(spread) = Spread::of(metric, &figures) {
-                let ratio = ratios.as_ref().and_then(|ratios| ratios.get(metric.key)?.as_f64());
-                out.push_str(&line(metric, &spread, figures.len() > 1, ratio));
+                let then = self.baseline.as_ref().map(|earlier| then(metric, earlier));
+                out.push_str(&line(metric, &spread, several, then));
             }
         }
         for fault in self.faults().chain(self.warnings()) {
@@ -168,15 +169,21 @@ impl Report {
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let cores = self.machine["cores"].as_f64().unwrap_or(1.0);
         let many = self.runs.len() > 1;
-        (1..).zip(&self.runs).flat_map(move |(number, run)| {
+        let unlike =
+            self.baseline.as_ref().and_then(|then| unlike(&self.plan, &self.machine, then));
+        let unlike = unlike.map(|what| format!("warning: the baseline is of another load: {what}"));
+        let cut = self.is_cut_short.then(|| "warning: interrupted; the figures so far".to_owned());
+        let of_runs = (1..).zip(&self.runs).flat_map(move |(number, run)| {
             let whose = if many { format!(" in run {number}") } else { String::new() };
             let found = [
                 slower_side(&self.plan, &run.figures, cores),
                 off_schedule(&self.plan, &run.figures),
+                out_of_reach(&self.plan, &run.figures).filter(|_| !self.is_cut_short),
                 more_than_ours(&run.figures),
             ];
             found.into_iter().flatten().map(move |what| format!("warning{whose}: {what}"))
-        })
+        });
+        cut.into_iter().chain(unlike).chain(of_runs)
     }
 
     fn figures(&self) -> Vec<Figures> {
@@ -237,6 +244,36 @@ fn off_schedule(plan: &Plan, figures: &Figures) -> Option<String> {
     ))
 }
 
+/// Whether fewer messages were sent than the schedule has for the time.
+fn out_of_reach(plan: &Plan, figures: &Figures) -> Option<String> {
+    let (rate, Amount::Time(time)) = (plan.rate?, plan.amount) else { return None };
+    let planned = rate * time.as_secs_f64();
+    (figures.published as f64 <= REACHED * planned).then(|| {
+        format!(
+            "{rate}/s were out of reach: {} of {planned:.0} messages were sent in the time",
+            figures.published
+        )
+    })
+}
+
+/// What differs from an earlier report but for its figures.
+fn unlike(plan: &Plan, machine: &Value, earlier: &Value) -> Option<String> {
+    // Neither changes what is measured.
+    const BESIDE: [&str; 2] = ["runs", "seed"];
+    let options = plan.to_json();
+    let options = options.as_object().into_iter().flatten();
+    let options = options.filter(|(name, _)| !BESIDE.contains(&name.as_str()));
+    let options = options.map(|(name, now)| (name.as_str(), now, &earlier["options"][name]));
+    let machine =
+        ["cpu", "cores", "optimized"].map(|name| (name, &machine[name], &earlier["machine"][name]));
+    let differing = options.chain(machine).filter(|(_, now, then)| now != then);
+    let told = |value: &Value| if value.is_null() { "none".to_owned() } else { cell(value) };
+    let texts =
+        differing.map(|(name, now, then)| format!("{name} {} then, {} now", told(then), told(now)));
+    let texts: Vec<_> = texts.collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
 fn more_than_ours(figures: &Figures) -> Option<String> {
     let more = figures.delivered.checked_sub(figures.expected).filter(|more| *more > 0)?;
     (figures.expected > 0).then(|| {
@@ -244,18 +281,31 @@ fn more_than_ours(figures: &Figures) -> Option<String> {
     })
 }
 
-fn line(metric: &Metric, spread: &Spread, several: bool, ratio: Option<f64>) -> String {
+/// What stands over the columns; nothing over a single one.
+fn heads(several: bool, compared: bool) -> String {
+    let mut heads = format!("{:<24}{:>16}", "", if several { "median" } else { "now" });
+    if several {
+        heads += &format!(" {:>16} {:>16}", "min", "max");
+    }
+    if compared {
+        heads += &format!(" {:>16} {:<UNIT_WIDTH$} {:>9}", "then", "", "now/then");
+    }
+    if several || compared { heads + "\n" } else { String::new() }
+}
+
+/// `then`: the baseline's figure, if there is a baseline and it has one.
+fn line(metric: &Metric, spread: &Spread, several: bool, then: Option<Option<f64>>) -> String {
     let number = |value: f64| number(value, metric.digits);
     let mut line = format!("{:<24}{:>16}", metric.label, number(spread.median));
     if several {
         line += &format!(" {:>16} {:>16}", number(spread.min), number(spread.max));
-    } else if ratio.is_some() {
-        line += &format!(" {:>16} {:>16}", "", "");
     }
-    if let Some(ratio) = ratio {
-        line += &format!(" {ratio:>8.3}x");
+    let Some(then) = then else { return line + " " + metric.unit + "\n" };
+    line += &format!(" {:>16} {:<UNIT_WIDTH$}", then.map(number).unwrap_or_default(), metric.unit);
+    if let Some(then) = then.filter(|then| *then != 0.0) {
+        line += &format!(" {:>8.3}x", spread.median / then);
     }
-    line + " " + metric.unit + "\n"
+    line.trim_end().to_owned() + "\n"
 }
 
 /// With a comma between thousands.

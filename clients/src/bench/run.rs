@@ -1,6 +1,8 @@
 //! One run: connects, starts the threads, watches them, and makes figures of what they counted.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
@@ -33,6 +35,8 @@ const MANY_SUBSCRIBERS: usize = 100;
 
 /// The shortest run of which the system's ticks, of 10 ms each, tell something.
 const TICKS_SECONDS: f64 = 0.5;
+/// The least CPU time, in seconds, of which they tell who used it: 20 of them.
+const TOLD_APART_SECONDS: f64 = 0.2;
 
 /// The broker that is measured.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub(crate) struct Broker {
     /// Its name and version; empty before the first run.
     pub(crate) server: String,
     embedded: Option<EmbeddedBroker>,
+    stop: Arc<AtomicBool>,
 }
 
 /// One run, done.
@@ -73,11 +78,11 @@ pub(crate) struct Sample {
 }
 
 impl Broker {
-    /// Finds the broker of the plan, or starts one.
+    /// Finds the broker of the plan, or starts one. Its runs end early when `stop` says so.
     ///
     /// # Errors
     /// When its host is unknown, or it does not start.
-    pub(crate) fn find(plan: &Plan) -> Result<Broker, Failure> {
+    pub(crate) fn find(plan: &Plan, stop: Arc<AtomicBool>) -> Result<Broker, Failure> {
         let (host, publisher_port, subscriber_port, embedded) = match &plan.place {
             Place::Embedded => {
                 let broker = EmbeddedBroker::start()?;
@@ -96,6 +101,7 @@ impl Broker {
             pid: known.or_else(|| process::listener_on(publishers)),
             server: String::new(),
             embedded,
+            stop,
         })
     }
 
@@ -152,7 +158,7 @@ impl Broker {
             })
             .collect();
         let before = Usage::now(self.pid);
-        let shared = &Shared::new(plan.publishers);
+        let shared = &Shared::new(plan.publishers, Arc::clone(&self.stop));
         thread::scope(|scope| {
             let receiver = (plan.subscribers > 0).then(|| {
                 let thread = ReceiverThread::new(plan, traffic, shared, subscribers, skim);
@@ -313,8 +319,9 @@ fn finish(
         figures.broker_cpu_us = Some(per_thousand(broker.total));
         figures.broker_cores = Some(broker.total / seconds);
         if seconds >= TICKS_SECONDS {
-            let parts = (broker.user + broker.system).max(f64::MIN_POSITIVE);
-            figures.broker_user_percent = Some(broker.user / parts * 100.0);
+            let parts = broker.user + broker.system;
+            figures.broker_user_percent =
+                (parts >= TOLD_APART_SECONDS).then(|| broker.user / parts * 100.0);
             let others = |all: f64| ((all - used.own - broker.total) / seconds).max(0.0);
             figures.other_cores = used.machine.map(others);
         }

@@ -1,5 +1,6 @@
 //! What the threads of one run share: the clock and the counters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Instant;
 
@@ -28,11 +29,13 @@ pub(crate) struct Shared {
     pub(crate) publishing: AtomicUsize,
     /// Something failed: everybody is to stop.
     pub(crate) abort: AtomicBool,
+    /// The user has had enough: what was published by now is the run.
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
 impl Shared {
-    /// Starts the clock of a run with so many publishers.
-    pub(crate) fn new(publishers: usize) -> Shared {
+    /// Starts the clock of a run with so many publishers, which end early when `stop` says so.
+    pub(crate) fn new(publishers: usize, stop: Arc<AtomicBool>) -> Shared {
         Shared {
             start: Instant::now(),
             published: AtomicU64::new(0),
@@ -43,6 +46,7 @@ impl Shared {
             delivered_ns: AtomicU64::new(0),
             publishing: AtomicUsize::new(publishers),
             abort: AtomicBool::new(false),
+            stop,
         }
     }
 

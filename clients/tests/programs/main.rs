@@ -5,6 +5,8 @@
 
 /// `bench-publisher`, with small loads.
 mod bench;
+/// `bench-publisher` in daily use.
+mod bench_daily;
 /// The examples of the library.
 mod examples;
 /// Killed and stopped at any moment.
