@@ -5,9 +5,10 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
 
-use crate::config::{Config, ConfigErrors, DEFAULT_FILE};
+use crate::config::{Config, ConfigErrors, DEFAULT_FILE, parse_host};
 
 /// A small, fast publish/subscribe broker.
 ///
@@ -25,7 +26,7 @@ pub struct Cli {
     pub publisher_port: Option<u16>,
 
     /// Address or name to listen on [default: 127.0.0.1]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_host)]
     pub host: Option<String>,
 
     /// Configuration file [default: config.ini in the working directory, if there is one]
@@ -33,7 +34,7 @@ pub struct Cli {
     pub config: Option<PathBuf>,
 
     /// Least important level to log: off, error, warn, info, debug or trace [default: info]
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = level_parser(), hide_possible_values = true)]
     pub log_level: Option<LevelFilter>,
 
     /// Stop as on SIGTERM when standard input ends: for programs and tests that start a broker of
@@ -50,6 +51,12 @@ const AFTER_HELP: &str = "The command line wins over the configuration file, the
 defaults.\nSIGTERM or SIGINT: deliver what was accepted and end; a second one ends at once.\n\
 SIGHUP: read the configuration again, and open the log file anew; nobody is disconnected.\n\
 Exit status: 0 stopped and drained, 1 failed, 2 wrong usage or configuration.";
+
+/// A level by its name; an error lists all of them.
+fn level_parser() -> impl TypedValueParser<Value = LevelFilter> {
+    let names = ["off", "error", "warn", "info", "debug", "trace"];
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<LevelFilter>())
+}
 
 impl Cli {
     /// The command line with the configuration file named that will be read: from now on it must

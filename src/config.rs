@@ -5,28 +5,36 @@
 
 use std::cell::LazyCell;
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ini::{Ini, ParseOption};
 use log::LevelFilter;
 
-use crate::engine::rules::{OverflowPolicy, Rules};
+use crate::broker::rules::{OverflowPolicy, Rules};
+use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
+mod monitor;
 mod reload;
 mod settings;
+mod syntax;
 mod value;
 
 pub use reload::{Change, Reloaded};
-pub use settings::{SETTINGS, Setting, config_file};
+pub use settings::{SETTINGS, Setting, config_file, host as parse_host};
+use syntax::{comment_behind, line_of, places, without_mark};
+use value::show_size;
 
 /// The file that is read when the command line names none and it is there.
 pub const DEFAULT_FILE: &str = "config.ini";
 
 /// What a configuration file may hold, in bytes. A daemon reads it between two turns of its loop.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// In messages, sizes are rounded up to this many bytes.
+const KIB: u64 = 1 << 10;
 /// More errors than this help nobody.
 const MAX_ERRORS: usize = 20;
 
@@ -167,12 +175,18 @@ impl Config {
     /// # Errors
     /// What is wrong with it: at least one error and at most 20, each with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
+        let text = without_mark(text);
+        let mut errors = syntax::errors(text);
+        if !errors.is_empty() {
+            errors.truncate(MAX_ERRORS);
+            return Err(ConfigErrors::all(path, errors));
+        }
         let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
+        // Its own words are for programmers, and each line was looked at before.
         let ini = Ini::load_from_str_opt(text, options)
-            .map_err(|error| ConfigErrors::one(path, error.line, &error.msg))?;
+            .map_err(|_| ConfigErrors::one(path, 0, "this is no configuration file"))?;
         let places = LazyCell::new(|| places(text));
         let mut config = Config::default();
-        let mut errors = Vec::new();
         let mut seen: Vec<(&str, &str)> = Vec::new();
         for (section, properties) in &ini {
             if errors.len() >= MAX_ERRORS {
@@ -199,8 +213,7 @@ impl Config {
             return Ok(config);
         }
         errors.sort();
-        let name = path.display();
-        Err(ConfigErrors(errors.into_iter().map(|(line, text)| at(&name, line, &text)).collect()))
+        Err(ConfigErrors::all(path, errors))
     }
 
     fn set(&mut self, section: &str, key: &str, value: &str, again: bool) -> Result<(), String> {
@@ -211,9 +224,18 @@ impl Config {
         if again {
             return Err(format!("[{section}] {key} is given twice; keep one of the lines"));
         }
-        setting
-            .apply(self, value)
-            .map_err(|expected| format!("[{section}] {key} = {value}: expected {expected}"))
+        let comment = comment_behind(value);
+        let applied = setting.apply(self, value);
+        // Text of any kind would take the comment for a part of it.
+        let applied = if setting.takes_any_text() && comment.is_some() {
+            Err("a file's name".into())
+        } else {
+            applied
+        };
+        applied.map_err(|expected| {
+            let hint = comment.map(|hint| format!("; {hint}")).unwrap_or_default();
+            format!("[{section}] {key} = {value}: expected {expected}{hint}")
+        })
     }
 
     /// What of it the broker's core works by.
@@ -251,13 +273,21 @@ impl Config {
                 network.publisher_port
             ));
         }
+        if let Some(address) = &self.monitor.address
+            && let Some(role) = monitor::taken_port(network, address)
+        {
+            return Err(format!(
+                "[monitor] address = {address} is the {role}' port: give it another"
+            ));
+        }
         // One frame being read and one chunk for another publisher must fit, or nothing can move.
         let least = self.limits.max_payload + 3 * network.read_bytes + (64 << 10);
         if self.limits.memory_bytes < least {
             return Err(format!(
                 "[limits] memory_bytes is {}: with this max_payload and read_bytes it must be at \
-                 least {least}",
-                self.limits.memory_bytes
+                 least {}",
+                show_size(self.limits.memory_bytes as u64),
+                show_size((least as u64).next_multiple_of(KIB))
             ));
         }
         Ok(())
@@ -274,6 +304,11 @@ impl ConfigErrors {
         ConfigErrors(vec![text.into()])
     }
 
+    fn all(path: &Path, errors: Vec<(usize, String)>) -> ConfigErrors {
+        let name = path.display();
+        ConfigErrors(errors.into_iter().map(|(line, text)| at(&name, line, &text)).collect())
+    }
+
     fn one(path: &Path, line: usize, text: &str) -> ConfigErrors {
         ConfigErrors(vec![at(&path.display(), line, text)])
     }
@@ -287,9 +322,16 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// Never waits: a pipe, which may have nothing to give and which SIGHUP could not read again, is
+/// refused.
 fn read(path: &Path) -> io::Result<String> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(io::Error::other("it is a pipe, not a file"));
+    }
     let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other("it is larger than 1 MiB; is it the right file?"));
     }
@@ -313,32 +355,6 @@ fn unknown_key(section: &str, key: &str) -> String {
     let known: Vec<_> =
         SETTINGS.iter().filter(|s| s.section == section).map(|setting| setting.key).collect();
     format!("unknown key {key} in [{section}]; expected one of {}", known.join(", "))
-}
-
-/// A line that begins a section or sets a key: its section, its key if it has one, and its number
-/// from 1.
-type Place<'a> = (&'a str, Option<&'a str>, usize);
-
-/// Where everything stands. The ini crate does not keep lines; this finds them again for messages.
-fn places(text: &str) -> Vec<Place<'_>> {
-    let mut section = "";
-    let lines = (1..).zip(text.lines().map(str::trim));
-    let place = lines.filter_map(|(number, line)| {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            section = name.trim();
-            return Some((section, None, number));
-        }
-        let says_something = !line.is_empty() && !line.starts_with([';', '#']);
-        let key = line.split(['=', ':']).next().map(str::trim);
-        says_something.then_some((section, key, number))
-    });
-    place.collect()
-}
-
-/// The line of the section's header, or of the key's occurrence number `nth` in it. 0: not found.
-fn line_of(places: &[Place<'_>], section: &str, key: Option<&str>, nth: usize) -> usize {
-    let mut found = places.iter().filter(|place| (place.0, place.1) == (section, key));
-    found.nth(nth).map_or(0, |place| place.2)
 }
 
 #[cfg(test)]

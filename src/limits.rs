@@ -1,9 +1,14 @@
 //! The operating system's limits on this process.
 //!
-//! Owns the limit of file descriptors. Must not fail: with fewer the broker still runs.
+//! Owns the limit of file descriptors, which must not fail, since with fewer the broker still runs;
+//! and the flags that open files without waiting for them.
 
 use log::{debug, warn};
 use rlimit::Resource;
+
+/// open(2), as asm-generic/fcntl.h has it.
+pub(crate) const O_NONBLOCK: i32 = 0o4000;
+pub(crate) const O_NOCTTY: i32 = 0o400;
 
 /// Descriptors beside those of the clients: listeners, poll, signals, log, standard streams.
 const OWN_DESCRIPTORS: u64 = 64;

@@ -5,16 +5,18 @@
 //! here can fail or wait later on: a full disk, or a standard error that is closed or that nobody
 //! reads, loses lines, not the broker.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, LineWriter, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use log::{Level, LevelFilter, Metadata, Record};
+use log::{Level, LevelFilter, Metadata, Record, error};
 use simplelog::{ConfigBuilder, FormatItem, WriteLogger, format_description};
 
 use crate::config::{Log, LogFormat};
+use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
 mod standard_error;
 
@@ -54,7 +56,7 @@ impl Prepared {
         let journal_reads = log.file.is_none() && journal_reads_standard_error();
         let writer: Box<dyn Write + Send> = match &log.file {
             None => standard_error::writer(journal_reads),
-            Some(path) => Box::new(OpenOptions::new().create(true).append(true).open(path)?),
+            Some(path) => open(path)?,
         };
         let journal = match log.format {
             LogFormat::Auto => journal_reads,
@@ -89,6 +91,51 @@ impl Prepared {
         // Refused if it is set already, by an earlier call: then there is nothing left to do.
         let _ = log::set_logger(&LOGGER);
         log::set_max_level(level);
+    }
+}
+
+/// Opens a log file. Nothing but a regular file is written to in a way that could wait.
+fn open(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).custom_flags(O_NONBLOCK | O_NOCTTY);
+    let file = options.open(path).map_err(|error| match fs::metadata(path) {
+        Ok(found) if found.file_type().is_fifo() => {
+            io::Error::new(error.kind(), "it is a pipe that no program reads")
+        }
+        _ => error,
+    })?;
+    let is_regular = file.metadata()?.is_file();
+    Ok(if is_regular { Box::new(file) } else { standard_error::lossy(file) })
+}
+
+/// Whether lines could be appended to the log. A file that is made for that is gone again.
+///
+/// # Errors
+/// Why they could not.
+pub fn check(log: &Log) -> io::Result<()> {
+    let Some(path) = &log.file else { return Ok(()) };
+    let is_new = !path.exists();
+    drop(open(path)?);
+    if is_new { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Says why the broker does not start: in the log, as far as there is one, and to whoever has
+/// started it.
+pub fn tell_failure(log: Option<&Log>, text: &str) {
+    let is_logging = log.is_some_and(|log| log.level >= Level::Error);
+    let on_standard_error = is_logging && log.is_some_and(|log| log.file.is_none());
+    if is_logging {
+        text.lines().for_each(|line| error!("{line}"));
+    }
+    if !on_standard_error {
+        // sd-daemon(3): without a mark the journal takes it for routine.
+        let format = log.map_or(LogFormat::Auto, |log| log.format);
+        let is_journal = format == LogFormat::Journal || journal_reads_standard_error();
+        let mark = if is_journal { "<3>" } else { "" };
+        for line in text.lines() {
+            // With standard error gone there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "{mark}{line}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The broker daemon: parse, load, run, map the result to an exit code; nothing else.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 
@@ -20,18 +20,65 @@ fn main() -> ExitCode {
     let config = match cli.configuration() {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            logging::tell_failure(None, &errors.to_string());
+            net::tell_failure(&errors.to_string());
             return ExitCode::from(USAGE);
         }
     };
     if cli.check_config {
-        println!("ok");
-        return ExitCode::SUCCESS;
+        return check(&config);
     }
     if cli.exit_with_stdin {
         thread::spawn(stop_with_standard_input);
     }
     run(&config, Box::new(move || cli.configuration()))
+}
+
+/// Whether a broker could start with that, but for ports that are in use: those may be the ones of
+/// the broker that is to read it.
+fn check(config: &Config) -> ExitCode {
+    let log = logging::check(&config.log).map_err(|error| cannot_log(config, &error));
+    let text = match log.and_then(|()| net::check(config).map_err(|error| error.to_string())) {
+        Ok(()) => "ok".to_owned(),
+        Err(text) => {
+            logging::tell_failure(None, &text);
+            return ExitCode::from(USAGE);
+        }
+    };
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::tell_failure(
+                None,
+                &format!("broker: cannot write to standard output: {error}"),
+            );
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(config: &Config, reload: Reload) -> ExitCode {
+    if let Err(error) = logging::start(&config.log) {
+        let text = cannot_log(config, &error);
+        logging::tell_failure(None, &text);
+        net::tell_failure(&text);
+        return ExitCode::from(FAILED);
+    }
+    limits::raise_descriptors(config.network.max_connections);
+    match net::run_daemon(config, reload) {
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted) => ExitCode::from(FAILED),
+        Err(error) => {
+            logging::tell_failure(Some(&config.log), &format!("broker: {error}"));
+            net::tell_failure(&error.to_string());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn cannot_log(config: &Config, error: &io::Error) -> String {
+    let file = config.log.file.as_deref().unwrap_or("standard error".as_ref());
+    format!("broker: cannot write the log to {}: {error}", file.display())
 }
 
 /// Waits for the end of standard input, which the process that started this one holds open. The
@@ -41,23 +88,5 @@ fn stop_with_standard_input() {
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
     if raise(SIGTERM).is_err() {
         std::process::exit(FAILED.into());
-    }
-}
-
-fn run(config: &Config, reload: Reload) -> ExitCode {
-    if let Err(error) = logging::start(&config.log) {
-        let file = config.log.file.as_deref().unwrap_or("standard error".as_ref());
-        eprintln!("broker: cannot write the log to {}: {error}", file.display());
-        return ExitCode::from(FAILED);
-    }
-    limits::raise_descriptors(config.network.max_connections);
-    match net::run_daemon(config, reload) {
-        Ok(Ended::Drained) => ExitCode::SUCCESS,
-        Ok(Ended::Interrupted) => ExitCode::from(FAILED),
-        Err(error) => {
-            // Beside the log, since that may be a file or switched off.
-            eprintln!("broker: {error}");
-            ExitCode::from(FAILED)
-        }
     }
 }

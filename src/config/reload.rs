@@ -118,7 +118,7 @@ mod tests {
         let new = read("[network]\nread_bytes = 64KiB\n[limits]\nmemory_bytes = 2MiB\n");
         assert!(new.clone().validated("").is_ok());
         let error = old.reload(&new).unwrap_err().to_string();
-        assert!(error.contains("memory_bytes is 2097152"), "{error}");
+        assert!(error.contains("memory_bytes is 2MiB"), "{error}");
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl Setting {
         (self.read)(config, text)
     }
 
+    /// Whether nothing that is written there can be refused.
+    pub(super) fn takes_any_text(&self) -> bool {
+        (self.section, self.key) == ("log", "file")
+    }
+
     /// Its value in `config`, as it would be written.
     pub fn show(&self, config: &Config) -> String {
         (self.show)(config)
@@ -138,7 +143,7 @@ pub const SETTINGS: &[Setting] = &[
         |c, t| c.timeouts.drain => seconds(t, 0.0..=DAY), show_seconds(c.timeouts.drain)),
     setting!(reload "log", "level", "info", "off, error, warn, info, debug or trace",
         |c, t| c.log.level => choice(t, LEVELS), chosen(&c.log.level, LEVELS)),
-    setting!(reload "log", "file", "", "file to append to; empty: standard error",
+    setting!(reload "log", "file", "", "name of a file that lines are appended to; empty: standard error",
         |c, t| c.log.file => Ok::<_, String>((!t.is_empty()).then(|| t.into())),
         c.log.file.as_ref().map_or(String::new(), |file| file.display().to_string())),
     setting!(reload "log", "format", "auto",
@@ -160,6 +165,7 @@ pub fn config_file() -> String {
     let mut text = String::from(
         "; The broker's settings, each with its default. The broker also runs without this file.\n\
          ; Sizes are bytes, or take KiB, MiB, GiB. Times are seconds, decimals allowed.\n\
+         ; Comments are lines that begin with ; or #: nothing may stand behind a value.\n\
          ; On SIGHUP the broker reads this file again; what is marked [restart] keeps its value.\n",
     );
     let mut section = "";
@@ -209,9 +215,14 @@ pub(super) fn defaults() -> Config {
     config
 }
 
-fn host(text: &str) -> Result<String, String> {
-    let bad = text.is_empty() || text.contains(char::is_whitespace);
-    if bad { Err("an address or a host name".into()) } else { Ok(text.into()) }
+/// An address or a name to listen on; an IPv6 address may stand in brackets.
+///
+/// # Errors
+/// What was expected instead.
+pub fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let bad = bare.is_empty() || bare.contains(|c: char| c.is_whitespace() || "[]".contains(c));
+    if bad { Err("an address or a host name".into()) } else { Ok(bare.into()) }
 }
 
 fn heartbeat(text: &str) -> Result<std::time::Duration, String> {
@@ -232,6 +243,14 @@ mod tests {
             assert_eq!(setting.show(&config), setting.default, "{}", setting.key);
         }
         assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_default_ports_are_those_that_clients_know() {
+        let network = Config::default().network;
+        let ports = (network.publisher_port, network.subscriber_port);
+        let native = wire::native::DEFAULT_PUBLISHER_PORT;
+        assert_eq!(ports, (native, wire::native::DEFAULT_SUBSCRIBER_PORT));
     }
 
     #[test]

@@ -15,6 +15,22 @@ fn empty_file_is_the_defaults() {
 }
 
 #[test]
+fn marks_comments_and_brackets_are_taken_as_they_are_meant() {
+    let config = parse("\u{FEFF}[network]\n# a comment\nhost = [::1]\n").unwrap();
+    assert_eq!(config.network.host, "::1");
+    assert_eq!(parse("[monitor]\ntopics = a, #hello\n").unwrap().monitor.topics.len(), 2);
+}
+
+#[test]
+fn a_pipe_is_refused_instead_of_waited_for() {
+    let (reader, _writer) = io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let error = Config::load(Some(Path::new(&path))).unwrap_err().to_string();
+    assert!(error.contains("it is a pipe, not a file"), "{error}");
+    assert_eq!(Config::load(Some(Path::new("/dev/null"))), Ok(Config::default()));
+}
+
+#[test]
 fn values_are_read_in_their_units() {
     let config = parse(
         "[network]\nhost = ::1\npublisher_port=0\n[limits]\nmax_payload = 64KiB\n\
@@ -45,9 +61,21 @@ fn every_error_names_file_line_and_what_was_expected() {
         ("[network]\npublisher_port = 65536\n", "c.ini:2: [network] publisher_port = 65536: "),
         ("[limits]\nmax_payload = 1 MB\n", "c.ini:2: [limits] max_payload = 1 MB: expected"),
         ("[timeouts]\nhello = -1\n", "c.ini:2: [timeouts] hello = -1: expected"),
-        ("[network]\nhost\n", "c.ini:"),
+        ("[network]\n\nhost\n", "c.ini:3: \"host\" sets nothing: expected [section], key = value"),
+        ("[network]\n[log\n", "c.ini:2: \"[log\" is no section"),
+        (
+            "[network]\npublisher_port = 7 ; mine\n",
+            "c.ini:2: [network] publisher_port = 7 ; mine: expected a port from 0 to 65535 (0 takes \
+             a free one); a comment needs a line of its own",
+        ),
+        ("[log]\nfile = /x # mine\n", "c.ini:2: [log] file = /x # mine: expected a file's name; a"),
+        ("[monitor]\naddress = 127.0.0.1:9000\n", "c.ini: [monitor] address = 127.0.0.1:9000 is"),
+        ("[network]\nhost =\n", "c.ini:2: [network] host = : expected an address"),
         ("[network]\npublisher_port = 7\nsubscriber_port = 7\n", "c.ini: publishers and"),
-        ("[limits]\nmemory_bytes = 1MiB\n", "c.ini: [limits] memory_bytes is 1048576"),
+        (
+            "[limits]\nmemory_bytes = 1MiB\n",
+            "c.ini: [limits] memory_bytes is 1MiB: with this max_payload and read_bytes it must be",
+        ),
         ("[monitor]\naddress = :80\n", "c.ini:2: [monitor] address = :80: expected"),
         ("[monitor]\n\ntopics = a, b..c\n", "c.ini:3: [monitor] topics = a, b..c: expected"),
         ("[monitor]\nbusiest = 101\n", "c.ini:2: [monitor] busiest = 101: expected"),

@@ -9,11 +9,12 @@ use wire::topic;
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
-/// A number of bytes within `range`: digits, then nothing, `KiB`, `MiB` or `GiB`.
+/// A number of bytes within `range`: digits, then nothing, `KiB`, `MiB` or `GiB`, which a blank may
+/// set apart.
 pub(super) fn size(text: &str, range: RangeInclusive<u64>) -> Result<usize, String> {
     let (digits, unit) = UNITS
         .iter()
-        .find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)))
+        .find_map(|(name, bytes)| Some((text.strip_suffix(name)?.trim_end(), *bytes)))
         .unwrap_or((text, 1));
     whole(digits)
         .and_then(|count| count.checked_mul(unit))
@@ -123,11 +124,22 @@ mod tests {
             assert_eq!(size(text, 0..=u64::MAX), Ok(bytes));
             assert_eq!(show_size(bytes as u64), text);
         }
-        let wrong =
-            ["", "KiB", "-1", "+1", "1.5MiB", "1 KiB", "1kb", "1K", "99999999999999999999GiB"];
+        let wrong = [
+            "",
+            "KiB",
+            "-1",
+            "+1",
+            "1.5MiB",
+            " KiB",
+            "1 0KiB",
+            "1kb",
+            "1K",
+            "99999999999999999999GiB",
+        ];
         for text in wrong {
             assert!(size(text, 0..=u64::MAX).is_err(), "{text}");
         }
+        assert_eq!(size("10 MiB", 0..=u64::MAX), Ok(10 << 20));
         assert!(size("17179869184GiB", 0..=u64::MAX).is_err(), "2^64 does not wrap around");
         assert!(size("9", 10..=20).is_err() && size("21", 10..=20).is_err());
     }

@@ -12,9 +12,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// open(2), as asm-generic/fcntl.h has it.
-const O_NONBLOCK: i32 = 0o4000;
-const O_NOCTTY: i32 = 0o400;
+use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
 /// Lines that nobody read in time and that nobody was told of yet.
 static LOST_LINES: AtomicU64 = AtomicU64::new(0);
@@ -46,6 +44,12 @@ fn without_waiting(is_journal: bool) -> io::Result<Box<dyn Write + Send>> {
     } else {
         Err(ErrorKind::Unsupported.into())
     }
+}
+
+/// A writer to a log that is no ordinary file, opened so that it does not wait: a pipe, say, whose
+/// reader may stall.
+pub(super) fn lossy(writer: impl Write + Send + 'static) -> Box<dyn Write + Send> {
+    Box::new(Lossy(Box::new(writer)))
 }
 
 /// Loses what would have to wait.

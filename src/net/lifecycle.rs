@@ -3,17 +3,18 @@
 //!
 //! Owns what signals mean. Must not do what only the loop may: read, write, reap.
 
+use std::net::SocketAddr;
+
 use log::{error, info, warn};
 use mio::{Interest, Token as PollToken};
+use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
 use super::listener::Listener;
 use super::reactor::{FIRST_LISTENER, Reactor};
 use super::signals::Came;
 use super::{Ended, RunError, activation, transport};
-use crate::config::{ConfigErrors, Reloaded};
-use crate::engine::Engine;
-use crate::engine::sessions::connection::Role;
-use crate::limits;
+use crate::broker::connection::Role;
+use crate::config::{Config, ConfigErrors, Reloaded};
 use crate::logging::Prepared;
 
 impl Reactor {
@@ -27,19 +28,29 @@ impl Reactor {
         let network = &self.config.network;
         let host = network.host.clone();
         let ports = [
-            (Role::PUBLISHER, network.publisher_port),
-            (Role::SUBSCRIBER, network.subscriber_port),
+            (Role::Publisher, network.publisher_port, DEFAULT_PUBLISHER_PORT),
+            (Role::Subscriber, network.subscriber_port, DEFAULT_SUBSCRIBER_PORT),
         ];
-        for (role, port) in ports {
+        if !passed.is_empty() && host != Config::default().network.host {
+            warn!("[network] host = {host} is not used: the service manager has passed sockets");
+        }
+        for (role, port, default) in ports {
             let is_for = |(for_role, _): &mut (Role, _)| *for_role == role;
             let mut sockets = passed.extract_if(.., is_for).peekable();
             if sockets.peek().is_none() {
                 drop(sockets);
-                let listener = Listener::bind(&host, port, role)?;
-                self.listen(listener, "")?;
+                for listener in Listener::bind(&host, port, role)? {
+                    self.listen(listener, "")?;
+                }
                 continue;
             }
             for (_, socket) in sockets {
+                let is_other = |found: SocketAddr| ![0, default, found.port()].contains(&port);
+                if socket.local_addr().is_ok_and(is_other) {
+                    warn!(
+                        "[network] {role}_port = {port} is not used: a socket was passed instead"
+                    );
+                }
                 self.listen(Listener::adopt(socket, role), ", passed by the service manager")?;
             }
         }

@@ -18,6 +18,8 @@ use crate::engine::sessions::connection::Role;
 const BACKLOG: i32 = 4_096;
 /// How long to wait before accepting again when the system has run out of something.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How often a free port is looked for that is free on all addresses of a name.
+const PORT_ATTEMPTS: u32 = 16;
 /// How often to say so.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
@@ -33,21 +35,28 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Binds the first address of `host` that can be bound.
-    pub(super) fn bind(host: &str, port: u16, role: Role) -> Result<Listener, RunError> {
-        let what = || format!("cannot listen for {role}s on {}", show(host, port));
-        let addresses = (host, port)
-            .to_socket_addrs()
-            .map_err(|error| RunError::new(what(), error))?
-            .collect::<Vec<_>>();
-        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses {
-            match bind(address) {
-                Ok(socket) => return Ok(Listener::new(socket, role)),
-                Err(error) => failure = error,
+    /// Binds every address of `host`, all on one port. An address that this machine does not have
+    /// is left out, as long as there is another.
+    pub(super) fn bind(host: &str, port: u16, role: Role) -> Result<Vec<Listener>, RunError> {
+        let failed = |error| {
+            RunError::new(format!("cannot listen for {role}s on {}", show(host, port)), error)
+        };
+        let addresses = resolve(host, port).map_err(failed)?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match bind_all(&addresses) {
+                // A free port of one address may be taken on another.
+                Err(error)
+                    if port == 0
+                        && error.kind() == io::ErrorKind::AddrInUse
+                        && attempts < PORT_ATTEMPTS => {}
+                bound => {
+                    let sockets = bound.map_err(failed)?.into_iter();
+                    return Ok(sockets.map(|socket| Listener::new(socket, role)).collect());
+                }
             }
         }
-        Err(RunError::new(what(), failure))
     }
 
     /// Takes over a socket that listens already and does not block.
@@ -120,6 +129,47 @@ impl Listener {
     }
 }
 
+/// All addresses of a name, each once.
+pub(super) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for address in (host, port).to_socket_addrs()? {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(addresses)
+}
+
+/// Binds what this machine has of the addresses; with port 0 all on the one that the first gets.
+fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut sockets: Vec<TcpListener> = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        let mut address = *address;
+        if let Some(first) = sockets.first() {
+            address.set_port(first.local_addr()?.port());
+        }
+        match bind(address) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if sockets.is_empty() => Err(error),
+        _ => Ok(sockets),
+    }
+}
+
+/// The machine has no such address, or speaks no such protocol: EAFNOSUPPORT.
+fn is_missing(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Restarting must not wait for connections of the one before to time out.
@@ -180,10 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn all_addresses_of_a_name_have_one_port() {
+        let host = |text: &str| text.parse::<std::net::IpAddr>().unwrap();
+        let addresses = ["127.0.0.1", "127.0.0.2", "192.0.2.1"].map(|ip| (host(ip), 0).into());
+        let bound = bind_all(&addresses).unwrap();
+        let ports: Vec<_> = bound.iter().map(|one| one.local_addr().unwrap().port()).collect();
+        assert!(ports.len() == 2 && ports[0] == ports[1] && ports[0] != 0, "{ports:?}");
+        assert!(bind_all(&addresses[2..]).is_err(), "a name without an address of ours");
+    }
+
+    #[test]
     fn binding_a_port_that_is_taken_says_so() {
-        let first = Listener::bind("127.0.0.1", 0, Role::PUBLISHER).unwrap();
-        let port = first.address().unwrap().port();
-        let error = Listener::bind("127.0.0.1", port, Role::SUBSCRIBER).err().unwrap().to_string();
+        let first = Listener::bind("127.0.0.1", 0, Role::Publisher).unwrap();
+        let port = first[0].address().unwrap().port();
+        let error = Listener::bind("127.0.0.1", port, Role::Subscriber).err().unwrap().to_string();
         assert!(error.contains(&format!("for subscribers on 127.0.0.1:{port}: ")), "{error}");
         assert!(error.contains("stop the program that has the port"), "{error}");
     }

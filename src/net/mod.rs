@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::io;
+use std::net::ToSocketAddrs;
+use std::time::Instant;
 
 use crate::config::{Config, ConfigErrors};
 
@@ -45,7 +47,10 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hint = match self.cause.kind() {
             io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 need a privilege: have systemd open them \
+                 (broker-publishers.socket, broker-subscribers.socket)"
+            }
             io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
             _ => "",
         };
@@ -65,6 +70,26 @@ impl std::error::Error for RunError {
 /// When it cannot bind its ports, or the operating system refuses what it cannot do without.
 pub fn run(config: &Config) -> Result<Ended, RunError> {
     reactor::Reactor::new(config, None)?.run()
+}
+
+/// Whether the names of a configuration are those of addresses; binds none.
+///
+/// # Errors
+/// Which is not.
+pub fn check(config: &Config) -> Result<(), RunError> {
+    listener::resolve(&config.network.host, 0).map_err(|error| {
+        RunError::new(format!("cannot listen on {}", config.network.host), error)
+    })?;
+    let Some(address) = &config.monitor.address else { return Ok(()) };
+    let resolved = address.to_socket_addrs().map(drop);
+    resolved
+        .map_err(|error| RunError::new(format!("cannot listen for monitors on {address}"), error))
+}
+
+/// Tells the service manager, if there is one, why the broker does not start: its status shows it.
+pub fn tell_failure(reason: &str) {
+    service_manager::ServiceManager::from_environment(Instant::now())
+        .failed(reason, Instant::now());
 }
 
 /// Reads the configuration again, as it was read at the start.

@@ -124,6 +124,14 @@ impl ServiceManager {
         }
     }
 
+    /// The broker cannot start; the process is about to end.
+    pub(super) fn failed(&mut self, reason: &str, now: Instant) {
+        if let Some(link) = &mut self.0 {
+            let status = link.new_status(&shortened(reason, MAX_STATUS), now);
+            link.tell(&[NotifyState::Status(&status)], now);
+        }
+    }
+
     /// When to end a turn next, though nothing else happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let link = self.0.as_ref()?;

@@ -8,8 +8,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::snapshot::{Snapshot, Topic, VERSION};
-use crate::engine::inspect::{Named, Unread, View};
+use super::snapshot::{Snapshot, Topic, VERSION, is_c1};
+use crate::broker::inspect::{Unread, View};
 
 /// What the format is called.
 pub(super) const CONTENT_TYPE: &str = "application/json";
@@ -146,8 +146,20 @@ fn topic(found: &Topic, listed: bool) -> TopicStats<'_> {
 
 fn bytes(value: &impl Serialize) -> Vec<u8> {
     // Only maps with odd keys, or types that refuse, could fail.
-    let mut bytes = serde_json::to_vec(value).expect("these types are plain");
-    bytes.push(b'\n');
+    let mut text = serde_json::to_string(value).expect("these types are plain");
+    text.push('\n');
+    if !text.contains(is_c1) {
+        return text.into_bytes();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    for character in text.chars() {
+        // JSON allows them as they are; a terminal that shows them obeys them.
+        if is_c1(character) {
+            bytes.extend_from_slice(format!("\\u{:04x}", u32::from(character)).as_bytes());
+        } else {
+            bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
     bytes
 }
 
@@ -206,8 +218,9 @@ mod tests {
 
     #[test]
     fn ids_are_escaped() {
-        let id = "a\"b\\c</script>é";
+        let id = "a\"b\\c</script>é\u{9b}";
         let bytes = connections(&[view(id, None)], 1, OffsetDateTime::UNIX_EPOCH);
+        assert!(String::from_utf8_lossy(&bytes).contains("é\\u009b"), "nothing drives a terminal");
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["connections"][0]["id"], id);
         assert_eq!(value["connections"][0]["paused_by"], serde_json::Value::Null);

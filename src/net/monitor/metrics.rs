@@ -5,9 +5,9 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::snapshot::{Snapshot, Topic, VERSION};
-use crate::engine::close_reason::CloseReason;
-use crate::engine::routing::counts::Published;
+use super::snapshot::{Snapshot, Topic, VERSION, is_c1};
+use crate::broker::close_reason::CloseReason;
+use crate::broker::topic_counts::Published;
 
 /// What the format is called.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -167,9 +167,26 @@ impl Text {
     }
 
     fn labelled(&mut self, name: &str, label: &str, text: &str, value: impl Display) {
-        let text = text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+        let text = without_c1(text).replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
         let _ = writeln!(self.0, "{name}{{{label}=\"{text}\"}} {value}");
     }
+}
+
+/// The text with control characters that a terminal would obey written out, as in `\u{9b}`. Two
+/// texts stay two: what looks like that already has its backslash written out.
+fn without_c1(text: &str) -> String {
+    if !text.contains(is_c1) {
+        return text.replace(r"\u{", r"\u{5c}u{");
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for character in text.replace(r"\u{", r"\u{5c}u{").chars() {
+        if is_c1(character) {
+            let _ = write!(out, "{}", character.escape_unicode());
+        } else {
+            out.push(character);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -181,6 +198,13 @@ mod tests {
         let mut text = Text(String::new());
         text.labelled("m", "topic", "a\"b\\c.é\nd", 1);
         assert_eq!(text.0, "m{topic=\"a\\\"b\\\\c.é\\nd\"} 1\n");
+    }
+
+    #[test]
+    fn control_characters_are_written_out_and_nothing_is_mistaken_for_them() {
+        assert_eq!(without_c1("a\u{9b}b"), r"a\u{9b}b");
+        assert_eq!(without_c1(r"a\u{9b}b"), r"a\u{5c}u{9b}b");
+        assert_eq!(without_c1("é\\"), "é\\");
     }
 
     #[test]

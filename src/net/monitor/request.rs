@@ -58,13 +58,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Status> {
         Err(_) => return Err(Status::BadRequest),
     };
     let is_1_1 = request.version == Some(1);
-    check_headers(request.headers, is_1_1)?;
     let method = request.method.unwrap_or_default();
-    let wanted = match method {
-        "GET" | "HEAD" => endpoint(request.path.unwrap_or_default()),
-        _ => Err(Status::MethodNotAllowed),
+    let is_known = matches!(method, "GET" | "HEAD");
+    let has_body = match check_headers(request.headers, is_1_1) {
+        // With such a method it is the method that is wrong; the body is not read all the same.
+        Err(Status::ContentTooLarge) if !is_known => true,
+        checked => checked.map(|()| false)?,
     };
-    let keep = is_1_1 && !asks_to_close(request.headers);
+    let wanted = match is_known {
+        true => endpoint(request.path.unwrap_or_default()),
+        false => Err(Status::MethodNotAllowed),
+    };
+    let keep = is_1_1 && !has_body && !asks_to_close(request.headers);
     Ok(Some((Request { wanted, head: method == "HEAD", keep }, length)))
 }
 
@@ -177,6 +182,10 @@ mod tests {
         let host = "Host: x\r\n";
         let rows = [
             (format!("POST / HTTP/1.1\r\n{host}\r\n"), Status::MethodNotAllowed),
+            (
+                format!("POST / HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\nx"),
+                Status::MethodNotAllowed,
+            ),
             (format!("get / HTTP/1.1\r\n{host}\r\n"), Status::MethodNotAllowed),
             ("GET / HTTP/1.1\r\n\r\n".into(), Status::BadRequest),
             (format!("GET / HTTP/1.1\r\n{host}{host}\r\n"), Status::BadRequest),
@@ -227,6 +236,7 @@ mod tests {
         assert!(kept("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert!(kept("GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"));
         assert!(!kept("GET / HTTP/1.1\r\nHost: x\r\nConnection: foo, Close\r\n\r\n"));
+        assert!(!kept("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"));
         assert!(!kept("GET / HTTP/1.0\r\n\r\n"));
     }
 }
