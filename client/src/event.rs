@@ -2,6 +2,8 @@
 //!
 //! Owns the types only; where they come from is the subscriber's business.
 
+use std::time::Duration;
+
 use crate::error::Refusal;
 
 /// Something that the broker sent to a subscriber.
@@ -15,6 +17,19 @@ pub enum Event<'a> {
     Lost(u64),
     /// The broker refused a subscription. The connection goes on.
     Refused(Refusal),
+    /// The connection was lost and made again, with all subscriptions; only a
+    /// [`ReconnectingSubscriber`](crate::ReconnectingSubscriber) has this.
+    Reconnected(Gap),
+}
+
+/// A time in which messages were missed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// From the moment at which the loss was noticed until the subscriptions were sent again.
+    pub time: Duration,
+    /// Why the connection was lost.
+    pub reason: String,
 }
 
 /// A message, borrowed from the buffer that it was read into.

@@ -25,6 +25,9 @@
 //! }
 //! ```
 //!
+//! [`Reconnect`] makes clients that connect again by themselves: a publisher sends again what was not
+//! confirmed, a subscriber subscribes again and says where messages are missing.
+//!
 //! The folder `examples/` has programs that run against a broker on this machine.
 //!
 //! # Map
@@ -35,6 +38,7 @@
 //! | `connection` | the socket, HELLO and WELCOME |
 //! | `link` | the sending half, and the thread that keeps the connection alive |
 //! | `read_buffer` | bytes read, and the frames in them |
+//! | `reconnect` | clients that outlive their connection |
 //! | `publisher`, `subscriber`, `subscriptions`, `messages`, `event`, `error` | what users see |
 
 #![warn(missing_debug_implementations)]
@@ -47,15 +51,17 @@ mod messages;
 mod options;
 mod publisher;
 mod read_buffer;
+mod reconnect;
 mod subscriber;
 mod subscriptions;
 
 pub use connection::Welcome;
 pub use error::{Attempt, ClientError, Refusal};
-pub use event::{Event, Message, OwnedMessage};
+pub use event::{Event, Gap, Message, OwnedMessage};
 pub use messages::{IntoMessages, Messages};
 pub use options::ConnectOptions;
 pub use publisher::{EndWatch, Publisher};
+pub use reconnect::{Reconnect, ReconnectingPublisher, ReconnectingSubscriber};
 pub use subscriber::Subscriber;
 pub use subscriptions::Subscriptions;
 pub use wire::native::error_code::ErrorCode;

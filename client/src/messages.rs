@@ -62,6 +62,8 @@ fn next(subscriber: &mut Subscriber, over: &mut bool) -> Option<Result<OwnedMess
         Ok(Event::Message(message)) => return Some(Ok(message.into_owned())),
         Ok(Event::Lost(count)) => ClientError::Lost(count),
         Ok(Event::Refused(refusal)) => ClientError::Refused(vec![refusal]),
+        // A plain subscriber has no such event; there is nothing to say of it.
+        Ok(Event::Reconnected(_)) => return next(subscriber, over),
         Err(error) => error,
     };
     *over = error.is_final();

@@ -68,7 +68,7 @@ pub struct Subscriber {
 
 /// What `advance` found, before it is turned into something that borrows.
 #[derive(Debug)]
-enum Found {
+pub(crate) enum Found {
     Message(FramePlace),
     Lost(u64),
     Refused(Refusal),
@@ -167,12 +167,7 @@ impl Subscriber {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<Event<'_>, ClientError> {
-        let found = loop {
-            if let Some(found) = self.advance()? {
-                break found;
-            }
-            self.wait_before(deadline)?;
-        };
+        let found = self.found_before(deadline)?;
         self.event(found)
     }
 
@@ -305,7 +300,22 @@ impl Subscriber {
         Ok(None)
     }
 
-    fn event(&self, found: Found) -> Result<Event<'_>, ClientError> {
+    /// The next event as a value of its own, for [`event`](Subscriber::event).
+    pub(crate) fn next_found(&mut self) -> Result<Found, ClientError> {
+        let deadline = self.read_deadline();
+        self.found_before(deadline)
+    }
+
+    fn found_before(&mut self, deadline: Option<Instant>) -> Result<Found, ClientError> {
+        loop {
+            if let Some(found) = self.advance()? {
+                return Ok(found);
+            }
+            self.wait_before(deadline)?;
+        }
+    }
+
+    pub(crate) fn event(&self, found: Found) -> Result<Event<'_>, ClientError> {
         let place = match found {
             Found::Lost(count) => return Ok(Event::Lost(count)),
             Found::Refused(refusal) => return Ok(Event::Refused(refusal)),

@@ -46,7 +46,7 @@ impl Role {
             }
             Role::Subscriber => {
                 "commands, with seconds to wait before them if you like:\n\
-                 [SECONDS] sub FILTER [GROUP]     subscribe: * is any one token, a last > any more\n\
+                 [SECONDS] sub FILTER [GROUP]     subscribe: * is any token, a last > any more\n\
                  [SECONDS] unsub FILTER [GROUP]   end that subscription\n\
                  [SECONDS] quit                   end; so does Ctrl-D, at once"
             }

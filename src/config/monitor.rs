@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use super::Network;
 
-/// Who connects to the port that the monitor's `host:port` would be bound on, if it is one of the broker's.
+/// Who connects to the port that the monitor's `host:port` would be bound on, if it is one of the
+/// broker's.
 pub(super) fn taken_port(network: &Network, address: &str) -> Option<&'static str> {
     let (host, port) = address.rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0)?;

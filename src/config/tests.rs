@@ -65,8 +65,8 @@ fn every_error_names_file_line_and_what_was_expected() {
         ("[network]\n[log\n", "c.ini:2: \"[log\" is no section"),
         (
             "[network]\npublisher_port = 7 ; mine\n",
-            "c.ini:2: [network] publisher_port = 7 ; mine: expected a port from 0 to 65535 (0 takes \
-             a free one); a comment needs a line of its own",
+            "c.ini:2: [network] publisher_port = 7 ; mine: expected a port from 0 to 65535 (0 \
+             takes a free one); a comment needs a line of its own",
         ),
         ("[log]\nfile = /x # mine\n", "c.ini:2: [log] file = /x # mine: expected a file's name; a"),
         ("[monitor]\naddress = 127.0.0.1:9000\n", "c.ini: [monitor] address = 127.0.0.1:9000 is"),

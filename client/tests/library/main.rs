@@ -7,6 +7,8 @@
 mod connecting;
 /// `Publisher`: nothing waits for ever, every reason is told.
 mod publisher;
+/// Clients that outlive their connection.
+mod reconnecting;
 /// `Subscriber`: nothing that came before the fault is lost.
 mod subscriber;
 /// What the tests share.

@@ -46,7 +46,13 @@ pub(super) struct Connection {
 /// may be left out on standard input. `quit` or the end of input ends the program once the broker
 /// has confirmed everything; `help` says what there is.
 #[derive(Debug, Parser)]
-#[command(name = "publisher", version, disable_help_flag = true, disable_version_flag = true, after_help = PUBLISHER_EXITS)]
+#[command(
+    name = "publisher",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = PUBLISHER_EXITS
+)]
 pub(super) struct PublisherArgs {
     #[command(flatten)]
     pub(super) connection: Connection,
@@ -74,7 +80,13 @@ pub(super) struct PublisherArgs {
 /// is how long to wait before it and may be left out on standard input. `quit` ends the program, as
 /// does the end of input if standard input is a terminal; `help` says what there is.
 #[derive(Debug, Parser)]
-#[command(name = "subscriber", version, disable_help_flag = true, disable_version_flag = true, after_help = SUBSCRIBER_EXITS)]
+#[command(
+    name = "subscriber",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = SUBSCRIBER_EXITS
+)]
 pub(super) struct SubscriberArgs {
     #[command(flatten)]
     pub(super) connection: Connection,

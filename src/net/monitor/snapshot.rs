@@ -85,8 +85,8 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// A control character beyond ASCII. Terminals obey them as they obey those of ASCII, and topics and
-/// ids may hold them.
+/// A control character beyond ASCII. Terminals obey them as they obey those of ASCII, and topics
+/// and ids may hold them.
 pub(super) fn is_c1(character: char) -> bool {
     ('\u{80}'..='\u{9f}').contains(&character)
 }
