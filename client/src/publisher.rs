@@ -211,6 +211,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// Ends the connection at once.
+    pub(crate) fn abandon(&self) {
+        self.link.close();
+    }
+
     /// Waits until the condition holds, the connection ends or the deadline passes.
     fn wait(&self, deadline: Option<Instant>, done: impl Fn(&State) -> bool) {
         self.shared.wait(deadline, done);

@@ -139,6 +139,8 @@ impl ReconnectingPublisher {
     /// Connects again, and sends again what was not confirmed.
     fn reconnect(&mut self, lost: ClientError) -> Result<(), ClientError> {
         let kept = &self.kept;
+        // The old one ends first: its local port, if one was asked for, is needed again.
+        self.publisher.abandon();
         self.publisher = self.place.reach(Some(lost), |to, options| {
             let mut publisher = Publisher::connect_with(to, options)?;
             for Kept { topic, payload } in kept {

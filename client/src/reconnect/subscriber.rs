@@ -113,6 +113,8 @@ impl ReconnectingSubscriber {
     fn reconnect(&mut self, lost: ClientError) -> Result<(), ClientError> {
         let (since, reason) = (Instant::now(), lost.to_string());
         let wanted = &self.wanted;
+        // The old one ends first: its local port, if one was asked for, is needed again.
+        self.subscriber.subscriptions().close();
         self.subscriber = self.place.reach(Some(lost), |to, options| {
             let mut subscriber = Subscriber::connect_with(to, options)?;
             for Subscription { filter, group } in wanted {
