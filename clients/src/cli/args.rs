@@ -3,8 +3,11 @@
 //! Owns the flags and their help. What they mean is decided in `target`, `publish` and `tail`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, ArgGroup, Args, Parser};
+
+use super::report::Failure;
 
 /// Flags of both programs.
 #[derive(Debug, Args)]
@@ -19,11 +22,12 @@ pub(super) struct Connection {
     pub(super) local_port: u16,
 
     /// Address or name of the broker's host, or HOST:PORT; several, separated by commas, are tried
-    /// in turn [default: what config.ini says, else 127.0.0.1]
+    /// in turn [default: BROKER_HOST, what config.ini says, 127.0.0.1]
     #[arg(short = 'h', long, value_name = "HOST[:PORT]")]
     pub(super) host: Option<String>,
 
-    /// The broker's port [default: what config.ini says, else 9000 to publish, 9090 to subscribe]
+    /// The broker's port [default: BROKER_PUBLISHER_PORT or BROKER_SUBSCRIBER_PORT, what
+    /// config.ini says, 9000 to publish, 9090 to subscribe]
     #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
 
@@ -49,29 +53,85 @@ pub(super) struct Connection {
 #[command(
     name = "publisher",
     version,
+    override_usage = "publisher [OPTIONS] [TOPIC [MESSAGE]]",
     disable_help_flag = true,
     disable_version_flag = true,
+    group = ArgGroup::new("where").args(["topic", "topic_word"]),
     after_help = PUBLISHER_EXITS
 )]
 pub(super) struct PublisherArgs {
     #[command(flatten)]
     pub(super) connection: Connection,
 
-    /// Publish to this topic: the lines of standard input, or see --message and --whole
-    #[arg(long, conflicts_with = "file")]
-    pub(super) topic: Option<String>,
+    /// Short for --topic
+    #[arg(value_name = "TOPIC", conflicts_with_all = ["topic", "file"], hide = true)]
+    topic_word: Option<String>,
 
-    /// Publish this one message
-    #[arg(long, requires = "topic", conflicts_with = "whole", allow_hyphen_values = true)]
-    pub(super) message: Option<String>,
+    /// Short for --message
+    #[arg(value_name = "MESSAGE", conflicts_with_all = ["message", "whole"], hide = true)]
+    message_word: Option<String>,
+
+    /// Publish to this topic: the lines of standard input, or see --message and --whole. TOPIC is
+    /// short for it
+    #[arg(long, conflicts_with = "file")]
+    topic: Option<String>,
+
+    /// Publish this one message. MESSAGE behind TOPIC is short for it, but takes no hyphen in front
+    #[arg(long, requires = "where", conflicts_with = "whole", allow_hyphen_values = true)]
+    message: Option<String>,
 
     /// Publish all of standard input as one message
-    #[arg(long, requires = "topic")]
+    #[arg(long, requires = "where")]
     pub(super) whole: bool,
 
-    /// If the broker is not there yet, try again until it is
+    /// Publish the lines of standard input, each a JSON object: topic, and payload or
+    /// payload_base64; what subscriber --json prints can be published so
+    #[arg(long, conflicts_with_all = ["where", "file"])]
+    pub(super) json: bool,
+
+    /// Publish the lines of standard input, each a topic, this separator, and the message
+    #[arg(long, value_name = "SEPARATOR", conflicts_with_all = ["where", "file", "json"])]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) key_separator: Option<String>,
+
+    /// Publish the message, or ask with --ping, this often
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) repeat: Option<u64>,
+
+    /// Seconds between two of them
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) every: Option<f64>,
+
+    /// Measure round trips to the broker, five unless --repeat says otherwise, and publish nothing
+    #[arg(long, conflicts_with_all = ["where", "file", "json", "key_separator"])]
+    pub(super) ping: bool,
+
+    /// End after this many seconds, whatever is not confirmed then, with exit code 3
+    #[arg(short = 'W', long, value_name = "SECONDS")]
+    pub(super) timeout: Option<f64>,
+
+    /// If the broker is not there or goes away, try again until it is back; what was not confirmed
+    /// is sent again, so that each message comes at least once
     #[arg(long)]
     pub(super) retry: bool,
+}
+
+impl PublisherArgs {
+    /// The topic of all messages, if there is one.
+    pub(super) fn topic(&self) -> Option<&str> {
+        self.topic.as_deref().or(self.topic_word.as_deref())
+    }
+
+    /// The one message, if it is on the command line.
+    pub(super) fn message(&self) -> Option<&str> {
+        self.message.as_deref().or(self.message_word.as_deref())
+    }
+}
+
+/// A time in seconds.
+pub(super) fn seconds(flag: &str, value: f64) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|error| Failure::Usage(format!("{flag} {value}: {error}")))
 }
 
 /// Prints messages as they arrive.
@@ -83,21 +143,27 @@ pub(super) struct PublisherArgs {
 #[command(
     name = "subscriber",
     version,
+    override_usage = "subscriber [OPTIONS] [FILTER]...",
     disable_help_flag = true,
     disable_version_flag = true,
+    group = ArgGroup::new("where").args(["topic", "filters"]).multiple(true),
     after_help = SUBSCRIBER_EXITS
 )]
 pub(super) struct SubscriberArgs {
     #[command(flatten)]
     pub(super) connection: Connection,
 
+    /// Short for --topic
+    #[arg(value_name = "FILTER", hide = true)]
+    filters: Vec<String>,
+
     /// Subscribe to this topic; may be given more than once. `*` is any one token, a last `>` any
-    /// one or more
+    /// one or more. FILTER is short for it
     #[arg(long)]
-    pub(super) topic: Vec<String>,
+    topic: Vec<String>,
 
     /// Subscribe as a member of this queue group: each message goes to one of its members
-    #[arg(long, requires = "topic")]
+    #[arg(long, requires = "where")]
     pub(super) group: Option<String>,
 
     /// Print each message by a template: %t topic, %p payload, %x payload as hex, %l length, %i
@@ -133,9 +199,19 @@ pub(super) struct SubscriberArgs {
     pub(super) fail_on_loss: bool,
 }
 
-const PUBLISHER_EXITS: &str = "Exit status: 0 all confirmed, 1 not all, 2 wrong usage.";
+impl SubscriberArgs {
+    /// All filters of the command line.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &String> {
+        self.topic.iter().chain(&self.filters)
+    }
+}
+
+const PUBLISHER_EXITS: &str = "Exit status: 0 all confirmed, 1 not all, 2 wrong usage, 3 --timeout \
+    ended it.\n\n\
+    Environment: BROKER_HOST and BROKER_PUBLISHER_PORT stand for -h and -p.";
 const SUBSCRIBER_EXITS: &str = "Exit status: 0 fine, 1 failed, 2 wrong usage, 3 --timeout ended \
-    it, 4 --fail-on-loss ended it.";
+    it, 4 --fail-on-loss ended it.\n\n\
+    Environment: BROKER_HOST and BROKER_SUBSCRIBER_PORT stand for -h and -p.";
 
 #[cfg(test)]
 mod tests {

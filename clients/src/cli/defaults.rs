@@ -4,10 +4,12 @@
 //! clients in one folder agree without flags. What is wrong elsewhere in the file is the broker's
 //! to say.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ini::{Ini, ParseOption};
 use pubsub_client::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
@@ -16,6 +18,8 @@ use super::report::Failure;
 
 /// The file that is read if it is there.
 const FILE: &str = "config.ini";
+/// The one that the broker's service reads.
+const MACHINES_FILE: &str = "/etc/broker/config.ini";
 /// The section that the three settings stand in.
 const SECTION: &str = "network";
 
@@ -37,13 +41,26 @@ impl Default for Defaults {
     }
 }
 
-/// Reads `./config.ini` if there is one.
+/// Reads the first of these that there is: `./config.ini`, the user's, the machine's.
 pub(super) fn load() -> Result<Defaults, Failure> {
-    read(Path::new(FILE)).map(Option::unwrap_or_default).map_err(|what| {
-        Failure::Usage(format!(
-            "{what}\nhost and port come from config.ini unless -h and -p are both given"
-        ))
-    })
+    for path in files(env::var_os("XDG_CONFIG_HOME"), env::var_os("HOME")) {
+        let found = read(&path).map_err(|what| {
+            let hint = "host and port come from config.ini unless -h and -p are both given";
+            Failure::Usage(format!("{what}\n{hint}"))
+        })?;
+        if let Some(found) = found {
+            return Ok(found);
+        }
+    }
+    Ok(Defaults::default())
+}
+
+fn files(config_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
+    // As the XDG base directory specification has it; a relative path is none.
+    let config_home = config_home.map(PathBuf::from).filter(|path| path.is_absolute());
+    let users = config_home.or_else(|| Some(PathBuf::from(home?).join(".config")));
+    let users = users.map(|folder| folder.join("broker").join(FILE));
+    [Some(FILE.into()), users, Some(MACHINES_FILE.into())].into_iter().flatten().collect()
 }
 
 /// What a file says. `None`: it is not there.
@@ -52,6 +69,8 @@ fn read(path: &Path) -> Result<Option<Defaults>, String> {
     match fs::read_to_string(path) {
         Ok(text) => parse(&text).map(Some).map_err(|what| format!("{name}: {what}")),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // The machine's may be for the broker alone.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && path.is_absolute() => Ok(None),
         Err(error) => Err(format!("{name}: cannot be read: {error}")),
     }
 }
@@ -99,6 +118,20 @@ mod tests {
         assert_eq!(found, Ok(expected));
         assert_eq!(parse(""), Ok(Defaults::default()));
         assert_eq!(parse("[network]\npublisher_port = 0\n"), Ok(Defaults::default()));
+    }
+
+    #[test]
+    fn the_folder_comes_before_the_user_and_the_user_before_the_machine() {
+        let shown = |config_home: Option<&str>, home: Option<&str>| -> Vec<String> {
+            let files = files(config_home.map(Into::into), home.map(Into::into));
+            files.iter().map(|path| path.display().to_string()).collect()
+        };
+        let machine = "/etc/broker/config.ini";
+        let expected = ["config.ini", "/x/broker/config.ini", machine];
+        assert_eq!(shown(Some("/x"), Some("/h")), expected);
+        let expected = ["config.ini", "/h/.config/broker/config.ini", machine];
+        assert_eq!(shown(Some("odd"), Some("/h")), expected);
+        assert_eq!(shown(None, None), ["config.ini", machine]);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use super::escape::push_harmless;
 use super::prompt;
 
+/// The exit code where `--timeout` has ended the program.
+pub(super) const TIMED_OUT: u8 = 3;
+
 /// Why a program does not end with exit code 0.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -51,7 +54,7 @@ pub(super) fn exit_code(program: &str, result: Result<(), Failure>) -> ExitCode 
             say(program, &text);
             2
         }
-        Err(Failure::TimedOut) => 3,
+        Err(Failure::TimedOut) => TIMED_OUT,
         Err(Failure::Loss) => 4,
     };
     ExitCode::from(code)

@@ -3,6 +3,7 @@
 //! Owns what `-h` and `-p` mean together, and the names in what is said when it cannot be reached.
 //! Does not connect.
 
+use std::env;
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process;
@@ -64,15 +65,23 @@ impl Program {
 impl Target {
     /// What the arguments say, and `config.ini` where they do not.
     pub(super) fn of(program: Program, args: &Connection) -> Result<Target, Failure> {
-        let given = args.host.as_deref().map(|list| places(list, args.port)).transpose();
-        let given = given.map_err(Failure::Usage)?;
+        let environment = Environment::read(program)?;
+        let port = args.port.or(environment.port);
+        let given = match (&args.host, &environment.host) {
+            (Some(list), _) => Some(places(list, args.port)),
+            // What is typed wins over what is set, also in this.
+            (None, Some(list)) => Some(places(list, None)),
+            (None, None) => None,
+        };
+        let given = given.transpose().map_err(Failure::Usage)?;
+        let given = given.map(|given| with_port(given, port, args));
         let is_whole = |given: &Vec<(String, Option<u16>)>| given.iter().all(|one| one.1.is_some());
         let places = match given {
             // With all of it given, a config.ini that is out of order is no concern of ours.
             Some(given) if is_whole(&given) => given,
             given => {
                 let defaults = defaults::load()?;
-                let port = args.port.unwrap_or(program.port(&defaults));
+                let port = port.unwrap_or(program.port(&defaults));
                 let given = given.unwrap_or_else(|| vec![(defaults.host, None)]);
                 given.into_iter().map(|(host, own)| (host, own.or(Some(port)))).collect()
             }
@@ -120,6 +129,36 @@ impl Target {
         let (ports, other) = (ports.join(", "), self.program.other().name());
         format!("{text}; is {ports} the {other}s' port? ({} needs its own)", self.program.name())
     }
+}
+
+/// What the environment says where the command line does not.
+struct Environment {
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+impl Environment {
+    fn read(program: Program) -> Result<Environment, Failure> {
+        let value = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let name = match program {
+            Program::Publisher => "BROKER_PUBLISHER_PORT",
+            Program::Subscriber => "BROKER_SUBSCRIBER_PORT",
+        };
+        let port = value(name).map(|text| match text.parse() {
+            Ok(port) if port != 0 => Ok(port),
+            _ => Err(Failure::Usage(format!("{name}={text}: expected a port"))),
+        });
+        Ok(Environment { host: value("BROKER_HOST"), port: port.transpose()? })
+    }
+}
+
+/// The places with a port for those that have none; one that was typed is for all of them.
+fn with_port(
+    given: Vec<(String, Option<u16>)>,
+    port: Option<u16>,
+    args: &Connection,
+) -> Vec<(String, Option<u16>)> {
+    given.into_iter().map(|(host, own)| (host, args.port.or(own).or(port))).collect()
 }
 
 /// Hosts separated by commas, each with a port behind it, or with that of `-p`, or without.

@@ -7,6 +7,8 @@
 mod bench;
 /// `bench-publisher` in daily use.
 mod bench_daily;
+/// Messages in and out as data, short forms, what outlives a broker.
+mod data;
 /// The examples of the library.
 mod examples;
 /// Killed and stopped at any moment.

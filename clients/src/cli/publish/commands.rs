@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Instant;
 
-use pubsub_client::{ClientError, Publisher};
+use pubsub_client::ClientError;
 
 use crate::cli::escape::push_harmless;
 use crate::cli::input::{self, Line, Lines, STANDARD_INPUT};
@@ -20,6 +20,7 @@ use crate::cli::target::Target;
 use crate::command::{Command, Role, TimedCommand, Typed, parse_typed};
 
 use super::lines::too_large;
+use super::sender::Sender;
 use super::{PROGRAM, unreadable};
 
 /// Commands that are due at once share a confirmation, up to this many.
@@ -40,7 +41,7 @@ enum Input {
 
 /// Carries out commands and tells what became of each.
 pub(super) struct Commands<'a> {
-    publisher: Publisher,
+    publisher: Sender,
     target: &'a Target,
     pace: Pace,
     /// Somebody types: the end of input means "now".
@@ -56,7 +57,7 @@ pub(super) struct Commands<'a> {
 }
 
 impl Commands<'_> {
-    pub(super) fn new(publisher: Publisher, target: &Target) -> Commands<'_> {
+    pub(super) fn new(publisher: Sender, target: &Target) -> Commands<'_> {
         let (sender, inputs) = mpsc::sync_channel(MAX_WAITING_LINES);
         Commands {
             publisher,
@@ -177,7 +178,8 @@ impl Commands<'_> {
             }
             if self.early.len() >= MAX_WAITING_LINES {
                 // Enough is read ahead; the connection is watched all the same.
-                self.publisher.idle(wait).map_err(|error| self.lost(&error))?;
+                let idle = self.publisher.idle(wait);
+                idle.map_err(|error| self.lost(&error))?;
                 continue;
             }
             match self.inputs.recv_timeout(wait) {
@@ -254,7 +256,8 @@ impl Commands<'_> {
 
     /// Has the end of the connection come as an input.
     fn watch_connection(&self) {
-        let (watch, sender) = (self.publisher.end_watch(), self.sender.clone());
+        let Some(watch) = self.publisher.end_watch() else { return };
+        let sender = self.sender.clone();
         // The receiver may be gone by then; the program is ending anyway.
         thread::spawn(move || drop(sender.send(Input::ConnectionEnded(watch.wait()))));
     }

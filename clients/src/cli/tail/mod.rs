@@ -17,7 +17,7 @@ use wire::topic::{validate_filter, validate_group};
 
 use crate::command::{Role, Subscription, hint};
 
-use super::args::SubscriberArgs;
+use super::args::{SubscriberArgs, seconds};
 use super::board::Board;
 use super::input;
 use super::output::{Form, Printer};
@@ -32,6 +32,8 @@ mod commands;
 const PROGRAM: &str = "subscriber";
 /// The longest that one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a broker that says goodbye in place of a welcome is asked again.
+const ATTEMPTS_AT_GOODBYE: usize = 8;
 /// A connection that lasted this long was a good one: the pauses start anew.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 
@@ -51,7 +53,7 @@ fn tail(args: &SubscriberArgs) -> Result<(), Failure> {
     // With topics on the command line, standard input that nobody types on has no say: it may be
     // anything, in a shell script say.
     let has_input =
-        (typing || args.topic.is_empty()) && !file.is_some_and(input::is_standard_input);
+        (typing || args.topics().next().is_none()) && !file.is_some_and(input::is_standard_input);
     let mut tail = Tail {
         args,
         target,
@@ -89,8 +91,7 @@ fn subscriptions(args: &SubscriberArgs) -> Result<Vec<Subscription>, Failure> {
     if let Some(group) = &args.group {
         validate_group(group.as_bytes()).map_err(|reason| usage("--group", group, &reason))?;
     }
-    args.topic
-        .iter()
+    args.topics()
         .map(|filter| {
             validate_filter(filter.as_bytes())
                 .map_err(|reason| usage("--topic", filter, &reason))?;
@@ -103,11 +104,10 @@ fn subscriptions(args: &SubscriberArgs) -> Result<Vec<Subscription>, Failure> {
 }
 
 fn deadline(args: &SubscriberArgs, started: Instant) -> Result<Option<Instant>, Failure> {
-    let Some(seconds) = args.timeout else {
+    let Some(timeout) = args.timeout else {
         return Ok(None);
     };
-    let timeout = Duration::try_from_secs_f64(seconds)
-        .map_err(|error| Failure::Usage(format!("--timeout {seconds}: {error}")))?;
+    let timeout = seconds("--timeout", timeout)?;
     // A time-out beyond what the clock can tell is none.
     Ok(started.checked_add(timeout))
 }
@@ -182,9 +182,17 @@ impl Tail<'_> {
     /// had enough.
     fn connect(&mut self) -> Result<Option<Subscriber>, Failure> {
         let mut said = false;
+        let mut goodbyes = 0;
         while !self.board.is_quitting() {
             let error = match self.connect_once() {
                 Ok(subscriber) => return Ok(Some(subscriber)),
+                // It was restarted in that moment: where a service manager holds its port open the
+                // next one answers.
+                Err(ClientError::Goodbye(_)) if goodbyes < ATTEMPTS_AT_GOODBYE => {
+                    goodbyes += 1;
+                    self.pause()?;
+                    continue;
+                }
                 Err(error) => error,
             };
             if self.time_left().is_some_and(|left| left.is_zero()) {
@@ -284,7 +292,7 @@ impl Tail<'_> {
             }
             Event::Refused(refusal) => {
                 self.printer.flush()?;
-                if self.args.topic.contains(&refusal.about) {
+                if self.args.topics().any(|topic| *topic == refusal.about) {
                     return Err(Failure::Failed(refusal.to_string()));
                 }
                 say(PROGRAM, &refusal.to_string());
