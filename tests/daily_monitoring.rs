@@ -1,0 +1,71 @@
+//! Proves that the dashboard and the alerts that are shipped ask for figures that there are, and
+//! that Prometheus' own tool has nothing to say about the rules.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Broker, Http};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/monitoring")
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(folder().join(name)).expect("it is shipped")
+}
+
+/// The names of figures in an expression.
+fn names(text: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !is_name(c));
+    words
+        .filter(|word| word.starts_with("broker_") || word.starts_with("process_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The names of all samples of a broker that has published.
+fn shown() -> BTreeSet<String> {
+    let broker = Broker::with(&[("monitor.address", "127.0.0.1:0")]);
+    broker.publisher().publish(b"t", b"x");
+    support::eventually("a topic that was counted", || {
+        let body = Http::get(broker.monitor(), "/metrics").body;
+        let samples = body.lines().filter(|line| !line.starts_with('#'));
+        let shown: BTreeSet<String> =
+            samples.filter_map(|line| Some(line.split(['{', ' ']).next()?.to_owned())).collect();
+        shown.contains("broker_topic_messages_total").then_some(shown)
+    })
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_figures_that_there_are() {
+    let dashboard: Value = serde_json::from_str(&text("dashboard.json")).expect("it is JSON");
+    let panels = dashboard["panels"].as_array().expect("it has panels");
+    let asked = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let expressions: Vec<&str> = asked.filter_map(|target| target["expr"].as_str()).collect();
+    assert!(expressions.len() > 10, "the expressions were not found");
+    let alerts = text("alerts.yml");
+    let rules = alerts.lines().filter(|line| line.trim_start().starts_with("expr: "));
+    let wanted: BTreeSet<String> = expressions.into_iter().chain(rules).flat_map(names).collect();
+    let shown = shown();
+    let missing: Vec<_> = wanted.difference(&shown).collect();
+    assert!(missing.is_empty(), "nobody shows {missing:?}");
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_the_rules() {
+    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
+        let run = Command::new("promtool").args(arguments).current_dir(folder()).output();
+        let Ok(output) = run else {
+            eprintln!("not checked: there is no promtool; Debian has it in the package prometheus");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+}
