@@ -25,8 +25,8 @@
 //! }
 //! ```
 //!
-//! [`Reconnect`] makes clients that connect again by themselves: a publisher sends again what was not
-//! confirmed, a subscriber subscribes again and says where messages are missing.
+//! [`Reconnect`] makes clients that connect again by themselves: a publisher sends again what was
+//! not confirmed, a subscriber subscribes again and says where messages are missing.
 //!
 //! The folder `examples/` has programs that run against a broker on this machine.
 //!

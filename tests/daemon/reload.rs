@@ -92,7 +92,7 @@ fn a_file_that_cannot_be_used_changes_nothing() {
         (&|| write(format!("{good}oops = 1\n").as_bytes()), "config.ini:3: unknown key oops"),
         (&|| write(format!("{good}outbox_bytes = x\n").as_bytes()), "config.ini:3: "),
         // Each of them is fine, but not together with read_bytes as it stays.
-        (&|| write(format!("{good}memory_bytes = 1MiB\n").as_bytes()), "memory_bytes is 1048576"),
+        (&|| write(format!("{good}memory_bytes = 1MiB\n").as_bytes()), "memory_bytes is 1MiB"),
         (&|| write(&[good.as_bytes(), b"; \xFF\n"].concat()), "cannot be read"),
         (&|| fs::remove_file(&path).expect("it was there"), "cannot be read: No such file"),
         (&|| fs::create_dir(&path).expect("the name is free"), "cannot be read: Is a directory"),

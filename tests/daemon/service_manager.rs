@@ -54,6 +54,9 @@ fn one_that_cannot_open_a_port_is_never_ready() {
         let mut command = command(dir.path());
         let process = Process::spawn(manager.watch(command.args(arguments)));
         assert_eq!(process.outcome().0, Some(1));
+        // Its status is all that is told: why it does not start.
+        let told = manager.next(Duration::ZERO).expect("the reason is told");
+        assert!(told.starts_with("STATUS=cannot listen for "), "{told}");
         assert_eq!(manager.next(Duration::ZERO), None);
     }
 }
