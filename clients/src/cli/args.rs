@@ -53,7 +53,6 @@ pub(super) struct Connection {
 #[command(
     name = "publisher",
     version,
-    override_usage = "publisher [OPTIONS] [TOPIC [MESSAGE]]",
     disable_help_flag = true,
     disable_version_flag = true,
     group = ArgGroup::new("where").args(["topic", "topic_word"]),
@@ -64,11 +63,11 @@ pub(super) struct PublisherArgs {
     pub(super) connection: Connection,
 
     /// Short for --topic
-    #[arg(value_name = "TOPIC", conflicts_with_all = ["topic", "file"], hide = true)]
+    #[arg(value_name = "TOPIC", conflicts_with_all = ["topic", "file"])]
     topic_word: Option<String>,
 
     /// Short for --message
-    #[arg(value_name = "MESSAGE", conflicts_with_all = ["message", "whole"], hide = true)]
+    #[arg(value_name = "MESSAGE", conflicts_with_all = ["message", "whole"])]
     message_word: Option<String>,
 
     /// Publish to this topic: the lines of standard input, or see --message and --whole. TOPIC is
@@ -143,7 +142,6 @@ pub(super) fn seconds(flag: &str, value: f64) -> Result<Duration, Failure> {
 #[command(
     name = "subscriber",
     version,
-    override_usage = "subscriber [OPTIONS] [FILTER]...",
     disable_help_flag = true,
     disable_version_flag = true,
     group = ArgGroup::new("where").args(["topic", "filters"]).multiple(true),
@@ -154,7 +152,7 @@ pub(super) struct SubscriberArgs {
     pub(super) connection: Connection,
 
     /// Short for --topic
-    #[arg(value_name = "FILTER", hide = true)]
+    #[arg(value_name = "FILTER")]
     filters: Vec<String>,
 
     /// Subscribe to this topic; may be given more than once. `*` is any one token, a last `>` any

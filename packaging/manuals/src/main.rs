@@ -20,6 +20,10 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 #[cfg(test)]
 mod tests;
 
+use sections::Sections;
+
+mod sections;
+
 const SOURCE: &str = concat!("pubsub-broker ", env!("CARGO_PKG_VERSION"));
 /// What each page refers to, but for itself.
 const PAGES: [&str; 5] =
@@ -55,9 +59,21 @@ fn write_all(directory: &Path) -> io::Result<()> {
 fn page(command: Command) -> io::Result<Vec<u8>> {
     let name = format!("{}(1)", command.get_name());
     let mut page = Vec::new();
+    let sections = Sections::of(command.get_name());
+    let notes = command.get_after_help().map(|text| notes(&text.to_string())).unwrap_or_default();
+    let command = command.after_help(notes);
     Man::new(command).manual("User Commands").source(SOURCE).section("1").render(&mut page)?;
+    page.extend(sections.map(Sections::render).unwrap_or_default().bytes());
     see_also(&name, &mut page)?;
     Ok(page)
+}
+
+/// What stands behind the flags in `--help`, but for what the page has sections of its own for.
+fn notes(text: &str) -> String {
+    let is_section =
+        |line: &&str| line.starts_with("Exit status:") || line.starts_with("Environment:");
+    let kept: Vec<_> = text.lines().filter(|line| !is_section(line)).collect();
+    kept.join("\n").trim().to_owned()
 }
 
 /// The manual page of the configuration file.
@@ -82,7 +98,8 @@ fn page_of_settings() -> io::Result<Vec<u8>> {
         roman("of "),
         italic("key = value"),
         roman(
-            ", and comments behind a semicolon. Every setting has a default and may be left out; ",
+            ", and comments, which are lines that begin with ; or #. Every setting has a default \
+             and may be left out; ",
         ),
         roman("one that is unknown or given twice is an error. Sizes are bytes, or take KiB, MiB "),
         roman("or GiB. Times are seconds, decimals allowed. "),
@@ -102,6 +119,15 @@ fn page_of_settings() -> io::Result<Vec<u8>> {
         let restart = if setting.reloads { "" } else { " [restart]" };
         roff.text([roman(format!("{}{restart}", setting.help))]);
     }
+    roff.control("SH", ["FILES"]);
+    roff.text([bold("/etc/broker/config.ini"), roman(": the configuration of the service.")]);
+    roff.control("SH", ["EXAMPLES"]);
+    roff.text([roman("A broker for a network that is trusted, with its monitor:")]);
+    roff.control("nf", []);
+    for line in ["[network]", "host = 0.0.0.0", "", "[monitor]", "address = 127.0.0.1:9190"] {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
     let mut page = Vec::new();
     roff.to_writer(&mut page)?;
     see_also("broker.ini(5)", &mut page)?;

@@ -32,7 +32,7 @@ fn pages_and_completions_have_every_flag_of_every_program() {
         let page = read(directory.path(), &format!("{name}.1"));
         let shells = [format!("{name}.bash"), format!("_{name}"), format!("{name}.fish")];
         let completions = shells.map(|file| read(directory.path(), &file));
-        let flags: Vec<_> = program.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
+        let flags: Vec<_> = program.get_opts().filter(|arg| !arg.is_hide_set()).collect();
         assert!(flags.len() > 4, "{name} has flags");
         for flag in flags {
             let long = flag.get_long().expect("every flag has a long form");
@@ -75,4 +75,20 @@ fn defaults_in_the_help_of_the_broker_are_those_of_the_settings() {
         let told = behind.split_once("[default: ").unwrap().1.split(']').next();
         assert_eq!(told, Some(setting.default), "--{flag}");
     }
+}
+
+#[test]
+fn pages_have_the_sections_that_readers_look_for() {
+    let directory = tempfile::tempdir().unwrap();
+    manuals(directory.path());
+    for program in programs() {
+        let name = program.get_name().to_owned();
+        let page = read(directory.path(), &format!("{name}.1"));
+        for section in ["EXIT STATUS", "FILES", "EXAMPLES", "SEE ALSO"] {
+            assert!(page.contains(section), "{name}.1 has no {section}");
+        }
+        assert!(!page.contains("Exit status:"), "{name}.1 says it twice");
+    }
+    let page = read(directory.path(), "broker.ini.5");
+    assert!(page.contains("EXAMPLES") && page.contains("FILES"), "{page}");
 }
