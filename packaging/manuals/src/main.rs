@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use broker::cli::Cli;
 use broker::config::SETTINGS;
+use clap::builder::{Resettable, StyledStr};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -61,7 +62,10 @@ fn page(command: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let sections = Sections::of(command.get_name());
     let notes = command.get_after_help().map(|text| notes(&text.to_string())).unwrap_or_default();
-    let command = command.after_help(notes);
+    let command = match notes.is_empty() {
+        true => command.after_help(Resettable::<StyledStr>::Reset),
+        false => command.after_help(notes),
+    };
     Man::new(command).manual("User Commands").source(SOURCE).section("1").render(&mut page)?;
     page.extend(sections.map(Sections::render).unwrap_or_default().bytes());
     see_also(&name, &mut page)?;

@@ -88,6 +88,7 @@ fn pages_have_the_sections_that_readers_look_for() {
             assert!(page.contains(section), "{name}.1 has no {section}");
         }
         assert!(!page.contains("Exit status:"), "{name}.1 says it twice");
+        assert!(!page.contains("EXTRA\n.SH"), "{name}.1 has a section of nothing");
     }
     let page = read(directory.path(), "broker.ini.5");
     assert!(page.contains("EXAMPLES") && page.contains("FILES"), "{page}");
