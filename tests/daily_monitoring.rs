@@ -61,6 +61,7 @@ fn promtool_has_nothing_to_say_about_the_rules() {
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
         let run = Command::new("promtool").args(arguments).current_dir(folder()).output();
         let Ok(output) = run else {
+            assert!(std::env::var_os("CI").is_none(), "promtool is not installed");
             eprintln!("not checked: there is no promtool; Debian has it in the package prometheus");
             return;
         };

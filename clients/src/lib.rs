@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`command`] | command files and commands from the keyboard |
 //! | [`cli`] | `publisher` and `subscriber` |
-//! | [`bench`] | `bench-publisher` |
+//! | [`mod@bench`] | `bench-publisher` |
 
 pub mod bench;
 pub mod cli;
