@@ -70,3 +70,25 @@ fn promtool_has_nothing_to_say_about_the_rules() {
         assert!(output.status.success(), "{said}");
     }
 }
+
+#[test]
+fn topics_are_told_with_their_rates() {
+    let broker = Broker::with(&[("monitor.address", "127.0.0.1:0"), ("monitor.topics", "a.>")]);
+    let publisher = &mut broker.publisher();
+    let found = |name: &str| -> Option<Value> {
+        let topics = Http::get(broker.monitor(), "/topics").json();
+        topics["topics"].as_array()?.iter().find(|topic| topic["topic"] == name).cloned()
+    };
+    publisher.publish(b"a.b", b"x");
+    publisher.publish(b"c", b"x");
+    let other = support::eventually("a topic that was counted", || found("c"));
+    assert_eq!((&other["listed"], &other["messages"]), (&false.into(), &1.into()), "{other}");
+    let listed = found("a.>").expect("it is listed");
+    assert_eq!((&listed["listed"], &listed["messages"]), (&true.into(), &1.into()), "{listed}");
+    // The first answers had nothing to compare with; these have.
+    let rate = support::eventually("a rate", || {
+        publisher.publish(b"a.b", b"x");
+        found("a.>")?["messages_per_second"].as_f64().filter(|rate| *rate > 0.0)
+    });
+    assert!(rate.is_finite());
+}

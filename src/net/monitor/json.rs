@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::snapshot::{Snapshot, Topic, VERSION, is_c1};
-use crate::broker::inspect::{Unread, View};
+use super::topic_rates::Rate;
+use crate::engine::inspect::{Named, Unread, View};
 
 /// What the format is called.
 pub(super) const CONTENT_TYPE: &str = "application/json";
@@ -111,6 +112,36 @@ struct TopicStats<'a> {
     listed: bool,
     messages: u64,
     bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Topics<'a> {
+    time: String,
+    topics: Vec<RatedTopic<'a>>,
+}
+
+#[derive(Serialize)]
+struct RatedTopic<'a> {
+    #[serde(flatten)]
+    counted: TopicStats<'a>,
+    messages_per_second: Option<f64>,
+    bytes_per_second: Option<f64>,
+}
+
+/// The topics that are shown, with the rate of each.
+pub(super) fn topics(
+    snapshot: &Snapshot<'_>,
+    rates: &[Option<Rate>],
+    now: OffsetDateTime,
+) -> Vec<u8> {
+    let listed = snapshot.listed.iter().map(|found| topic(found, true));
+    let counted = listed.chain(snapshot.busiest.iter().map(|found| topic(found, false)));
+    let topics = counted.zip(rates).map(|(counted, rate)| RatedTopic {
+        counted,
+        messages_per_second: rate.map(|rate| rate.messages),
+        bytes_per_second: rate.map(|rate| rate.bytes),
+    });
+    bytes(&Topics { time: iso(now), topics: topics.collect() })
 }
 
 /// What the page draws.

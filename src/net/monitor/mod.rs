@@ -8,6 +8,7 @@
 //! - `connection`: one HTTP connection; `request` and `response`: what it reads and writes.
 //! - `snapshot`, `turns`, `process`: figures. `metrics`, `json`, `page`: how they are written.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ mod process;
 mod request;
 mod response;
 mod snapshot;
+mod topic_rates;
 mod turns;
 
 use connection::{Connection, Wanted};
@@ -37,6 +39,7 @@ use process::Process;
 use request::{Endpoint, Request};
 use response::{Body, Status};
 use snapshot::{Frame, Snapshot};
+use topic_rates::TopicRates;
 use turns::Turns;
 
 /// Connections that are served at a time.
@@ -78,6 +81,7 @@ pub(super) struct Monitor {
     started: OffsetDateTime,
     began: Instant,
     turns: Turns,
+    rates: RefCell<TopicRates>,
 }
 
 impl Monitor {
@@ -108,6 +112,7 @@ impl Monitor {
             started: OffsetDateTime::now_utc(),
             began: now,
             turns: Turns::default(),
+            rates: RefCell::default(),
         }))
     }
 
@@ -254,6 +259,11 @@ impl Monitor {
             Endpoint::Stats => {
                 let snapshot = self.snapshot(engine, now, Process::default());
                 (json::CONTENT_TYPE, json::stats(&snapshot))
+            }
+            Endpoint::Topics => {
+                let snapshot = self.snapshot(engine, now, Process::default());
+                let rates = self.rates.borrow_mut().of(snapshot.topics(), now);
+                (json::CONTENT_TYPE, json::topics(&snapshot, &rates, wall))
             }
             Endpoint::Connections(limit) => {
                 let views = engine.slowest(limit, now);

@@ -26,6 +26,8 @@ pub(super) enum Endpoint {
     Health,
     /// `/connections`, at most so many.
     Connections(usize),
+    /// `/topics`, with rates.
+    Topics,
     /// `/stats`, for the page.
     Stats,
 }
@@ -116,6 +118,7 @@ fn endpoint(target: &str) -> Result<Endpoint, Status> {
         "/metrics" => Endpoint::Metrics,
         "/healthz" => Endpoint::Health,
         "/connections" => Endpoint::Connections(limit(query)?),
+        "/topics" => Endpoint::Topics,
         "/stats" => Endpoint::Stats,
         _ => return Err(Status::NotFound),
     })
@@ -150,6 +153,7 @@ mod tests {
         assert_eq!(get("/?x=1"), Ok(Endpoint::Page));
         assert_eq!(get("/metrics"), Ok(Endpoint::Metrics));
         assert_eq!(get("/healthz"), Ok(Endpoint::Health));
+        assert_eq!(get("/topics"), Ok(Endpoint::Topics));
         assert_eq!(get("/stats"), Ok(Endpoint::Stats));
         assert_eq!(get("/connections"), Ok(Endpoint::Connections(DEFAULT_LIMIT)));
         assert_eq!(get("http://broker:9100/metrics"), Ok(Endpoint::Metrics));

@@ -53,6 +53,11 @@ pub(super) struct Frame<'a> {
 }
 
 impl<'a> Snapshot<'a> {
+    /// All topics that are shown, the listed ones first.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> + Clone {
+        self.listed.iter().chain(&self.busiest)
+    }
+
     pub(super) fn of(engine: &'a Engine, frame: Frame<'a>) -> Snapshot<'a> {
         let topic = |name: &[u8], published| {
             let name = String::from_utf8_lossy(name).into_owned();
