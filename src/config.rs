@@ -14,7 +14,7 @@ use std::time::Duration;
 use ini::{Ini, ParseOption};
 use log::LevelFilter;
 
-use crate::broker::rules::{OverflowPolicy, Rules};
+use crate::engine::rules::{OverflowPolicy, Rules};
 use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
 mod monitor;

@@ -13,8 +13,10 @@ use super::listener::Listener;
 use super::reactor::{FIRST_LISTENER, Reactor};
 use super::signals::Came;
 use super::{Ended, RunError, activation, transport};
-use crate::broker::connection::Role;
 use crate::config::{Config, ConfigErrors, Reloaded};
+use crate::engine::Engine;
+use crate::engine::sessions::connection::Role;
+use crate::limits;
 use crate::logging::Prepared;
 
 impl Reactor {
@@ -28,8 +30,8 @@ impl Reactor {
         let network = &self.config.network;
         let host = network.host.clone();
         let ports = [
-            (Role::Publisher, network.publisher_port, DEFAULT_PUBLISHER_PORT),
-            (Role::Subscriber, network.subscriber_port, DEFAULT_SUBSCRIBER_PORT),
+            (Role::PUBLISHER, network.publisher_port, DEFAULT_PUBLISHER_PORT),
+            (Role::SUBSCRIBER, network.subscriber_port, DEFAULT_SUBSCRIBER_PORT),
         ];
         if !passed.is_empty() && host != Config::default().network.host {
             warn!("[network] host = {host} is not used: the service manager has passed sockets");

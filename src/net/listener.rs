@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn binding_a_port_that_is_taken_says_so() {
-        let first = Listener::bind("127.0.0.1", 0, Role::Publisher).unwrap();
+        let first = Listener::bind("127.0.0.1", 0, Role::PUBLISHER).unwrap();
         let port = first[0].address().unwrap().port();
-        let error = Listener::bind("127.0.0.1", port, Role::Subscriber).err().unwrap().to_string();
+        let error = Listener::bind("127.0.0.1", port, Role::SUBSCRIBER).err().unwrap().to_string();
         assert!(error.contains(&format!("for subscribers on 127.0.0.1:{port}: ")), "{error}");
         assert!(error.contains("stop the program that has the port"), "{error}");
     }

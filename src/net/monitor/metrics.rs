@@ -6,8 +6,8 @@
 use std::fmt::{Display, Write as _};
 
 use super::snapshot::{Snapshot, Topic, VERSION, is_c1};
-use crate::broker::close_reason::CloseReason;
-use crate::broker::topic_counts::Published;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::routing::counts::Published;
 
 /// What the format is called.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
