@@ -116,14 +116,14 @@ impl Model {
         }
         let alone = groups.len() == 1;
         for (group, members) in groups {
-            self.take_turn(group, members, alone.then_some(number));
+            self.take_turn(group, &members, alone.then_some(number));
         }
     }
 
-    fn take_turn(&mut self, group: Group, members: BTreeSet<usize>, number: Option<u64>) {
+    fn take_turn(&mut self, group: Group, members: &BTreeSet<usize>, number: Option<u64>) {
         let new = || Round { members: members.clone(), messages: Vec::new() };
         let round = self.rounds.entry(group).or_insert_with(new);
-        if round.members != members {
+        if round.members != *members {
             self.ended_rounds.push(std::mem::replace(round, new()));
         }
         round.messages.push(number);
