@@ -1,7 +1,7 @@
 //! Plain counters of everything since the start.
 //!
-//! Owns numbers only; whoever shows them reads the fields. They never go down and nothing in the
-//! broker depends on them.
+//! Owns numbers only, which are read as fields. They never go down, and nothing in the broker
+//! depends on them.
 
 /// How many close reasons there are.
 pub(crate) const REASONS: usize = 14;

@@ -3,7 +3,7 @@
 //!
 //! A process that is suspended for a minute could not hear its clients for a minute. They must not
 //! all be found silent when it goes on, so that minute did not happen, nor did the sleep that it
-//! began in: nobody knows how much of that came before. A deadline that was two seconds away still
+//! began in: how much of that came before is not known. A deadline that was two seconds away still
 //! is, and who was asked for a sign of life has the time to answer.
 
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
 use super::listener::Listener;
 use super::reactor::{FIRST_LISTENER, Reactor};
-use super::signals::Came;
+use super::signals::Signalled;
 use super::{Ended, RunError, activation, transport};
 use crate::config::{Config, ConfigErrors, Reloaded};
 use crate::engine::Engine;
@@ -80,7 +80,7 @@ impl Reactor {
         if !std::mem::take(&mut self.signalled) {
             return None;
         }
-        let Came { stops, reload } = self.signals.came();
+        let Signalled { stops, reload } = self.signals.take();
         if stops > 0 && self.turn.engine().is_draining() {
             let lost = self.turn.engine_mut().give_up();
             warn!("told to stop a second time: stopped at once, {lost} messages undelivered");
@@ -101,7 +101,7 @@ impl Reactor {
         info!("told to stop: delivering what was accepted, for {} s at most", drain.as_secs_f64());
         for mut listener in self.listeners.drain(..) {
             // Closing alone would not do: the service manager may hold the same socket open, and
-            // then whoever connects to it would wake us up. That it fails changes nothing else.
+            // then each connection to it would wake us up. That it fails changes nothing else.
             let _ = self.poll.registry().deregister(&mut listener.socket);
         }
         let now = self.clock.now();
@@ -137,7 +137,7 @@ impl Reactor {
         true
     }
 
-    /// Reads the configuration again. All of it applies, or nothing; nobody is disconnected.
+    /// Reads the configuration again. All of it applies, or nothing; no client is disconnected.
     fn reload(&mut self) {
         self.service.reloading(self.clock.real());
         let trouble = self.try_reload().err().map(|errors| {

@@ -27,7 +27,7 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) role: Role,
-    /// There may be somebody to accept.
+    /// There may be a connection to accept.
     pub(super) ready: bool,
     /// Not before then, since the system has run out of something.
     retry_at: Option<Instant>,
@@ -102,12 +102,12 @@ impl Listener {
         }
     }
 
-    /// Somebody has left: what had run out may be there again.
+    /// A connection has left: what had run out may be there again.
     pub(super) fn retry_now(&mut self) {
         self.retry_at = None;
     }
 
-    /// Whether there may be somebody to accept now: no event will tell again.
+    /// Whether there may be a connection to accept now: no event will tell again.
     pub(super) fn is_waiting(&self) -> bool {
         self.ready && self.retry_at.is_none()
     }

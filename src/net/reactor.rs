@@ -199,7 +199,7 @@ impl Reactor {
         self.note_departures(before);
     }
 
-    /// Ends a turn without serving anybody, behind a change between two turns.
+    /// Ends a turn in which nothing was served, behind a change between two turns.
     pub(super) fn end_turn(&mut self) {
         let before = self.turn.engine().connections();
         self.turn.end(self.clock.now());

@@ -17,8 +17,8 @@ use sd_notify::NotifyState;
 
 /// The shortest time between two lines of live figures.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// How much more time a drain asks for at once, and it asks again in half of that: whoever is
-/// stuck in a long drain must not be waited for to its end.
+/// How much more time a drain asks for at once, and it asks again in half of that: a process
+/// that is stuck in a long drain must not be waited for to its end.
 const EXTENSION: Duration = Duration::from_secs(20);
 /// What comes behind the drain: closing, ending.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ struct Link {
 }
 
 impl ServiceManager {
-    /// Nobody.
+    /// None.
     pub(super) fn none() -> ServiceManager {
         ServiceManager(None)
     }
@@ -140,7 +140,7 @@ impl ServiceManager {
     }
 
     /// Tells what is due at the end of a turn: a sign of life, more time if the drain has time
-    /// `left`, and figures if the last ones are old and were others. They wake nobody up.
+    /// `left`, and figures if the last ones are old and were others. They are no reason to wake up.
     pub(super) fn end_turn(
         &mut self,
         left: Option<Duration>,

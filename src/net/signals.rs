@@ -14,7 +14,7 @@ pub(super) struct Signals(MioSignals);
 
 /// What has come.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Came {
+pub(super) struct Signalled {
     /// How many times the broker was told to stop.
     pub(super) stops: usize,
     /// It was told to read its configuration again, however often.
@@ -31,12 +31,12 @@ impl Signals {
     }
 
     /// What has come since the last call.
-    pub(super) fn came(&mut self) -> Came {
-        let mut came = Came::default();
+    pub(super) fn take(&mut self) -> Signalled {
+        let mut signalled = Signalled::default();
         for signal in self.0.pending() {
-            came.reload |= signal == SIGHUP;
-            came.stops += usize::from(signal != SIGHUP);
+            signalled.reload |= signal == SIGHUP;
+            signalled.stops += usize::from(signal != SIGHUP);
         }
-        came
+        signalled
     }
 }

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_connection_inherits_what_its_listener_was_prepared_with() {
-        // One that blocks until somebody is there.
+        // One that blocks until a client is there.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let listener = TcpListener::from_std(listener);
         prepare(&listener, 100_000).unwrap();

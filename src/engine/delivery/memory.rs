@@ -1,32 +1,25 @@
 //! What is done so that memory stays within `memory_bytes`.
 //!
-//! Owns the decision to read or not, the list of connections that hold chunks from one turn to the
-//! next, copying slices out of sparse chunks, and whom to close when the policy says so. The
-//! counting itself is done by the chunks.
+//! Owns the list of connections that hold chunks from one turn to the next, copying slices out of
+//! sparse chunks, and which connection to close when the policy says so. Whether there is memory to
+//! read is decided by `reading`; the counting itself is done by the chunks.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use log::warn;
-use wire::native::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
 
 use super::waits::Obstacle;
-use crate::engine::buffers::chunk::Pool;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::rules::{OverflowPolicy, Rules};
 use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
-use crate::engine::{Engine, Input, budget};
+use crate::engine::{Engine, budget};
 
-/// Beyond `memory_bytes`, the policies that go on reading when outboxes are full may use this much
-/// more for frames that have begun.
-const READING_RESERVE: usize = 16 << 20;
 /// The part of `memory_bytes` that outboxes leave under these policies: for what is read before it
 /// is delivered or dropped, for what compaction holds twice, and for the allocator, which keeps
 /// about a tenth in holes when many queues are closed (measured with 1,000 of them).
 const OUTBOX_MARGIN: usize = 8;
-/// The part of `memory_bytes` that may be used beyond it to end frames that have begun.
-const FRAME_RESERVE: usize = 32;
 /// So many connections in the list of holders are no reason to look which of them still hold.
 const MANY_HOLDERS: usize = 64;
 /// How often to say that memory is full.
@@ -35,7 +28,7 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 /// The connection stands in the list of holders.
 const HOLDER: u8 = 1;
 /// It may end the frame that it has begun though memory is full.
-const MAY_FINISH: u8 = 1 << 1;
+pub(super) const MAY_FINISH: u8 = 1 << 1;
 
 /// The state of memory.
 #[derive(Default)]
@@ -52,7 +45,7 @@ pub(crate) struct Memory {
     unfinished: HashMap<Token, Instant>,
     /// The first of these, or earlier.
     first_unfinished: Option<Instant>,
-    /// Memory that was held when the rules last changed: nobody is closed for that.
+    /// Memory that was held when the rules last changed: no connection is closed for that.
     exempt: usize,
     /// Memory has become full since this was said; and when it was said last.
     is_to_be_said: bool,
@@ -109,11 +102,11 @@ impl Memory {
         self.has(token, MAY_FINISH)
     }
 
-    fn has(&self, token: Token, mark: u8) -> bool {
+    pub(super) fn has(&self, token: Token, mark: u8) -> bool {
         self.marks.get(token.index()).is_some_and(|marks| marks & mark != 0)
     }
 
-    fn mark(&mut self, token: Token, mark: u8, value: bool) {
+    pub(super) fn mark(&mut self, token: Token, mark: u8, value: bool) {
         if self.marks.len() <= token.index() {
             self.marks.resize(token.index() + 1, 0);
         }
@@ -153,65 +146,6 @@ impl Engine {
             self.end_full_memory();
         } else {
             self.let_frames_end();
-        }
-    }
-
-    /// A chunk to read into, if memory allows. What is not a message is read even so: it is short,
-    /// and clients must not be found silent because others are slow. But not of a client that does
-    /// not read its answers, or thousands of those would hold more than there is.
-    pub(crate) fn fill(&mut self, token: Token) -> Input {
-        let has_begun = self.connections[token.index()].inbox.has_begun();
-        if self.memory.has(token, MAY_FINISH) {
-            self.memory.mark(token, MAY_FINISH, has_begun);
-            if has_begun {
-                return self.fill_frame(token);
-            }
-        }
-        let wanted = self.connections[token.index()].inbox.reservation(&self.pool);
-        let limit = self.reading_limit();
-        let parked = self.waits.bytes();
-        let is_full = |pool: &Pool| wanted > 0 && pool.held() + parked + wanted > limit;
-        if is_full(&self.pool) && self.pool.sparse() > self.pool.chunk_bytes() {
-            self.compact();
-        }
-        let is_writable = self.schedule.is_writable(token);
-        let connection = &mut self.connections[token.index()];
-        let is_brief = !connection.role.may_publish || connection.state == State::Handshake;
-        let reads_no_answers = !is_writable && connection.outbox.answers() > 0;
-        if !is_full(&self.pool) {
-            Input::Read(connection.inbox.fill(&self.pool))
-        } else if is_brief && !reads_no_answers {
-            let mut filling = connection.inbox.fill(&self.pool);
-            filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
-            Input::Read(filling)
-        } else {
-            self.park(token, Obstacle::Memory, None);
-            Input::Wait
-        }
-    }
-
-    /// The same for one that may end its frame beyond the limit: there is room for the whole of
-    /// it at once, or it would stop in the middle and wait for others that wait for it.
-    fn fill_frame(&mut self, token: Token) -> Input {
-        let limit = self.reading_limit() + self.frame_reserve();
-        let held = self.memory_held();
-        let inbox = &mut self.connections[token.index()].inbox;
-        let wanted = inbox.frame_reservation(&self.pool);
-        // What fits into a chunk is in one already, which the next one takes the place of.
-        if wanted <= self.pool.chunk_bytes() || held + wanted <= limit {
-            return Input::Read(inbox.fill_frame(&self.pool));
-        }
-        self.park(token, Obstacle::Memory, None);
-        Input::Wait
-    }
-
-    /// Up to where there is memory for reading.
-    fn reading_limit(&self) -> usize {
-        match self.rules.policy {
-            OverflowPolicy::Block => self.rules.memory_bytes,
-            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
-                self.rules.memory_bytes + READING_RESERVE
-            }
         }
     }
 
@@ -296,7 +230,7 @@ impl Engine {
     }
 
     /// Copies what is wanted out of all sparse chunks.
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         self.stats.compactions += 1;
         let holding = self.holding();
         let mut copied = 0;
@@ -358,31 +292,6 @@ impl Engine {
                 self.memory.forget_frame(token);
             }
         }
-    }
-
-    /// If frames that have begun have used up all memory, none of them could ever be ended. So
-    /// they are read on to their end, as many at a time as the reserve has room for.
-    fn let_frames_end(&mut self) {
-        let limit = self.reading_limit() + self.frame_reserve();
-        let mut room = limit.saturating_sub(self.memory_held());
-        let (connections, pool, memory) = (&self.connections, &self.pool, &mut self.memory);
-        self.waits.wake_for_memory(&mut self.schedule, |token| {
-            let inbox = &connections[token.index()].inbox;
-            let wanted = inbox.frame_reservation(pool);
-            let goes = !inbox.is_empty() && wanted <= room;
-            if goes {
-                room -= wanted;
-                memory.mark(token, MAY_FINISH, true);
-            }
-            goes
-        });
-    }
-
-    /// What may be used beyond the limit to end frames that have begun: enough for one of any
-    /// size.
-    fn frame_reserve(&self) -> usize {
-        let largest = self.rules.max_payload + usize::from(u16::MAX) + self.pool.chunk_bytes();
-        largest.max(self.rules.memory_bytes / FRAME_RESERVE)
     }
 
     /// There is memory again: all that wait for it are read.

@@ -10,12 +10,14 @@
 //! 4. `deliver` puts slices into the outboxes. It never fails, waits, or stops half-way.
 //!
 //! `waits` parks connections on obstacles and wakes them, `stall` measures receivers that were
-//! found full, and `memory` decides whether there is memory to read.
+//! found full, `reading` decides whether there is memory to read, and `memory` what is done when
+//! it is full.
 
 mod admission;
 mod deliver;
 mod encodings;
 pub(super) mod memory;
+mod reading;
 mod runs;
 pub(super) mod stall;
 pub(super) mod waits;

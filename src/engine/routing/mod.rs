@@ -5,12 +5,14 @@
 //! deliver.
 //!
 //! - `index`: the room's face: subscribe, unsubscribe, and the route of a topic.
-//! - `registry`, `groups`: subscriptions by filter and connection; queue groups by name.
+//! - `registry`, `changes`: subscriptions by filter and connection, and how they come and go.
+//! - `groups`, `members`: queue groups by name, and whose turn it is.
 //! - `trie`, `search`: filters with wildcards, and the search for those that match a topic.
 //! - `route`, `routes`: a set of receivers; equal sets are one object.
 //! - `cache`, `counts`: topics whose route is known, and what was published to them.
 
 mod cache;
+mod changes;
 pub mod counts;
 mod groups;
 pub mod index;

@@ -1,11 +1,13 @@
 //! The search for the filters that match a topic, so many nodes at a time.
 //!
 //! Owns the one search that was interrupted and goes on later. It does not begin anew when filters
-//! come or go meanwhile, but takes note of those that match its topic. Must not know who asks.
+//! come or go meanwhile, but takes note of those that match its topic. Must not know which
+//! connection asks.
 //!
-//! Whoever needs the place of an interrupted search goes on with that one first. So it ends even if
-//! the one who began it never comes back, and no two ever undo each other's work. What was found
-//! waits for its owner for a while, and stays true: it may be stale anywhere else by then.
+//! There is one place for an interrupted search, and a connection that needs it goes on with the
+//! search that has it first. So that one ends even if the connection that began it never comes
+//! back, and no two ever undo each other's work. What was found waits for its owner for a while,
+//! and stays true: it may be stale anywhere else by then.
 
 use std::collections::HashSet;
 
@@ -16,7 +18,7 @@ use wire::topic::{MAX_TOKENS, matches, tokens};
 /// never end where filters are added faster than it visits their nodes.
 const GROWTH_PART: u64 = 128;
 
-/// So many others who need its place wait until the owner of a search that has ended comes back.
+/// So many others that need its place wait until the owner of a search that has ended comes back.
 const PATIENCE: u32 = 64;
 
 /// What one call came to.
@@ -25,7 +27,7 @@ pub(super) struct Step {
     pub(super) visited: u64,
     /// The filters that match the topic, if all of them are known now.
     pub(super) found: Option<Vec<u32>>,
-    /// Another topic, whose search has ended earlier and nobody has asked for since, and its
+    /// Another topic, whose search has ended earlier and which was not asked for since, and its
     /// filters.
     pub(super) other: Option<(Box<[u8]>, Vec<u32>)>,
 }
@@ -46,7 +48,7 @@ pub(super) struct Interrupted {
     added: HashSet<u32>,
     /// Numbers of matching filters that have gone since then.
     removed: HashSet<u32>,
-    /// How many have needed its place since it ended.
+    /// How many others have needed its place since it ended.
     waited: u32,
 }
 

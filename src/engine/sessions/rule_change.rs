@@ -1,8 +1,8 @@
 //! Other rules for an engine that is at work.
 //!
-//! Owns what a change means for those who are connected: nobody is disconnected by it. New limits
-//! act on what comes, connections that wait under an old one look again, and times are counted from
-//! the change on, so that none is found late by a rule that did not exist yet.
+//! Owns what a change means for those who are connected: no client is disconnected by it. New
+//! limits act on what comes, connections that wait under an old one look again, and times are
+//! counted from the change on, so that none is found late by a rule that did not exist yet.
 
 use std::time::Instant;
 

@@ -115,7 +115,7 @@ impl World {
         assert_eq!(self.engine().pool.held(), all, "memory is counted as it is");
         let (held, wanted) = recount.messages();
         let most = (2 * wanted + self.engine().pool.chunk_bytes()).max(2 * wanted + all / 2);
-        // Whoever is closed for its memory lets go behind the compaction: then the next turn is.
+        // One that is closed for its memory lets go behind the compaction: then the next turn is.
         let slow = self.engine().stats().closed[CloseReason::SlowConsumer as usize]
             + self.engine().connections.iter().filter(|(_, found)| is_slow(found)).count() as u64;
         let just_closed = std::mem::replace(&mut self.slow, slow) != slow;
@@ -135,7 +135,7 @@ impl World {
                 .iter()
                 .filter(|(_, found)| found.state == State::Open && found.role.may_subscribe);
             let closed = open.all(|(_, found)| found.outbox.slices().all(Slice::is_own));
-            assert!(closed, "{all} bytes are held, and nobody was closed for it");
+            assert!(closed, "{all} bytes are held, and none was closed for it");
         }
     }
 

@@ -47,7 +47,7 @@ fn large_message_that_is_nearly_written_is_not_kept_whole() {
     play(&Script { setup: roomy(), actions });
 }
 
-/// A process that was suspended, or a clock that jumped: everybody is looked at, nobody twice.
+/// A process that was suspended, or a clock that jumped: each client is looked at, none twice.
 #[test]
 fn time_that_jumps_by_days_closes_whom_it_should() {
     let setup = Setup { heartbeat: 3_000, hello: 2_000, ..roomy() };

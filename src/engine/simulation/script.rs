@@ -43,7 +43,7 @@ pub(super) struct Setup {
     pub(super) read_bytes: usize,
     /// Units of a turn's budget.
     pub(super) turn_units: u64,
-    /// Somebody looks at the figures.
+    /// The figures are watched.
     pub(super) watched: bool,
     /// Nodes that one call for a route may visit.
     pub(super) nodes_in_a_call: u64,
@@ -84,7 +84,7 @@ pub(super) enum Change {
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Action {
-    /// Somebody connects, whose socket holds so many bytes.
+    /// A client connects, whose socket holds so many bytes.
     Connect(usize, Role, usize),
     Say(usize, Said),
     /// A client takes what it has received: its socket holds so many bytes again.
@@ -264,13 +264,13 @@ impl Author {
         }
     }
 
-    fn anybody(&mut self) -> Option<usize> {
+    fn any_client(&mut self) -> Option<usize> {
         let last = self.roles.len().checked_sub(1)?;
         Some(last - self.random.below(self.roles.len().min(self.recent)))
     }
 
     fn say_something(&mut self) {
-        let Some(client) = self.anybody() else { return };
+        let Some(client) = self.any_client() else { return };
         if self.with_floods && self.random.chance(3) {
             // The answers are more than a client may leave unread, or the work is more than a
             // turn's.
@@ -333,7 +333,7 @@ impl Author {
     }
 
     fn read_something(&mut self) {
-        let Some(client) = self.anybody() else { return };
+        let Some(client) = self.any_client() else { return };
         let room = self.random.pick(&self.rooms) + self.random.below(10);
         self.actions.push(Action::Read(client, room));
         if self.random.chance(80) {
@@ -342,7 +342,7 @@ impl Author {
     }
 
     fn leave(&mut self) {
-        let Some(client) = self.anybody() else { return };
+        let Some(client) = self.any_client() else { return };
         let finish = self.random.chance(50);
         self.actions.push(if finish { Action::Finish(client) } else { Action::Break(client) });
     }

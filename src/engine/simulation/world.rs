@@ -217,7 +217,7 @@ impl World {
         self.follow();
     }
 
-    /// A rule becomes another one. Nobody may be closed by that, nor be forgotten.
+    /// A rule becomes another one. No client may be closed by that, nor be forgotten.
     fn change_rules(&mut self, change: Change) {
         if self.engine().is_draining() {
             return;

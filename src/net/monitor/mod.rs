@@ -1,4 +1,4 @@
-//! The HTTP port for whoever watches the broker.
+//! The HTTP port for those who watch the broker.
 //!
 //! Owns its listener and its connections, which are bounded in number, size and time. It has its
 //! turn behind the fan-out's, makes at most one response in it, and rests behind that, so it cannot
@@ -65,7 +65,7 @@ const FIRST_CONNECTION: usize = LISTENER + 1;
 /// The HTTP port.
 pub(super) struct Monitor {
     listener: TcpListener,
-    /// There may be somebody to accept.
+    /// There may be a connection to accept.
     ready: bool,
     /// Not before then, since the system has run out of something.
     retry_at: Option<Instant>,
@@ -322,7 +322,7 @@ mod tests {
         let ms = Duration::from_millis;
         let taken = |monitor: &Monitor| monitor.connections.iter().flatten().count();
         monitor.turn_took(ms(3), ms(2), start);
-        assert_eq!(monitor.deadline(), None, "an idle monitor wakes nobody up");
+        assert_eq!(monitor.deadline(), None, "an idle monitor is no reason to wake up");
         let _client = TcpStream::connect(monitor.listener.local_addr().unwrap()).unwrap();
         let mut events = Events::with_capacity(8);
         poll.poll(&mut events, None).unwrap();

@@ -1,6 +1,6 @@
 //! What the system knows about this process.
 //!
-//! Owns how that is read: three small files, so only when somebody asks. What the system does not
+//! Owns how that is read: three small files, so only when it is asked for. What the system does not
 //! tell is left out.
 
 use std::fs;

@@ -22,7 +22,7 @@ pub(super) enum Endpoint {
     Page,
     /// `/metrics`, for Prometheus.
     Metrics,
-    /// `/healthz`, for whoever restarts or balances.
+    /// `/healthz`, for what restarts or balances.
     Health,
     /// `/connections`, at most so many.
     Connections(usize),

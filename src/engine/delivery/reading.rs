@@ -1,0 +1,106 @@
+//! Whether there is memory to read what a client sends.
+//!
+//! Owns the limits of memory for reading, and what may be used beyond them so that frames that have
+//! begun can be ended. Must not free memory: that is done at the end of a turn.
+
+use wire::native::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
+
+use super::memory::MAY_FINISH;
+use super::waits::Obstacle;
+use crate::engine::buffers::chunk::Pool;
+use crate::engine::rules::OverflowPolicy;
+use crate::engine::sessions::connection::State;
+use crate::engine::token::Token;
+use crate::engine::{Engine, Input};
+
+/// Beyond `memory_bytes`, the policies that go on reading when outboxes are full may use this much
+/// more for frames that have begun.
+const READING_RESERVE: usize = 16 << 20;
+/// The part of `memory_bytes` that may be used beyond it to end frames that have begun.
+const FRAME_RESERVE: usize = 32;
+
+impl Engine {
+    /// A chunk to read into, if memory allows. What is not a message is read even so: it is short,
+    /// and clients must not be found silent because others are slow. But not of a client that does
+    /// not read its answers, or thousands of those would hold more than there is.
+    pub(crate) fn fill(&mut self, token: Token) -> Input {
+        let has_begun = self.connections[token.index()].inbox.has_begun();
+        if self.memory.has(token, MAY_FINISH) {
+            self.memory.mark(token, MAY_FINISH, has_begun);
+            if has_begun {
+                return self.fill_frame(token);
+            }
+        }
+        let wanted = self.connections[token.index()].inbox.reservation(&self.pool);
+        let limit = self.reading_limit();
+        let parked = self.waits.bytes();
+        let is_full = |pool: &Pool| wanted > 0 && pool.held() + parked + wanted > limit;
+        if is_full(&self.pool) && self.pool.sparse() > self.pool.chunk_bytes() {
+            self.compact();
+        }
+        let is_writable = self.schedule.is_writable(token);
+        let connection = &mut self.connections[token.index()];
+        let is_brief = !connection.role.may_publish || connection.state == State::Handshake;
+        let reads_no_answers = !is_writable && connection.outbox.answers() > 0;
+        if !is_full(&self.pool) {
+            Input::Read(connection.inbox.fill(&self.pool))
+        } else if is_brief && !reads_no_answers {
+            let mut filling = connection.inbox.fill(&self.pool);
+            filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
+            Input::Read(filling)
+        } else {
+            self.park(token, Obstacle::Memory, None);
+            Input::Wait
+        }
+    }
+
+    /// The same for one that may end its frame beyond the limit: there is room for the whole of
+    /// it at once, or it would stop in the middle and wait for others that wait for it.
+    fn fill_frame(&mut self, token: Token) -> Input {
+        let limit = self.reading_limit() + self.frame_reserve();
+        let held = self.memory_held();
+        let inbox = &mut self.connections[token.index()].inbox;
+        let wanted = inbox.frame_reservation(&self.pool);
+        // What fits into a chunk is in one already, which the next one takes the place of.
+        if wanted <= self.pool.chunk_bytes() || held + wanted <= limit {
+            return Input::Read(inbox.fill_frame(&self.pool));
+        }
+        self.park(token, Obstacle::Memory, None);
+        Input::Wait
+    }
+
+    /// Up to where there is memory for reading.
+    pub(super) fn reading_limit(&self) -> usize {
+        match self.rules.policy {
+            OverflowPolicy::Block => self.rules.memory_bytes,
+            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
+                self.rules.memory_bytes + READING_RESERVE
+            }
+        }
+    }
+
+    /// If frames that have begun have used up all memory, none of them could ever be ended. So
+    /// they are read on to their end, as many at a time as the reserve has room for.
+    pub(super) fn let_frames_end(&mut self) {
+        let limit = self.reading_limit() + self.frame_reserve();
+        let mut room = limit.saturating_sub(self.memory_held());
+        let (connections, pool, memory) = (&self.connections, &self.pool, &mut self.memory);
+        self.waits.wake_for_memory(&mut self.schedule, |token| {
+            let inbox = &connections[token.index()].inbox;
+            let wanted = inbox.frame_reservation(pool);
+            let goes = !inbox.is_empty() && wanted <= room;
+            if goes {
+                room -= wanted;
+                memory.mark(token, MAY_FINISH, true);
+            }
+            goes
+        });
+    }
+
+    /// What may be used beyond the limit to end frames that have begun: enough for one of any
+    /// size.
+    pub(super) fn frame_reserve(&self) -> usize {
+        let largest = self.rules.max_payload + usize::from(u16::MAX) + self.pool.chunk_bytes();
+        largest.max(self.rules.memory_bytes / FRAME_RESERVE)
+    }
+}
