@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::delivery::waits::Obstacle;
-use super::routing::counts::{Published, TopicCount, TopicCounts};
+use super::routing::counts::{TopicCount, TopicCounts};
 use super::sessions::connection::{Connection, Role, State, Traffic};
 use super::token::Token;
 
@@ -117,8 +117,8 @@ impl Engine {
     }
 
     /// The listed filters and what was published to topics that match.
-    pub fn listed_topics(&self) -> impl Iterator<Item = (&[u8], Published)> {
-        self.index.counts().into_iter().flat_map(TopicCounts::listed)
+    pub fn listed_topics(&self) -> &[TopicCount] {
+        self.index.counts().map_or(&[], TopicCounts::listed)
     }
 
     /// How much the index holds.

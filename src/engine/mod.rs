@@ -24,7 +24,7 @@ use std::time::Instant;
 use slab::Slab;
 
 pub mod budget;
-pub mod buffers;
+mod buffers;
 #[cfg(test)]
 mod by_hand;
 pub mod close_reason;

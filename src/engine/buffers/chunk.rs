@@ -88,7 +88,7 @@ impl PoolState {
 }
 
 /// A chunk that is being read into.
-pub struct Filling {
+pub(crate) struct Filling {
     data: Vec<u8>,
     filled: usize,
     end: usize,
@@ -97,13 +97,13 @@ pub struct Filling {
 
 impl Filling {
     /// The part to read into next, at most `limit` bytes.
-    pub fn spare(&mut self, limit: usize) -> &mut [u8] {
+    pub(crate) fn spare(&mut self, limit: usize) -> &mut [u8] {
         let end = self.end.min(self.filled.saturating_add(limit));
         &mut self.data[self.filled..end]
     }
 
     /// `read` more bytes are there.
-    pub fn advance(&mut self, read: usize) {
+    pub(crate) fn advance(&mut self, read: usize) {
         self.filled += read;
         assert!(self.filled <= self.end, "a read stays within the spare part");
     }

@@ -21,7 +21,7 @@ const GATHERED_BYTES: usize = 256 << 10;
 
 /// What waits for one connection.
 #[derive(Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     slices: VecDeque<Slice>,
     queued: usize,
     /// Bytes of WELCOME, PONG and ERROR among them.
@@ -37,22 +37,22 @@ pub struct Outbox {
 
 impl Outbox {
     /// Bytes that wait.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queued
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queued == 0
     }
 
     /// How many slices wait.
-    pub fn slice_count(&self) -> usize {
+    pub(crate) fn slice_count(&self) -> usize {
         self.slices.len()
     }
 
     /// Puts the next bytes to write into `into`; returns how many entries, and their bytes.
-    pub fn gather<'a>(&'a self, into: &mut [IoSlice<'a>]) -> (usize, usize) {
+    pub(crate) fn gather<'a>(&'a self, into: &mut [IoSlice<'a>]) -> (usize, usize) {
         let (mut entries, mut bytes) = (0, 0);
         for (entry, slice) in into.iter_mut().zip(&self.slices) {
             *entry = IoSlice::new(slice.bytes());

@@ -336,3 +336,16 @@ fn losses_that_are_told_are_no_answers() {
     assert!(world.engine.outbox(receiver).queued() > 0, "LOST waits");
     assert_eq!(world.engine.outbox(receiver).answers(), 0);
 }
+
+#[test]
+fn a_receiver_that_is_done_holds_up_no_publisher() {
+    let mut world = World::new(|_| {});
+    let (receiver, fills) = (world.stalled(b"t", b""), world.client(Role::PUBLISHER));
+    world.publish(fills, b"t", 900);
+    let waiting = world.waiting(b"t");
+    world.engine.end_of_input(receiver);
+    assert!(!world.engine.outbox(receiver).is_empty(), "what it was given is still delivered");
+    assert!(world.is_read(waiting));
+    assert_eq!(world.engine.go_on(waiting, world.now), Progress::Done);
+    assert_eq!(world.kept(), (0, 0));
+}

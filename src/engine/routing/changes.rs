@@ -1,7 +1,7 @@
 //! Subscriptions that come and go.
 //!
-//! Owns the one way in and the one way out: both directions change together, and what nothing is left
-//! in is forgotten. Must not answer questions.
+//! Owns the one way in and the one way out: both directions change together, and what is empty then
+//! is forgotten. Must not answer questions.
 
 use std::hash::BuildHasher;
 

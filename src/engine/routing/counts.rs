@@ -30,7 +30,13 @@ pub struct Published {
 }
 
 /// A topic and what was published to it.
-pub type TopicCount = (Rc<[u8]>, Published);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicCount {
+    /// The topic, or the filter.
+    pub topic: Rc<[u8]>,
+    /// What was published to it, or to all topics that it matches.
+    pub published: Published,
+}
 
 impl Published {
     fn add(&mut self, messages: u64, bytes: u64) {
@@ -41,7 +47,7 @@ impl Published {
 
 /// The figures of all topics.
 pub(crate) struct TopicCounts {
-    listed: Vec<(Box<[u8]>, Published)>,
+    listed: Vec<TopicCount>,
     /// By the topic's place in the cache of routes.
     known: Vec<Known>,
     /// The one that was counted last.
@@ -68,7 +74,10 @@ impl TopicCounts {
     /// If more than [`MAX_LISTED`] are listed.
     pub(crate) fn new(listed: &[&str]) -> TopicCounts {
         assert!(listed.len() <= MAX_LISTED, "the settings allow no more");
-        let listed = listed.iter().map(|filter| (filter.as_bytes().into(), Published::default()));
+        let listed = listed.iter().map(|filter| TopicCount {
+            topic: filter.as_bytes().into(),
+            published: Published::default(),
+        });
         let (known, remembered) = (Vec::new(), HashMap::new());
         TopicCounts { listed: listed.collect(), known, last: 0, remembered }
     }
@@ -104,7 +113,7 @@ impl TopicCounts {
             None => self.add_unknown(topic, messages, bytes),
         };
         while listed != 0 {
-            self.listed[listed.trailing_zeros() as usize].1.add(messages, bytes);
+            self.listed[listed.trailing_zeros() as usize].published.add(messages, bytes);
             listed &= listed - 1;
         }
     }
@@ -128,7 +137,7 @@ impl TopicCounts {
     }
 
     fn matching(&self, topic: &[u8]) -> u32 {
-        let bits = self.listed.iter().zip(0..).map(|((filter, _), place)| (filter, 1 << place));
+        let bits = self.listed.iter().zip(0..).map(|(listed, place)| (&listed.topic, 1 << place));
         bits.filter(|(filter, _)| topic::matches(filter, topic)).map(|(_, bit)| bit).sum()
     }
 
@@ -165,14 +174,16 @@ impl TopicCounts {
         }
         let mut busiest: Vec<_> = kept.into_iter().map(|Reverse(entry)| entry).collect();
         busiest.sort_unstable_by_key(|&(messages, _, topic)| (Reverse(messages), topic));
-        let figures =
-            |(messages, bytes, topic): Ranked<'_>| (topic.clone(), Published { messages, bytes });
+        let figures = |(messages, bytes, topic): Ranked<'_>| TopicCount {
+            topic: topic.clone(),
+            published: Published { messages, bytes },
+        };
         busiest.into_iter().map(figures).collect()
     }
 
     /// The listed filters and their figures, in the order of the list.
-    pub(crate) fn listed(&self) -> impl Iterator<Item = (&[u8], Published)> {
-        self.listed.iter().map(|(filter, published)| (&**filter, *published))
+    pub(crate) fn listed(&self) -> &[TopicCount] {
+        &self.listed
     }
 }
 
@@ -186,7 +197,7 @@ mod tests {
 
     fn names(busiest: &[TopicCount]) -> Vec<(String, u64)> {
         let name = |topic: &[u8]| String::from_utf8_lossy(topic).into_owned();
-        busiest.iter().map(|(topic, count)| (name(topic), count.messages)).collect()
+        busiest.iter().map(|it| (name(&it.topic), it.published.messages)).collect()
     }
 
     #[test]
@@ -217,7 +228,11 @@ mod tests {
             counts.add(Some(0), &topics[0], 2, 20);
             counts.add(Some(1), &topics[1], 1, 10);
             counts.add(None, &topics[1], 1, 10);
-            let listed: Vec<_> = counts.listed().map(|(_, p)| (p.messages, p.bytes)).collect();
+            let listed: Vec<_> = counts
+                .listed()
+                .iter()
+                .map(|it| (it.published.messages, it.published.bytes))
+                .collect();
             assert_eq!(listed, [(4 * round, 40 * round), (2 * round, 20 * round), (0, 0)]);
             topics.iter().enumerate().for_each(|(place, topic)| counts.forget(place, topic));
         }
@@ -237,7 +252,7 @@ mod tests {
         let none: [Option<&Rc<[u8]>>; 0] = [];
         let busiest = counts.busiest(REMEMBERED, none.into_iter());
         assert_eq!(names(&busiest)[0].1, most, "though no route is cached");
-        assert_eq!(busiest.last().unwrap().1.messages, most - REMEMBERED as u64 + 1);
+        assert_eq!(busiest.last().unwrap().published.messages, most - REMEMBERED as u64 + 1);
         // The busiest one is published to again, and so is one that was not remembered.
         let again = [topics[topics.len() - 1].clone(), topics[0].clone()];
         for (place, name) in again.iter().enumerate() {
@@ -245,7 +260,7 @@ mod tests {
             counts.add(Some(place), name, 1, 1);
         }
         let busiest = counts.busiest(usize::MAX, again.iter().map(Some));
-        assert_eq!(busiest[0].1.messages, most + 1);
-        assert_eq!(busiest.last().map(|(_, count)| count.messages), Some(1));
+        assert_eq!(busiest[0].published.messages, most + 1);
+        assert_eq!(busiest.last().map(|it| it.published.messages), Some(1));
     }
 }

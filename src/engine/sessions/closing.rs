@@ -140,7 +140,8 @@ impl Engine {
         self.end_stall(token);
     }
 
-    /// It receives nothing more, and publishers that wait for one of its queue groups look again.
+    /// It receives nothing more, and publishers that wait for it or one of its queue groups look
+    /// again.
     fn leave_topics(&mut self, token: Token) {
         let connection = &mut self.connections[token.index()];
         if std::mem::replace(&mut connection.has_left, true) {
@@ -148,6 +149,7 @@ impl Engine {
         }
         connection.update_room(&self.rules);
         self.journal.left(token);
+        self.waits.wake(Obstacle::Outbox(token), &mut self.schedule);
         self.wake_groups_of(token);
         if self.index.held(token).subscriptions > 0 {
             self.departures.leaving.push_back(token);

@@ -306,8 +306,8 @@ impl World {
     fn check_figures(&mut self) {
         let (engine, sockets) = self.turn.engine_and_sockets();
         let stats = engine.stats();
-        let counted = engine.listed_topics().next();
-        let counted = counted.map(|(_, published)| (published.messages, published.bytes));
+        let counted = engine.listed_topics().first();
+        let counted = counted.map(|it| (it.published.messages, it.published.bytes));
         assert!(counted.is_none_or(|counted| counted == (stats.messages_in, stats.bytes_in)));
         let all = || engine.connections.iter();
         let load = engine.load();

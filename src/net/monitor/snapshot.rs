@@ -10,7 +10,7 @@ use super::process::Process;
 use super::turns::Turns;
 use crate::engine::Engine;
 use crate::engine::inspect::Load;
-use crate::engine::routing::counts::Published;
+use crate::engine::routing::counts::{Published, TopicCount};
 use crate::engine::stats::Stats;
 
 /// The version in all formats.
@@ -59,16 +59,15 @@ impl<'a> Snapshot<'a> {
     }
 
     pub(super) fn of(engine: &'a Engine, frame: Frame<'a>) -> Snapshot<'a> {
-        let topic = |name: &[u8], published| {
-            let name = String::from_utf8_lossy(name).into_owned();
-            Topic { name, published }
+        let topic = |count: &TopicCount| {
+            let name = String::from_utf8_lossy(&count.topic).into_owned();
+            Topic { name, published: count.published }
         };
-        let listed: Vec<_> =
-            engine.listed_topics().map(|(filter, published)| topic(filter, published)).collect();
+        let listed: Vec<_> = engine.listed_topics().iter().map(topic).collect();
         // A listed topic may be busy as well; it is shown once.
         let wanted = frame.busiest + if frame.busiest > 0 { listed.len() } else { 0 };
-        let busiest = engine.busiest_topics(wanted).into_iter();
-        let busiest = busiest.map(|(name, published)| topic(&name, published));
+        let busiest = engine.busiest_topics(wanted);
+        let busiest = busiest.iter().map(topic);
         let others = busiest.filter(|topic| listed.iter().all(|other| other.name != topic.name));
         let busiest = others.take(frame.busiest).collect();
         let sizes = engine.index_sizes();
