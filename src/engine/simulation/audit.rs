@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use wire::native::error_code::ErrorCode;
+use wire::native::frame::{Header, Kind};
 
 use super::client::Heard;
+use super::waiting::members;
 use super::world::World;
 use super::*;
 use crate::engine::buffers::chunk::{CHUNK_OVERHEAD, SLICE_OVERHEAD, Slice};
@@ -49,6 +51,16 @@ impl Recount {
     }
 }
 
+/// The kinds of the frames in a chunk that the broker made, those taken already included.
+fn kinds(slice: &Slice) -> impl Iterator<Item = u8> {
+    let mut rest = slice.bytes_from(0);
+    std::iter::from_fn(move || {
+        let header = Header::parse(rest.first_chunk()?).ok()?;
+        rest = rest.get(header.frame_len()..)?;
+        Some(header.kind)
+    })
+}
+
 fn is_slow(connection: &Connection) -> bool {
     // One that is gone has been counted.
     connection.reason == Some(CloseReason::SlowConsumer) && connection.state != State::Gone
@@ -73,26 +85,6 @@ impl World {
     pub(super) fn recount(&mut self) {
         let held = self.count_again().held();
         assert_eq!(self.engine().pool.held(), held, "memory is counted as it is");
-    }
-
-    /// What a turn did, charged by an account of its own, is within the budget of a turn and what
-    /// may exceed it: every part may end with something that cannot be divided.
-    pub(super) fn check_charges(&mut self, seen: u64) {
-        let sockets = self.sockets();
-        let writes = sockets.writes * budget::WRITE + sockets.written / budget::WRITTEN_BYTES;
-        let (units, share) = (self.setup.turn_units, self.setup.turn_units / 8);
-        // Serving a thin turn, accepting, departures twice, deadlines, flushing.
-        let within = 2 * units + 5 * share + units;
-        let connections = self.engine().connections() as u64;
-        let message = 3 * connections * (budget::DELIVERY + budget::LOOK + budget::WRITE)
-            + connections * budget::CLOSE
-            + 50 * budget::DELIVERY;
-        let largest_write = self.setup.max_payload as u64 + 100_000;
-        let indivisible = 6 * (message + largest_write / budget::WRITTEN_BYTES);
-        let cost = seen + writes;
-        assert!(cost <= within + indivisible, "a turn of {units} units cost {cost}");
-        let charged = self.engine().budget.spent();
-        self.edges.note("turn that used up its budget", u64::from(charged >= units));
     }
 
     /// What must hold behind a turn.
@@ -197,12 +189,15 @@ impl World {
             let waits = matches!(obstacle, Some(Obstacle::Answers(_)));
             assert!(!waits || answers > 64 * 1_024, "unread for {answers} bytes of answers");
             assert!(answers < 66 * 1_024, "{answers} bytes of answers wait");
+            for slice in connection.outbox.slices().filter(|slice| slice.is_answers()) {
+                assert!(kinds(slice).all(|kind| kind != Kind::Lost as u8), "LOST is no answer");
+            }
         }
     }
 
     /// Each parked connection waits for something that will wake it.
     fn check_waits(&mut self) {
-        let (engine, _) = self.turn.engine_and_sockets();
+        let (engine, sockets) = self.turn.engine_and_sockets();
         for (obstacle, token) in engine.waits.all() {
             let connection = &engine.connections[token.index()];
             assert!(connection.is_talking(), "one that has ended waits");
@@ -214,12 +209,9 @@ impl World {
             match obstacle {
                 Obstacle::Outbox(receiver) => assert!(is_full(receiver), "it waits for nothing"),
                 Obstacle::Group(group) => {
-                    let route = engine.waits.route(token).expect("it was refused on a route");
-                    let found = route.groups.iter().find(|it| it.group == group);
-                    let found = found.expect("the group is on the route");
-                    let mut members = engine.index.members(found).map(|(member, _)| member);
-                    let is_open = |it: &Token| engine.connections[it.index()].state == State::Open;
-                    assert!(members.any(|it| is_open(&it) && is_full(it)), "a group with room");
+                    assert!(engine.waits.route(token).is_some(), "it was refused on a route");
+                    let members = members(engine, sockets, &self.model, (token, group));
+                    assert!(members.into_iter().all(is_full), "a group with room");
                 }
                 Obstacle::Memory => assert!(engine.memory.is_full(), "memory wakes it up"),
                 Obstacle::Answers(own) => assert_eq!(own, token),

@@ -45,6 +45,10 @@ pub(super) struct Client {
     pub(super) room: usize,
     /// Its socket was full, and has room again, which no event has told yet.
     pub(super) has_room_again: bool,
+    /// Its socket did not take all of a write, and no event has told since that it has room.
+    pub(super) is_full: bool,
+    /// Writes in this turn that were made even so.
+    pub(super) needless: usize,
     /// An event has told that it has finished or broken.
     pub(super) told_end: bool,
     received: Vec<u8>,
@@ -74,6 +78,8 @@ impl Client {
             closed: false,
             room,
             has_room_again: false,
+            is_full: false,
+            needless: 0,
             told_end: false,
             received: Vec::new(),
             heard: Vec::new(),

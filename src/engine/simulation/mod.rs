@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::*;
 
 mod audit;
+mod charges;
 mod client;
 mod edges;
 mod kept;
@@ -29,6 +30,7 @@ mod random;
 mod script;
 mod shrink;
 mod sockets;
+mod waiting;
 mod world;
 
 use edges::Edges;

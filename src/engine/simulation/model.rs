@@ -67,18 +67,19 @@ impl Model {
         self.held.retain(|held| held.0 != client);
     }
 
-    /// The broker has processed what a client said.
-    pub(super) fn process(&mut self, client: usize, said: Said) {
+    /// The broker has processed what a client said. Returns whether a subscription has changed.
+    pub(super) fn process(&mut self, client: usize, said: Said) -> bool {
+        let before = self.held.len();
         match said {
             Said::Subscribe(filter, group) => {
                 let held = (client, filter, group);
                 let count = self.held.iter().filter(|held| held.0 == client).count();
                 if self.held.contains(&held) {
-                    return;
+                    return false;
                 }
                 if count >= self.max_subscriptions {
                     self.refused += 1;
-                    return;
+                    return false;
                 }
                 self.held.push(held);
                 *self.grouped.entry(client).or_default() |= group.is_some();
@@ -95,6 +96,7 @@ impl Model {
             | Said::Part(_)
             | Said::JoinMany => {}
         }
+        before != self.held.len()
     }
 
     fn publish(&mut self, topic: &str, number: u64) {
@@ -127,6 +129,28 @@ impl Model {
             self.ended_rounds.push(std::mem::replace(round, new()));
         }
         round.messages.push(number);
+    }
+
+    /// The members of a queue group, or of several, that match a topic; some several times.
+    pub(super) fn members(
+        &self,
+        topic: &str,
+        is_group: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = usize> {
+        let held = self.held.iter().filter(move |(_, filter, group)| {
+            group.is_some_and(&is_group) && matches(filter.as_bytes(), topic.as_bytes())
+        });
+        held.map(|held| held.0)
+    }
+
+    /// Whether any client was ever in a queue group.
+    pub(super) fn has_groups(&self) -> bool {
+        self.grouped.values().any(|is_grouped| *is_grouped)
+    }
+
+    /// Subscriptions in queue groups.
+    pub(super) fn grouped_subscriptions(&self) -> u64 {
+        self.held.iter().filter(|held| held.2.is_some()).count() as u64
     }
 
     /// Whether a client was ever in a queue group.

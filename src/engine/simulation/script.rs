@@ -25,6 +25,8 @@ pub(super) const GROUP_FLOOD: [&str; 40] = [
 const CROWD: usize = 300;
 /// Frames of a flood that is answered frame by frame.
 const FLOOD: usize = 1_500;
+/// Connections that come and go behind one another.
+const VISITORS: usize = 150;
 const HOUR: u64 = 3_600_000;
 
 /// A world's limits. Times are in milliseconds.
@@ -275,7 +277,8 @@ impl Author {
             // The answers are more than a client may leave unread, or the work is more than a
             // turn's.
             let role = self.roles[client];
-            match (self.random.below(4), role.may_subscribe) {
+            match (self.random.below(5), role.may_subscribe) {
+                (4, _) => self.flood_visitors(),
                 (0, true) => self.actions.push(Action::Say(client, Said::JoinMany)),
                 (1, true) => self.flood_changes(client),
                 (2, false) => self.flood_messages(client),
@@ -294,6 +297,22 @@ impl Author {
         let changes = [Said::Subscribe(filter, None), Said::Unsubscribe(filter, None)];
         let changes = changes.map(|said| Action::Say(client, said));
         (0..FLOOD / 2).for_each(|_| self.actions.extend(changes));
+    }
+
+    /// Connections that come, begin a frame and break, one after the other.
+    fn flood_visitors(&mut self) {
+        for _ in 0..VISITORS {
+            let client = self.roles.len();
+            self.roles.push(Role::PUBLISHER);
+            self.actions.extend([
+                Action::Connect(client, Role::PUBLISHER, 1_000),
+                Action::Say(client, Said::Hello),
+                Action::Say(client, Said::Part(1)),
+                Action::Turn(0),
+                Action::Break(client),
+                Action::Turn(0),
+            ]);
+        }
     }
 
     /// Small messages to topics in turn, so that no two adjacent ones need be one run.

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::client::Client;
 use super::random::Random;
+use crate::engine::budget;
 use crate::engine::token::Token;
 use crate::engine::turn::{Readiness, Sockets};
 
@@ -22,11 +23,27 @@ pub(super) struct SimSockets {
     /// Bytes that clients received, and a hash of them in their order.
     pub(super) taken: u64,
     pub(super) hash: u64,
-    /// Writes and bytes written since the turn began.
-    pub(super) writes: u64,
-    pub(super) written: u64,
+    /// Reads since the turn began, and their bytes.
+    pub(super) reads: u64,
+    pub(super) reads_bytes: usize,
+    /// Writes since the turn began.
+    pub(super) writes: Vec<Write>,
     /// The longest write, in slices.
     pub(super) most_slices: usize,
+}
+
+/// A write: to which connection, how many bytes were offered, and how many taken.
+pub(super) struct Write {
+    token: Token,
+    pub(super) offered: usize,
+    taken: usize,
+}
+
+impl Write {
+    /// What it costs.
+    pub(super) fn cost(&self) -> u64 {
+        budget::WRITE + self.taken as u64 / budget::WRITTEN_BYTES
+    }
 }
 
 impl SimSockets {
@@ -37,10 +54,23 @@ impl SimSockets {
             now,
             taken: 0,
             hash: 0xCBF2_9CE4_8422_2325,
-            writes: 0,
-            written: 0,
+            reads: 0,
+            reads_bytes: 0,
+            writes: Vec::new(),
             most_slices: 0,
         }
+    }
+
+    /// A turn begins: what was done is counted from here.
+    pub(super) fn begin_turn(&mut self) {
+        (self.reads, self.reads_bytes) = (0, 0);
+        self.writes.clear();
+        self.clients.iter_mut().for_each(|client| client.needless = 0);
+    }
+
+    /// Whether a connection was written to in this turn.
+    pub(super) fn was_written(&self, token: Token) -> bool {
+        self.writes.iter().any(|write| write.token == token)
     }
 
     /// Which client a token names; it may have been closed in this turn.
@@ -72,6 +102,7 @@ impl SimSockets {
                 ended: is_all && client.finished && !client.told_end,
                 failed: is_all && client.broken && !client.told_end,
             };
+            client.is_full &= !readiness.writable;
             client.told_end |= readiness.ended || readiness.failed;
             if readiness != Readiness::default() {
                 events.push((client.token, readiness));
@@ -92,14 +123,17 @@ impl SimSockets {
 
 impl Sockets for SimSockets {
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
         let client = self.client(token);
         let count = client.arrived.len().min(into.len());
         for (to, from) in into.iter_mut().zip(client.arrived.drain(..count)) {
             *to = from;
         }
+        let (told_end, broken) = (client.told_end, client.broken);
+        self.reads_bytes += count;
         match count {
-            0 if client.told_end && client.broken => Err(io::ErrorKind::ConnectionReset.into()),
-            0 if client.told_end => Ok(0),
+            0 if told_end && broken => Err(io::ErrorKind::ConnectionReset.into()),
+            0 if told_end => Ok(0),
             0 => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(count),
         }
@@ -107,15 +141,16 @@ impl Sockets for SimSockets {
 
     fn write_vectored(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.most_slices = self.most_slices.max(slices.len());
-        self.writes += 1;
         let (number, now) = (self.owner(token), self.now);
         let client = self.client(token);
         assert!(slices.iter().any(|slice| !slice.is_empty()), "something is written");
         if client.broken {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        client.needless += usize::from(client.is_full);
         let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
         let count = all.len().min(client.room);
+        client.is_full = count < all.len();
         let pings = client.unanswered;
         client.take(&all[..count]);
         // A PING, of 8 bytes, is no sign of life when it is taken.
@@ -123,7 +158,7 @@ impl Sockets for SimSockets {
             (client.last_sign, client.silences) = (now, 0);
         }
         self.taken += count as u64;
-        self.written += count as u64;
+        self.writes.push(Write { token, offered: all.len(), taken: count });
         for byte in [number as u8].iter().chain(&all[..count]) {
             self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
         }

@@ -5,18 +5,20 @@ use std::time::{Duration, Instant};
 
 use wire::native::error_code::ErrorCode;
 
+use super::charges::Work;
 use super::client::{Client, Heard};
 use super::edges::Edges;
 use super::model::Model;
 use super::random::Random;
 use super::script::{Action, Change, Said, Script, Setup};
 use super::sockets::SimSockets;
+use crate::engine::Engine;
 use crate::engine::budget::Budget;
 use crate::engine::journal::Entry;
 use crate::engine::rules::OverflowPolicy;
 use crate::engine::sessions::connection::Role;
+use crate::engine::token::Token;
 use crate::engine::turn::Turn;
-use crate::engine::{Engine, budget};
 
 /// Turns in which whatever was begun must have come to an end.
 const MANY_TURNS: usize = 100_000;
@@ -36,6 +38,8 @@ pub(super) struct World {
     pub(super) most: usize,
     /// Connections behind the turn before.
     pub(super) connections: usize,
+    /// Turns in which nothing was served though a connection with a share used up waited.
+    pub(super) waited: usize,
     /// Policies that were ever in force, and whether any rule is another one than at the start.
     policies: Vec<OverflowPolicy>,
     pub(super) changed: bool,
@@ -71,6 +75,7 @@ impl World {
             slow: 0,
             most: 0,
             connections: 0,
+            waited: 0,
             policies: vec![setup.policy],
             changed: false,
             setup: setup.clone(),
@@ -156,43 +161,43 @@ impl World {
 
     fn make_turn(&mut self, cuts: &mut Option<Random>) {
         let now = self.now();
+        let (figures, waiting) = (self.figures(), self.waiting());
         self.turn.begin();
-        (self.sockets().writes, self.sockets().written) = (0, 0);
         for (token, readiness) in self.sockets().arrive(cuts) {
             self.turn.note(token, readiness);
         }
         self.turn.run(now);
-        let charged = self.follow();
-        self.check_charges(charged);
+        let work = self.follow();
+        self.check_charges(&work, &figures);
+        self.check_spent(&work);
+        self.check_waiting(&waiting, work.left);
         self.check_turn();
     }
 
-    /// Tells the model what the engine did, in its order. Returns what that costs, as far as it is
-    /// seen from outside: an account of its own.
-    pub(super) fn follow(&mut self) -> u64 {
+    /// Tells the model what the engine did, in its order. Returns what that was.
+    pub(super) fn follow(&mut self) -> Work {
         let (entries, sockets) = self.turn.engine_and_sockets();
         let entries = entries.journal.take();
-        let mut cost = 0;
+        let (mut work, mut row, mut last) = (Work::default(), 0, None);
         for entry in entries {
-            let (token, frames) = match entry {
-                Entry::Processed(token) => (token, 1),
-                Entry::Delivered(token, messages, receivers) => {
-                    cost += receivers as u64 * budget::DELIVERY;
-                    (token, messages as usize)
-                }
-                Entry::Left(token) => {
-                    cost += budget::CLOSE;
-                    self.model.forget(sockets.owner(token));
+            row = if last == Some(token(entry)) { row + 1 } else { 0 };
+            last = Some(token(entry));
+            work.add(entry, row);
+            let number = sockets.owner(token(entry));
+            let frames = match entry {
+                Entry::Processed(_) => 1,
+                Entry::Delivered(_, messages, _) => messages as usize,
+                Entry::Left(_) => {
+                    self.model.forget(number);
                     continue;
                 }
             };
-            let number = sockets.owner(token);
             let client = &mut sockets.clients[number];
             (client.last_sign, client.silences) = (sockets.now, 0);
             for said in &client.said[client.processed..client.processed + frames] {
-                let changes = matches!(said, Said::Subscribe(..) | Said::Unsubscribe(..));
-                cost += if changes { budget::SUBSCRIPTION } else { 0 };
-                self.model.process(number, *said);
+                if self.model.process(number, *said) {
+                    work.add_change(*said);
+                }
             }
             client.processed += frames;
         }
@@ -202,7 +207,7 @@ impl World {
             let placed = stats.deliveries + stats.dropped;
             assert_eq!(placed, self.model.matched, "deliveries are not what matches");
         }
-        cost
+        work
     }
 
     /// The broker is told to stop.
@@ -342,6 +347,13 @@ impl World {
         }
         self.edges.note("write of many slices", u64::from(sockets.most_slices > 64));
         self.note_edges();
+    }
+}
+
+/// The connection that an entry of the journal is of.
+fn token(entry: Entry) -> Token {
+    match entry {
+        Entry::Processed(token) | Entry::Delivered(token, ..) | Entry::Left(token) => token,
     }
 }
 
