@@ -33,3 +33,5 @@ mod soak;
 mod stall;
 // A full disk, a clock that jumps, a stopped process.
 mod time;
+// Clients that ask for as much work as they can.
+mod work;
