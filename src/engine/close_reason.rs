@@ -56,6 +56,21 @@ impl CloseReason {
         CloseReason::DrainTimeout,
     ];
 
+    /// Whether an operator should hear of it: the broker gave up a client, or refused one, that
+    /// had broken no rule of the protocol.
+    pub fn is_fault(self) -> bool {
+        use CloseReason::*;
+        matches!(
+            self,
+            TooManyConnections
+                | SlowConsumer
+                | HelloTimeout
+                | HeartbeatTimeout
+                | FrameTimeout
+                | DrainTimeout
+        )
+    }
+
     /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -12,8 +12,8 @@
 //! | `delivery` | runs, admission, delivery, what is waited for, the limit of memory |
 //! | `turn` | who is served and flushed, and in which order |
 //!
-//! `budget` has the prices of all work. What stands in this file and in `impl Engine` blocks of the
-//! rooms touches several of them.
+//! `budget` has the prices of all work, `reports` what the log tells of connections. What stands in
+//! this file and in `impl Engine` blocks of the rooms touches several of them.
 //!
 //! Nothing is freed inside a turn: whatever goes wrong with a connection sets its close reason, and
 //! it is reaped at the end of the turn.
@@ -31,6 +31,7 @@ pub mod close_reason;
 mod delivery;
 pub mod inspect;
 mod journal;
+mod reports;
 pub mod routing;
 pub mod rules;
 pub mod sessions;
@@ -48,6 +49,7 @@ use delivery::Admission;
 use delivery::memory::Memory;
 use delivery::waits::{Obstacle, Waits};
 use journal::Journal;
+use reports::Reports;
 use routing::Index;
 use rules::Rules;
 use sessions::closing::Departures;
@@ -108,6 +110,7 @@ pub struct Engine {
     budget: Budget,
     stats: Stats,
     journal: Journal,
+    reports: Reports,
     /// Grows with each connection, so that no two are mistaken for each other.
     epoch: NonZeroU64,
     /// Connections over the limit that are being told so.
@@ -140,6 +143,7 @@ impl Engine {
             budget: Budget::default(),
             stats: Stats::default(),
             journal: Journal::default(),
+            reports: Reports::default(),
             epoch: NonZeroU64::MIN,
             refused: 0,
             publishers: 0,
@@ -267,9 +271,11 @@ impl Engine {
         }
     }
 
-    /// Ends a turn: gives up subscriptions of connections that leave, and sees to memory.
+    /// Ends a turn: gives up subscriptions of connections that leave, sees to memory, and tells the
+    /// log what is due.
     pub(crate) fn end_turn(&mut self, now: Instant) {
         self.give_up_subscriptions();
         self.end_turn_of_memory(now);
+        self.report(now);
     }
 }

@@ -118,6 +118,7 @@ impl Reactor {
             return false;
         };
         if self.turn.engine().connections() == 0 {
+            self.turn.engine_mut().report_rest(self.clock.now());
             match self.turn.engine().stats().undelivered - self.undelivered {
                 0 => info!("drained: everything that was accepted has been delivered"),
                 lost => warn!("drained, but {lost} messages were for clients that went away"),
@@ -134,6 +135,7 @@ impl Reactor {
             info!("drained");
         }
         self.end_turn();
+        self.turn.engine_mut().report_rest(self.clock.now());
         true
     }
 

@@ -35,7 +35,12 @@ fn start<R: Read>(
     mut command: Command,
     log: R,
 ) -> (Killed, impl Iterator<Item = String> + use<R>, [SocketAddr; 2]) {
-    let child = Killed(command.args(["-s", "0", "-p", "0"]).spawn().expect("the broker starts"));
+    let child = Killed(
+        command
+            .args(["-s", "0", "-p", "0", "--log-level", "debug"])
+            .spawn()
+            .expect("the broker starts"),
+    );
     drop(command);
     let mut lines = BufReader::new(log).lines().map(|line| line.expect("the log is text"));
     let ports = ["publishers", "subscribers"].map(|role| {

@@ -10,6 +10,8 @@ mod activation;
 mod asleep;
 // The command line, the config file, exit codes, the log.
 mod command_line;
+// What the log tells of clients, and how often.
+mod log_of_clients;
 // A standard error that nothing reads.
 mod log_unread;
 // The HTTP port: figures, connections, metrics.

@@ -95,7 +95,7 @@ impl World {
         self.engine.connection_failed(token);
         self.engine.budget.begin_turn();
         self.engine.end_turn(self.now);
-        self.engine.take_gone();
+        self.engine.take_gone(self.now);
         self.engine.reap();
     }
 

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use log::{debug, info};
+use log::debug;
 
 use super::connection::State;
 use super::protocol::Notice;
@@ -219,20 +219,14 @@ impl Engine {
     }
 
     /// Connections whose sockets are to be closed now.
-    pub(crate) fn take_gone(&mut self) -> Vec<Token> {
+    pub(crate) fn take_gone(&mut self, now: Instant) -> Vec<Token> {
         let gone = std::mem::take(&mut self.departures.gone);
         for token in &gone {
             let connection = &self.connections[token.index()];
             let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
             self.stats.closed[reason as usize] += 1;
-            let (traffic, undelivered) = (connection.traffic, connection.undelivered());
-            let dropped = connection.losses().map_or(0, |losses| losses.dropped);
-            self.stats.undelivered += undelivered;
-            info!(
-                "disconnected: {connection}: {reason}; {} messages, {} bytes, {dropped} dropped, \
-                 {undelivered} undelivered",
-                traffic.messages, traffic.bytes
-            );
+            self.stats.undelivered += connection.undelivered();
+            self.report_ended(*token, reason, now);
         }
         // Before a new connection has the token of one that is gone.
         self.schedule.remove(&gone);

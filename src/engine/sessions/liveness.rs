@@ -57,7 +57,7 @@ impl Engine {
         let queued = self.deadlines.queue.peek().map(|Reverse((at, _))| *at);
         let hello = self.next_hello().map(|(at, _)| at);
         let frame = self.memory.next_frame_due(&self.rules);
-        [queued, hello, frame].into_iter().flatten().min()
+        [queued, hello, frame, self.reports.due()].into_iter().flatten().min()
     }
 
     /// The connection whose HELLO is due next, and when.

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use log::{debug, info, trace};
+use log::{debug, trace};
 use wire::Encoding;
 
 use super::connection::State;
@@ -161,11 +161,11 @@ impl Engine {
         connection.state = State::Open;
         connection.update_room(&self.rules);
         connection.showed_life(now);
-        info!("connected: {connection}");
+        self.report_connected(token, now);
         let mut bytes = Vec::new();
         let (max_payload, heartbeat) = (self.rules.max_payload, self.rules.heartbeat);
         let welcome = Notice::Welcome { id: &self.id, max_payload, heartbeat };
-        connection.role.protocol.say(welcome, &mut bytes);
+        self.connections[token.index()].role.protocol.say(welcome, &mut bytes);
         self.push_own(token, &bytes, Own::Answer);
         // The heartbeat may be shorter than what is left of the hello time-out.
         self.arm(token);

@@ -261,7 +261,7 @@ impl<S: Sockets> Turn<S> {
         for token in self.engine.take_shutdowns() {
             self.sockets.shut_down(token);
         }
-        for token in self.engine.take_gone() {
+        for token in self.engine.take_gone(now) {
             self.sockets.close(token);
         }
         self.engine.reap();

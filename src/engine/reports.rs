@@ -1,0 +1,220 @@
+//! What the log tells an operator of the connections, and how often.
+//!
+//! Owns the limits of those lines: a storm of clients is told in a few lines and then in
+//! numbers. Is told the time. Must not decide what becomes of a connection,
+//! nor touch a message for which there is room.
+//!
+//! What has no line of its own has one at level debug. A level that hides lines counts none.
+
+use std::time::{Duration, Instant};
+
+use log::{Level, log, log_enabled};
+
+use super::Engine;
+use super::close_reason::CloseReason;
+use super::stats::REASONS;
+use super::token::Token;
+
+/// So many lines of a kind in a period; what is beyond them is summed up at its end.
+#[derive(Clone, Copy)]
+struct Limit {
+    level: Level,
+    lines: u64,
+    period: Duration,
+}
+
+/// Clients come and go.
+const ROUTINE: Limit = Limit { level: Level::Info, lines: 100, period: Duration::from_secs(10) };
+/// Clients are made to go, for each reason.
+const FAULTS: Limit = Limit { level: Level::Warn, lines: 10, period: Duration::from_secs(1) };
+
+/// What has happened of one kind since its period began.
+#[derive(Debug, Default)]
+struct Tally {
+    began: Option<Instant>,
+    events: u64,
+}
+
+/// What is to be said of a period: how many there were, how many of them without a line, and how
+/// long it was.
+#[derive(Debug, PartialEq, Eq)]
+struct Sum {
+    events: u64,
+    untold: u64,
+    time: Duration,
+}
+
+impl Tally {
+    /// Counts one more, and whether it has a line of its own. A period with something to sum up
+    /// lasts until that is done.
+    fn count(&mut self, limit: Limit, now: Instant) -> bool {
+        let is_over = self.began.is_none_or(|at| at + limit.period <= now);
+        if is_over && self.events <= limit.lines {
+            (self.began, self.events) = (Some(now), 0);
+        }
+        self.events += 1;
+        self.events <= limit.lines
+    }
+
+    /// When there is something to sum up.
+    fn due(&self, limit: Limit) -> Option<Instant> {
+        self.began.filter(|_| self.events > limit.lines).map(|at| at + limit.period)
+    }
+
+    /// What there is to sum up, if it is due, or in any case; the period has ended then.
+    fn sum_up(&mut self, limit: Limit, now: Instant, in_any_case: bool) -> Option<Sum> {
+        self.due(limit).filter(|at| in_any_case || *at <= now)?;
+        let Tally { began, events } = std::mem::take(self);
+        let time = began.map_or(limit.period, |at| now.saturating_duration_since(at));
+        Some(Sum { events, untold: events - limit.lines, time })
+    }
+}
+
+/// What was told, and what is still to be.
+#[derive(Default)]
+pub(crate) struct Reports {
+    connected: Tally,
+    /// By close reason.
+    ended: [Tally; REASONS],
+    /// When the first sum is due.
+    due: Option<Instant>,
+}
+
+impl Reports {
+    /// When something is to be summed up.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The level of the line for one more connection.
+    fn count_connected(&mut self, now: Instant) -> Level {
+        let has_line = self.connected.count(ROUTINE, now);
+        self.level(has_line, ROUTINE, self.connected.due(ROUTINE))
+    }
+
+    /// The level of the line for one more end.
+    fn count_ended(&mut self, reason: CloseReason, now: Instant) -> Level {
+        let (limit, tally) = (limit(reason), &mut self.ended[reason as usize]);
+        let has_line = tally.count(limit, now);
+        let due = tally.due(limit);
+        self.level(has_line, limit, due)
+    }
+
+    fn level(&mut self, has_line: bool, limit: Limit, due: Option<Instant>) -> Level {
+        self.due = self.due.into_iter().chain(due).min();
+        if has_line { limit.level } else { Level::Debug }
+    }
+
+    fn sum_up(&mut self, now: Instant, in_any_case: bool) {
+        if let Some(sum) = self.connected.sum_up(ROUTINE, now, in_any_case) {
+            tell_sum(ROUTINE, &sum, "connections", "");
+        }
+        self.due = self.connected.due(ROUTINE);
+        for (reason, tally) in CloseReason::ALL.into_iter().zip(&mut self.ended) {
+            let limit = limit(reason);
+            if let Some(sum) = tally.sum_up(limit, now, in_any_case) {
+                tell_sum(limit, &sum, "connections ended", &format!(" with {reason}"));
+            }
+            self.due = self.due.into_iter().chain(tally.due(limit)).min();
+        }
+    }
+}
+
+fn limit(reason: CloseReason) -> Limit {
+    if reason.is_fault() { FAULTS } else { ROUTINE }
+}
+
+fn tell_sum(limit: Limit, sum: &Sum, what: &str, why: &str) {
+    let Sum { events, untold, time } = sum;
+    let seconds = time.as_secs_f64();
+    log!(
+        limit.level,
+        "{events} {what} in the last {seconds:.0} s{why}; {untold} of them have no line of their \
+         own above level debug"
+    );
+}
+
+impl Engine {
+    /// A client was greeted.
+    pub(crate) fn report_connected(&mut self, token: Token, now: Instant) {
+        if log_enabled!(ROUTINE.level) {
+            let level = self.reports.count_connected(now);
+            log!(level, "connected: {}", self.connections[token.index()]);
+        }
+    }
+
+    /// A connection has ended.
+    pub(crate) fn report_ended(&mut self, token: Token, reason: CloseReason, now: Instant) {
+        if !log_enabled!(limit(reason).level) {
+            return;
+        }
+        let level = self.reports.count_ended(reason, now);
+        let connection = &self.connections[token.index()];
+        let (traffic, undelivered) = (connection.traffic, connection.undelivered());
+        let dropped = connection.losses().map_or(0, |losses| losses.dropped);
+        log!(
+            level,
+            "disconnected: {connection}: {reason}; {} messages, {} bytes, {dropped} dropped, \
+             {undelivered} undelivered",
+            traffic.messages,
+            traffic.bytes
+        );
+    }
+
+    /// Tells at the end of a turn what is due.
+    pub(crate) fn report(&mut self, now: Instant) {
+        if self.reports.due.is_some_and(|at| at <= now) {
+            self.reports.sum_up(now, false);
+        }
+    }
+
+    /// Tells what is not due yet as well: there will be no later.
+    pub fn report_rest(&mut self, now: Instant) {
+        self.reports.sum_up(now, true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Limit = Limit { level: Level::Info, lines: 3, period: Duration::from_secs(10) };
+
+    #[test]
+    fn what_is_beyond_the_lines_of_a_period_is_summed_up_at_its_end() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut tally = Tally::default();
+        assert!((0..3).all(|second| tally.count(LIMIT, after(second))));
+        assert_eq!(tally.due(LIMIT), None, "all have been told");
+        assert!(tally.count(LIMIT, after(10)), "another period");
+        let told = (0..1_000).filter(|_| tally.count(LIMIT, after(11))).count();
+        assert_eq!((told, tally.due(LIMIT)), (2, Some(after(20))));
+        assert_eq!(tally.sum_up(LIMIT, after(19), false), None);
+        assert!(!tally.count(LIMIT, after(21)), "the sum has not been told yet");
+        let time = Duration::from_secs(12);
+        let sum = Sum { events: 1_002, untold: 999, time };
+        assert_eq!(tally.sum_up(LIMIT, after(22), false), Some(sum));
+        assert_eq!((tally.due(LIMIT), tally.sum_up(LIMIT, after(40), true)), (None, None));
+        assert!(tally.count(LIMIT, after(22)));
+    }
+
+    #[test]
+    fn a_storm_of_one_reason_does_not_hide_another() {
+        let start = Instant::now();
+        let mut reports = Reports::default();
+        let levels: Vec<_> =
+            (0..50).map(|_| reports.count_ended(CloseReason::HelloTimeout, start)).collect();
+        assert_eq!(levels.iter().filter(|level| **level == Level::Warn).count(), 10);
+        assert_eq!(reports.count_ended(CloseReason::SlowConsumer, start), Level::Warn);
+        assert_eq!(reports.count_ended(CloseReason::ClientClosed, start), Level::Info);
+        assert_eq!(reports.due(), Some(start + FAULTS.period));
+        for _ in 0..200 {
+            reports.count_connected(start);
+        }
+        reports.sum_up(start + FAULTS.period, false);
+        assert_eq!(reports.due(), Some(start + ROUTINE.period));
+        reports.sum_up(start + FAULTS.period, true);
+        assert_eq!(reports.due(), None);
+    }
+}
