@@ -1,19 +1,19 @@
 //! What the log tells an operator of the connections, and how often.
 //!
-//! Owns the limits of those lines: a storm of clients is told in a few lines and then in
-//! numbers. Is told the time. Must not decide what becomes of a connection,
+//! Owns the limits of those lines: a storm of clients, or one that is slow for hours, is told in a
+//! few lines and then in numbers. Is told the time. Must not decide what becomes of a connection,
 //! nor touch a message for which there is room.
 //!
 //! What has no line of its own has one at level debug. A level that hides lines counts none.
 
 use std::time::{Duration, Instant};
 
-use log::{Level, log, log_enabled};
+use log::{Level, log, log_enabled, warn};
 
-use super::Engine;
 use super::close_reason::CloseReason;
 use super::stats::REASONS;
 use super::token::Token;
+use super::{Engine, budget};
 
 /// So many lines of a kind in a period; what is beyond them is summed up at its end.
 #[derive(Clone, Copy)]
@@ -27,6 +27,9 @@ struct Limit {
 const ROUTINE: Limit = Limit { level: Level::Info, lines: 100, period: Duration::from_secs(10) };
 /// Clients are made to go, for each reason.
 const FAULTS: Limit = Limit { level: Level::Warn, lines: 10, period: Duration::from_secs(1) };
+/// The least time between two lines of a kind that tell who is slow: while it lasts, who was slow
+/// first in the second stands for all.
+const SLOWNESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What has happened of one kind since its period began.
 #[derive(Debug, Default)]
@@ -78,12 +81,23 @@ pub(crate) struct Reports {
     ended: [Tally; REASONS],
     /// When the first sum is due.
     due: Option<Instant>,
+    /// The first receiver of this turn that was found full, if it is time to tell.
+    found_full: Option<Token>,
+    held_up_at: Option<Instant>,
+    dropping_at: Option<Instant>,
 }
 
 impl Reports {
     /// When something is to be summed up.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// A receiver was found full.
+    pub(crate) fn found_full(&mut self, token: Token, now: Instant) {
+        if self.found_full.is_none() && is_time(self.held_up_at, now) {
+            self.found_full = Some(token);
+        }
     }
 
     /// The level of the line for one more connection.
@@ -124,6 +138,11 @@ fn limit(reason: CloseReason) -> Limit {
     if reason.is_fault() { FAULTS } else { ROUTINE }
 }
 
+/// Whether a line of a kind that was told at that time may be told again.
+fn is_time(told: Option<Instant>, now: Instant) -> bool {
+    log_enabled!(Level::Warn) && told.is_none_or(|at| at + SLOWNESS_EVERY <= now)
+}
+
 fn tell_sum(limit: Limit, sum: &Sum, what: &str, why: &str) {
     let Sum { events, untold, time } = sum;
     let seconds = time.as_secs_f64();
@@ -161,8 +180,22 @@ impl Engine {
         );
     }
 
+    /// Messages were kept from a receiver.
+    pub(crate) fn report_dropping(&mut self, token: Token, now: Instant) {
+        if is_time(self.reports.dropping_at, now) {
+            self.reports.dropping_at = Some(now);
+            let connection = &self.connections[token.index()];
+            let dropped = connection.losses().map_or(0, |losses| losses.dropped);
+            let queued = connection.outbox.queued();
+            warn!("dropping for {connection}: {dropped} messages so far, {queued} bytes queued");
+        }
+    }
+
     /// Tells at the end of a turn what is due.
     pub(crate) fn report(&mut self, now: Instant) {
+        if let Some(token) = self.reports.found_full.take() {
+            self.report_held_up(token, now);
+        }
         if self.reports.due.is_some_and(|at| at <= now) {
             self.reports.sum_up(now, false);
         }
@@ -171,6 +204,22 @@ impl Engine {
     /// Tells what is not due yet as well: there will be no later.
     pub fn report_rest(&mut self, now: Instant) {
         self.reports.sum_up(now, true);
+    }
+
+    /// A receiver was found full in this turn. It may have drained since.
+    fn report_held_up(&mut self, token: Token, now: Instant) {
+        let connection = &self.connections[token.index()];
+        if connection.stall.is_none() {
+            return;
+        }
+        self.budget.charge_turn(self.waits.distinct_routes() as u64 * budget::LOOK);
+        let held_up = self.waits.waiters_for(token, &self.index);
+        if held_up > 0 {
+            self.reports.held_up_at = Some(now);
+            let publishers = if held_up == 1 { "publisher" } else { "publishers" };
+            let queued = connection.outbox.queued();
+            warn!("{connection} holds up {held_up} {publishers}, with {queued} bytes queued");
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::net::{Shutdown, TcpStream};
 
-use crate::support::Broker;
+use crate::support::frame::publish;
+use crate::support::{Broker, Flood, Http, eventually};
 
 /// Lines that a storm may have beside its sum, for each kind.
 const ROUTINE_LINES: usize = 100;
@@ -50,7 +51,7 @@ fn a_storm_of_refused_clients_is_a_few_lines_and_a_sum() {
     let mut told = 0;
     let of_all = ["disconnected: ", "too_many_connections"];
     // More than one second may have been needed on a busy machine, each with a sum of its own.
-    crate::support::eventually("sums that make up for the missing lines", || {
+    eventually("sums that make up for the missing lines", || {
         let lines = broker.log().so_far();
         let sums = lines.iter().filter(|line| is_line(line, "WARN", &["connections ended in"]));
         told = sums.clone().filter_map(|line| untold(line)).sum();
@@ -101,4 +102,78 @@ fn at_level_debug_no_client_is_without_a_line() {
     }
     broker.log().wait_for_count("disconnected: publisher", 150);
     assert_eq!(count(&broker, "DEBUG", &["disconnected: "]), 150 - ROUTINE_LINES);
+}
+
+/// Lines with these words, and the whole seconds that the broker has been up by now.
+fn lines_and_seconds(broker: &Broker, words: &str) -> (usize, f64) {
+    let stats = Http::get(broker.monitor(), "/stats").json();
+    (count(broker, "WARN", &[words]), stats["uptime_seconds"].as_f64().expect("a number"))
+}
+
+#[test]
+fn a_subscriber_that_holds_up_publishers_is_named_with_their_number() {
+    let broker = Broker::with(&[
+        ("limits.outbox_bytes", "64KiB"),
+        ("overflow.stall_timeout", "600"),
+        ("monitor.address", "127.0.0.1:0"),
+    ]);
+    let mut slow = broker.small_subscriber_of(b"t");
+    let publisher = broker.publisher();
+    let flood = Flood::start(publisher.sender(), publish(b"t", &[7; 10_000]).repeat(2_400));
+    let address = slow.address().to_string();
+    let words = ["subscriber ", &address, " holds up 1 publisher, with "];
+    broker.log().wait_for("who is slow", |line| is_line(line, "WARN", &words));
+    // It falls behind and catches up again and again.
+    for _ in 0..2_400 {
+        slow.expect_message(b"t", &[7; 10_000]);
+    }
+    flood.finish();
+    let (lines, seconds) = lines_and_seconds(&broker, "holds up");
+    assert!(lines as f64 <= seconds + 1.0, "{lines} lines in {seconds} s");
+}
+
+#[test]
+fn a_subscriber_that_messages_are_kept_from_is_named_once_a_second() {
+    let broker = Broker::with(&[
+        ("limits.outbox_bytes", "64KiB"),
+        ("overflow.policy", "drop"),
+        ("monitor.address", "127.0.0.1:0"),
+    ]);
+    let slow = broker.small_subscriber_of(b"t");
+    let mut publisher = broker.publisher();
+    publisher.send(&publish(b"t", &[7; 10_000]).repeat(2_400));
+    publisher.confirm();
+    let words = ["dropping for subscriber ", &slow.address().to_string(), " messages so far, "];
+    broker.log().wait_for("who loses messages", |line| is_line(line, "WARN", &words));
+    let (lines, seconds) = lines_and_seconds(&broker, "dropping for");
+    assert!(lines as f64 <= seconds + 1.0, "{lines} lines in {seconds} s");
+}
+
+#[test]
+fn a_subscriber_that_is_closed_for_its_slowness_is_warned_of() {
+    let broker =
+        Broker::with(&[("limits.outbox_bytes", "64KiB"), ("overflow.policy", "disconnect")]);
+    let slow = broker.small_subscriber_of(b"t");
+    let mut publisher = broker.publisher();
+    publisher.send(&publish(b"t", &[7; 10_000]).repeat(2_400));
+    publisher.confirm();
+    let words = ["disconnected: subscriber ", &slow.address().to_string(), ": slow_consumer; "];
+    broker.log().wait_for("who was closed", |line| is_line(line, "WARN", &words));
+}
+
+#[test]
+fn at_level_debug_it_is_told_who_subscribes_to_what() {
+    let broker = Broker::with(&[("log.level", "debug")]);
+    let mut subscriber = broker.subscriber();
+    subscriber.subscribe(b"a.*", b"");
+    subscriber.subscribe(b"jobs", b"workers");
+    subscriber.unsubscribe(b"a.*", b"");
+    let address = subscriber.address().to_string();
+    for (what, which) in [
+        ("] subscribed: ", "\"a.*\""),
+        ("] subscribed: ", "\"jobs\" in queue group \"workers\""),
+        ("] unsubscribed: ", "\"a.*\""),
+    ] {
+        broker.log().wait_for(which, |line| is_line(line, "DEBUG", &[what, &address, which]));
+    }
 }

@@ -102,6 +102,7 @@ impl Engine {
                 losses.dropped += messages;
                 self.stats.dropped += messages;
                 self.connections[token.index()].update_room(&self.rules);
+                self.report_dropping(token, now);
             }
             Exception::Close => self.close(token, CloseReason::SlowConsumer, now),
         }

@@ -45,6 +45,7 @@ impl Engine {
                 connection.stall = Some(Box::new(Stall::new(level, now)));
                 connection.update_room(&self.rules);
                 self.arm(token);
+                self.reports.found_full(token, now);
             }
         }
     }

@@ -195,6 +195,11 @@ impl Waits {
         self.bytes
     }
 
+    /// On how many distinct routes connections were refused.
+    pub(crate) fn distinct_routes(&self) -> usize {
+        self.routes.len()
+    }
+
     /// Whether a connection is parked.
     pub(crate) fn is_parked(&self, token: Token) -> bool {
         self.obstacle(token).is_some()

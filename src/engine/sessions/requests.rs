@@ -3,6 +3,7 @@
 //! Owns the order in which requests are processed and the answers to them. Messages are cut into
 //! runs and delivered by `delivery`; where they go is decided by `routing`.
 
+use std::fmt;
 use std::time::Instant;
 
 use log::{debug, trace};
@@ -178,6 +179,8 @@ impl Engine {
         if let Some(text) = self.one_too_many(token, group) {
             return self.refuse(token, filter, Refusal::TooMany(text));
         }
+        let connection = &self.connections[token.index()];
+        debug!("subscribed: {connection}: {}", Shown { filter, group });
         self.index.subscribe(token, filter, group, encoding, &mut self.budget);
         // A publisher that waits for the group may give its message to this member.
         if let Some(group) = group.and_then(|name| self.index.group(name)) {
@@ -190,6 +193,8 @@ impl Engine {
         if let Some(group) = group.and_then(|name| self.index.group(name)) {
             self.waits.wake(Obstacle::Group(group), &mut self.schedule);
         }
+        let connection = &self.connections[token.index()];
+        debug!("unsubscribed: {connection}: {}", Shown { filter, group });
         self.index.unsubscribe(token, filter, group, &mut self.budget);
     }
 
@@ -236,6 +241,22 @@ impl Engine {
         connection.outbox.push_own(&self.pool, bytes, own);
         connection.update_room(&self.rules);
         self.schedule.mark_dirty(token);
+    }
+}
+
+/// A subscription for the log, with anything odd in its names made visible.
+struct Shown<'a> {
+    filter: &'a [u8],
+    group: Option<&'a [u8]>,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(self.filter))?;
+        match self.group {
+            Some(group) => write!(f, " in queue group {:?}", String::from_utf8_lossy(group)),
+            None => Ok(()),
+        }
     }
 }
 
