@@ -127,7 +127,7 @@ impl World {
         let cached = (engine.index.cached_topics() - before.cached) as u64;
         let is_all = engine.stats().deliveries - before.deliveries == work.deliveries;
         let seen = sockets.reads * budget::READ
-            + sockets.writes.iter().map(|write| write.cost()).sum::<u64>()
+            + sockets.writes.iter().map(super::sockets::Write::cost).sum::<u64>()
             + work.requests * budget::FRAME
             + work.changes
             + given_up * budget::SUBSCRIPTION
@@ -139,7 +139,7 @@ impl World {
         let grouped = self.model.grouped_subscriptions();
         let looks = (connections + grouped) * if is_roomy { 1 } else { work.row + 2 };
         let asked_for = sockets.writes.iter().filter(|write| write.offered >= short_of_room);
-        let asked_for: u64 = asked_for.map(|write| write.cost()).sum();
+        let asked_for: u64 = asked_for.map(super::sockets::Write::cost).sum();
         // What cannot be divided, once a connection has begun to be served.
         let served = share
             + budget::READ
@@ -151,7 +151,7 @@ impl World {
             + 32 * budget::LOOK
             + work.widest * budget::DELIVERY
             + looks * budget::LOOK;
-        let largest = sockets.writes.iter().map(|write| write.cost()).max().unwrap_or(0);
+        let largest = sockets.writes.iter().map(super::sockets::Write::cost).max().unwrap_or(0);
         let compactions = engine.stats().compactions - before.compactions;
         let copied = (before.held + engine.pool.held() + 4 * sockets.reads_bytes) as u64;
         let compaction = 2 * connections * budget::LOOK + copied / budget::COPIED_BYTES;
