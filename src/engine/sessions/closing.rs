@@ -137,7 +137,6 @@ impl Engine {
         self.waits.remove(token);
         self.memory.forget_frame(token);
         self.leave_topics(token);
-        self.end_stall(token);
     }
 
     /// It receives nothing more, and publishers that wait for it or one of its queue groups look
@@ -149,7 +148,7 @@ impl Engine {
         }
         connection.update_room(&self.rules);
         self.journal.left(token);
-        self.waits.wake(Obstacle::Outbox(token), &mut self.schedule);
+        self.end_stall(token);
         self.wake_groups_of(token);
         if self.index.held(token).subscriptions > 0 {
             self.departures.leaving.push_back(token);
