@@ -8,6 +8,7 @@ use wire::topic;
 
 use super::client::Client;
 use super::script::Said;
+use super::sockets::Write;
 use super::world::World;
 use super::*;
 use crate::engine::journal::Entry;
@@ -24,22 +25,22 @@ pub(super) struct Work {
     receivers: u64,
     deliveries: u64,
     widest: u64,
-    /// The most runs in a row of one connection.
-    row: u64,
+    /// Messages.
+    messages: u64,
     /// Connections that receive nothing any more.
     pub(super) left: u64,
 }
 
 impl Work {
-    /// Adds an entry of the journal, behind `row` runs of the same connection.
-    pub(super) fn add(&mut self, entry: Entry, row: u64) {
+    /// Adds an entry of the journal.
+    pub(super) fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Processed(_) => self.requests += 1,
             Entry::Delivered(_, messages, receivers) => {
+                self.messages += messages;
                 self.receivers += receivers as u64;
                 self.deliveries += messages * receivers as u64;
                 self.widest = self.widest.max(receivers as u64);
-                self.row = self.row.max(row);
             }
             Entry::Left(_) => self.left += 1,
         }
@@ -52,9 +53,16 @@ impl Work {
         self.changes += change(filter);
     }
 
-    /// Whether a connection said something that was processed.
+    /// Whether nothing that was said was processed.
     pub(super) fn is_nothing(&self) -> bool {
-        self.requests + self.receivers + self.deliveries == 0 && self.row == 0
+        self.requests + self.messages == 0
+    }
+}
+
+/// The connection that an entry of the journal is of.
+pub(super) fn token(entry: Entry) -> Token {
+    match entry {
+        Entry::Processed(token) | Entry::Delivered(token, ..) | Entry::Left(token) => token,
     }
 }
 
@@ -127,7 +135,7 @@ impl World {
         let cached = (engine.index.cached_topics() - before.cached) as u64;
         let is_all = engine.stats().deliveries - before.deliveries == work.deliveries;
         let seen = sockets.reads * budget::READ
-            + sockets.writes.iter().map(super::sockets::Write::cost).sum::<u64>()
+            + sockets.writes.iter().map(Write::cost).sum::<u64>()
             + work.requests * budget::FRAME
             + work.changes
             + given_up * budget::SUBSCRIPTION
@@ -137,9 +145,9 @@ impl World {
 
         let connections = engine.connections() as u64 + work.left;
         let grouped = self.model.grouped_subscriptions();
-        let looks = (connections + grouped) * if is_roomy { 1 } else { work.row + 2 };
+        let looks = (connections + grouped) * if is_roomy { 1 } else { 2 };
         let asked_for = sockets.writes.iter().filter(|write| write.offered >= short_of_room);
-        let asked_for: u64 = asked_for.map(super::sockets::Write::cost).sum();
+        let asked_for: u64 = asked_for.map(Write::cost).sum();
         // What cannot be divided, once a connection has begun to be served.
         let served = share
             + budget::READ
@@ -151,7 +159,7 @@ impl World {
             + 32 * budget::LOOK
             + work.widest * budget::DELIVERY
             + looks * budget::LOOK;
-        let largest = sockets.writes.iter().map(super::sockets::Write::cost).max().unwrap_or(0);
+        let largest = sockets.writes.iter().map(Write::cost).max().unwrap_or(0);
         let compactions = engine.stats().compactions - before.compactions;
         let copied = (before.held + engine.pool.held() + 4 * sockets.reads_bytes) as u64;
         let compaction = 2 * connections * budget::LOOK + copied / budget::COPIED_BYTES;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use wire::native::error_code::ErrorCode;
 
-use super::charges::Work;
+use super::charges::{Work, token};
 use super::client::{Client, Heard};
 use super::edges::Edges;
 use super::model::Model;
@@ -17,7 +17,6 @@ use crate::engine::budget::Budget;
 use crate::engine::journal::Entry;
 use crate::engine::rules::OverflowPolicy;
 use crate::engine::sessions::connection::Role;
-use crate::engine::token::Token;
 use crate::engine::turn::Turn;
 
 /// Turns in which whatever was begun must have come to an end.
@@ -178,11 +177,9 @@ impl World {
     pub(super) fn follow(&mut self) -> Work {
         let (entries, sockets) = self.turn.engine_and_sockets();
         let entries = entries.journal.take();
-        let (mut work, mut row, mut last) = (Work::default(), 0, None);
+        let mut work = Work::default();
         for entry in entries {
-            row = if last == Some(token(entry)) { row + 1 } else { 0 };
-            last = Some(token(entry));
-            work.add(entry, row);
+            work.add(entry);
             let number = sockets.owner(token(entry));
             let frames = match entry {
                 Entry::Processed(_) => 1,
@@ -347,13 +344,6 @@ impl World {
         }
         self.edges.note("write of many slices", u64::from(sockets.most_slices > 64));
         self.note_edges();
-    }
-}
-
-/// The connection that an entry of the journal is of.
-fn token(entry: Entry) -> Token {
-    match entry {
-        Entry::Processed(token) | Entry::Delivered(token, ..) | Entry::Left(token) => token,
     }
 }
 
