@@ -16,6 +16,8 @@ mod log_of_clients;
 mod log_unread;
 // The HTTP port: figures, connections, metrics.
 mod monitor;
+// Topics with rates; the dashboard and the alerts that are shipped.
+mod monitoring;
 // SIGHUP.
 mod reload;
 // File descriptors and memory that run out.
@@ -24,5 +26,7 @@ mod resources;
 mod service_manager;
 // SIGTERM: draining, GOODBYE, the drain time-out.
 mod shutdown;
+// Starting, or saying where it is looked for why not.
+mod start;
 // The units of systemd and their sandbox.
 mod units;

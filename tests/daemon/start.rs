@@ -2,8 +2,6 @@
 //! looked for, what cannot start is not called ok, and nothing that is named as a file is waited
 //! for.
 
-mod support;
-
 use std::fs::File;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,8 +9,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
-use support::broker::command;
-use support::{Broker, Manager, Process, TempDir, eventually};
+use crate::support;
+use crate::support::broker::command;
+use crate::support::{Broker, Manager, Process, TempDir, eventually};
 
 /// Runs the broker to its end: exit code, and both outputs.
 fn run(dir: &TempDir, arguments: &[&str]) -> (Option<i32>, String) {

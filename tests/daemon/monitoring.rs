@@ -1,14 +1,13 @@
 //! Proves that the dashboard and the alerts that are shipped ask for figures that there are, and
 //! that Prometheus' own tool has nothing to say about the rules.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support;
+use crate::support::{Broker, Http};
 use serde_json::Value;
-use support::{Broker, Http};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/monitoring")
