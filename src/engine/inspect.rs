@@ -15,6 +15,9 @@ use super::token::Token;
 
 /// Connections that are looked at, to fill up a list of the slowest or of those waited for.
 const MAX_LOOKED_AT: usize = 16_384;
+/// Filters that are shown of one connection, and of all that are shown at once.
+pub const MAX_FILTERS: usize = 100;
+const MAX_FILTERS_IN_ALL: usize = 10_000;
 /// Subscribers that are named for one publisher that waits for them.
 pub const MAX_NAMED: usize = 8;
 
@@ -50,6 +53,8 @@ pub struct View<'a> {
     pub age: Duration,
     /// How many subscriptions it holds.
     pub subscriptions: usize,
+    /// Some of their filters, each with its queue group, if they were asked for.
+    pub filters: Option<Vec<Filter<'a>>>,
     /// Bytes that wait for it.
     pub queued: usize,
     /// Bytes that ever waited for it.
@@ -63,6 +68,9 @@ pub struct View<'a> {
     /// Publishers that wait for it.
     pub waiters: usize,
 }
+
+/// What a connection has subscribed to: the filter, and the queue group if it is in one.
+pub type Filter<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Why a connection is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +163,11 @@ impl Engine {
     /// At most `limit` connections: those with the longest queues, then those that are not read,
     /// then those whose queues have been longest.
     pub fn slowest(&self, limit: usize, now: Instant) -> Vec<View<'_>> {
+        let tokens = self.slowest_tokens(limit);
+        tokens.into_iter().map(|token| self.view(token, now)).collect()
+    }
+
+    fn slowest_tokens(&self, limit: usize) -> Vec<Token> {
         if limit == 0 {
             return Vec::new();
         }
@@ -175,7 +188,19 @@ impl Engine {
             tokens.truncate(limit);
         }
         tokens.sort_unstable_by_key(slowness);
-        tokens.into_iter().map(|token| self.view(token, now)).collect()
+        tokens
+    }
+
+    /// The same, with their filters: at most [`MAX_FILTERS`] of each.
+    pub fn slowest_with_filters(&self, limit: usize, now: Instant) -> Vec<View<'_>> {
+        let mut left = MAX_FILTERS_IN_ALL;
+        let show = |token| {
+            let filters = self.index.filters_of(token).take(MAX_FILTERS.min(left));
+            let filters: Vec<_> = filters.collect();
+            left -= filters.len();
+            View { filters: Some(filters), ..self.view(token, now) }
+        };
+        self.slowest_tokens(limit).into_iter().map(show).collect()
     }
 
     fn view(&self, token: Token, now: Instant) -> View<'_> {
@@ -192,6 +217,7 @@ impl Engine {
             address: connection.address(),
             age: age.saturating_sub(Duration::from_millis(100) * connection.connected),
             subscriptions: self.index.held(token).subscriptions,
+            filters: None,
             queued: connection.outbox.queued(),
             highest_queue: connection.highest_queue.max(connection.outbox.queued()),
             traffic: connection.traffic,

@@ -45,6 +45,8 @@ fn every_endpoint_answers_with_its_type_and_nothing_to_cache_or_share() {
         ("/healthz", "text/plain; charset=utf-8"),
         ("/connections", "application/json"),
         ("/connections?limit=5", "application/json"),
+        ("/connections?filters=1", "application/json"),
+        ("/topics", "application/json"),
         ("/stats", "application/json"),
     ];
     for (target, content_type) in rows {
@@ -74,6 +76,7 @@ fn what_is_wrong_is_answered_with_its_status_and_an_end() {
     let rows = [
         (request("GET", "/nothing"), 404),
         (request("GET", "/connections?limit=x"), 400),
+        (request("GET", "/connections?filters=x"), 400),
         (request("POST", "/"), 405),
         (request("DELETE", "/connections"), 405),
         ("GET / HTTP/1.1\r\n\r\n".into(), 400),

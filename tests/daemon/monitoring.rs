@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support;
-use crate::support::{Broker, Http};
+use crate::support::{Broker, Http, Peer};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -90,4 +90,31 @@ fn topics_are_told_with_their_rates() {
         found("a.>")?["messages_per_second"].as_f64().filter(|rate| *rate > 0.0)
     });
     assert!(rate.is_finite());
+}
+
+#[test]
+fn filters_are_shown_if_they_are_asked_for_and_not_without_end() {
+    let broker = Broker::with(&[("monitor.address", "127.0.0.1:0")]);
+    let mut many = broker.subscriber();
+    for number in 0..150 {
+        many.subscribe(format!("many.{number}").as_bytes(), b"");
+    }
+    let mut worker = Peer::connect(broker.subscribers).hello(b"worker");
+    worker.subscribe(b"jobs.*", b"workers");
+    worker.subscribe(b"news", b"");
+    let of = |target: &str, id: &str| {
+        let answer = Http::get(broker.monitor(), target).json();
+        let all = answer["connections"].as_array().expect("a list").clone();
+        all.into_iter().find(|one| one["id"] == id).expect("it is connected")
+    };
+    let worker = of("/connections?filters=1", "worker");
+    let expected = serde_json::json!([
+        { "filter": "jobs.*", "group": "workers" },
+        { "filter": "news", "group": null },
+    ]);
+    assert_eq!((&worker["filters"], &worker["filters_not_shown"]), (&expected, &0.into()));
+    let many = of("/connections?limit=5&filters=1", "subscriber");
+    assert_eq!(many["filters"].as_array().map(Vec::len), Some(100));
+    assert_eq!((&many["subscriptions"], &many["filters_not_shown"]), (&150.into(), &50.into()));
+    assert_eq!(of("/connections", "worker").get("filters"), None);
 }

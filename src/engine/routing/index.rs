@@ -220,6 +220,11 @@ impl Index {
         self.registry.groups_of(token)
     }
 
+    /// The filters of a connection's subscriptions, each with its queue group.
+    pub fn filters_of(&self, token: Token) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.registry.filters_of(token)
+    }
+
     /// Whether a connection is a member of a queue group.
     pub fn is_member(&self, group: GroupId, token: Token) -> bool {
         self.registry.queue_groups().is_member(group, token)

@@ -231,6 +231,16 @@ impl Registry {
         })
     }
 
+    /// The filters of a connection's subscriptions, each with its queue group.
+    pub(super) fn filters_of(&self, token: Token) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let held = self.by_connection.get(token.index());
+        held.into_iter().flat_map(|held| held.subscriptions.iter()).map(|&number| {
+            let list = &self.lists[self.subscriptions[number as usize].list as usize];
+            let group = list.group.as_ref().map(|found| self.groups.name(found.group));
+            (self.name(number), group)
+        })
+    }
+
     /// The subscriptions in a list; none if it is gone.
     pub(super) fn members_of(&self, list: u32) -> &[u32] {
         self.lists.get(list as usize).map_or(&[], |list| &list.members)

@@ -2,6 +2,7 @@
 //!
 //! Owns the names of the fields, which are an interface: people's scripts and the page have them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -32,6 +33,11 @@ struct Connection<'a> {
     state: &'static str,
     since: String,
     subscriptions: usize,
+    /// Those of them that are shown, and how many are not, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filters: Option<Vec<Filter<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filters_not_shown: Option<usize>,
     queued_bytes: usize,
     highest_queued_bytes: usize,
     messages: u64,
@@ -44,6 +50,12 @@ struct Connection<'a> {
     waits_for_count: usize,
     /// Publishers that wait for it.
     waiting_publishers: usize,
+}
+
+#[derive(Serialize)]
+struct Filter<'a> {
+    filter: Cow<'a, str>,
+    group: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +78,11 @@ fn connection<'a>(view: &'a View<'_>, now: OffsetDateTime) -> Connection<'a> {
         Some(Unread::Memory) => (Some("memory"), &[][..], 0),
         Some(Unread::Answers) => (Some("answers"), &[][..], 0),
     };
+    let filter = |&(filter, group): &(&'a [u8], Option<&'a [u8]>)| Filter {
+        filter: String::from_utf8_lossy(filter),
+        group: group.map(String::from_utf8_lossy),
+    };
+    let shown = view.filters.as_ref();
     Connection {
         id: view.id,
         address: view.address,
@@ -73,6 +90,8 @@ fn connection<'a>(view: &'a View<'_>, now: OffsetDateTime) -> Connection<'a> {
         state: view.state,
         since: iso(now - view.age),
         subscriptions: view.subscriptions,
+        filters: shown.map(|filters| filters.iter().map(filter).collect()),
+        filters_not_shown: shown.map(|filters| view.subscriptions.saturating_sub(filters.len())),
         queued_bytes: view.queued,
         highest_queued_bytes: view.highest_queue,
         messages: view.traffic.messages,
@@ -218,6 +237,7 @@ mod tests {
             address: "[::1]:7",
             age: Duration::from_secs(60),
             subscriptions: 2,
+            filters: None,
             queued: 3,
             highest_queue: 4,
             traffic: Traffic { messages: 5, bytes: 6, ..Traffic::default() },
@@ -245,6 +265,17 @@ mod tests {
              \"waits_for\":[{\"id\":\"slow\",\"address\":\"10.0.0.1:2\"}],\
              \"waits_for_count\":12,\"waiting_publishers\":8}]}\n"
         );
+    }
+
+    #[test]
+    fn filters_are_shown_with_their_groups_and_how_many_are_not() {
+        let filters: Vec<(&[u8], Option<&[u8]>)> = vec![(b"a.*", Some(b"g"))];
+        let view = View { filters: Some(filters), subscriptions: 3, ..view("s", None) };
+        let bytes = connections(&[view], 1, OffsetDateTime::UNIX_EPOCH);
+        let text = String::from_utf8_lossy(&bytes);
+        let expected = "\"filters\":[{\"filter\":\"a.*\",\"group\":\"g\"}],\
+                        \"filters_not_shown\":2,";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

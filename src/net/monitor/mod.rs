@@ -265,8 +265,11 @@ impl Monitor {
                 let rates = self.rates.borrow_mut().of(snapshot.topics(), now);
                 (json::CONTENT_TYPE, json::topics(&snapshot, &rates, wall))
             }
-            Endpoint::Connections(limit) => {
-                let views = engine.slowest(limit, now);
+            Endpoint::Connections { limit, filters } => {
+                let views = match filters {
+                    true => engine.slowest_with_filters(limit, now),
+                    false => engine.slowest(limit, now),
+                };
                 (json::CONTENT_TYPE, json::connections(&views, engine.connections(), wall))
             }
             Endpoint::Health if engine.is_draining() => {

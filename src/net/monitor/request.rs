@@ -24,8 +24,8 @@ pub(super) enum Endpoint {
     Metrics,
     /// `/healthz`, for what restarts or balances.
     Health,
-    /// `/connections`, at most so many.
-    Connections(usize),
+    /// `/connections`, at most so many, with their filters or without.
+    Connections { limit: usize, filters: bool },
     /// `/topics`, with rates.
     Topics,
     /// `/stats`, for the page.
@@ -117,11 +117,20 @@ fn endpoint(target: &str) -> Result<Endpoint, Status> {
         "/" => Endpoint::Page,
         "/metrics" => Endpoint::Metrics,
         "/healthz" => Endpoint::Health,
-        "/connections" => Endpoint::Connections(limit(query)?),
+        "/connections" => Endpoint::Connections { limit: limit(query)?, filters: filters(query)? },
         "/topics" => Endpoint::Topics,
         "/stats" => Endpoint::Stats,
         _ => return Err(Status::NotFound),
     })
+}
+
+/// Whether `filters=` is 1, and not 0.
+fn filters(query: &str) -> Result<bool, Status> {
+    match query.split('&').find_map(|pair| pair.strip_prefix("filters=")) {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(Status::BadRequest),
+    }
 }
 
 /// The number behind `limit=`, or the largest there is if it is larger.
@@ -147,6 +156,20 @@ mod tests {
         wanted(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"))
     }
 
+    fn connections(limit: usize, filters: bool) -> Endpoint {
+        Endpoint::Connections { limit, filters }
+    }
+
+    #[test]
+    fn filters_are_asked_for_by_a_1() {
+        assert_eq!(get("/connections?filters=1"), Ok(connections(DEFAULT_LIMIT, true)));
+        assert_eq!(get("/connections?limit=5&filters=1"), Ok(connections(5, true)));
+        assert_eq!(get("/connections?filters=0"), Ok(connections(DEFAULT_LIMIT, false)));
+        for query in ["filters=", "filters=2", "filters=true"] {
+            assert_eq!(get(&format!("/connections?{query}")), Err(Status::BadRequest), "{query}");
+        }
+    }
+
     #[test]
     fn each_path_is_known_and_no_other() {
         assert_eq!(get("/"), Ok(Endpoint::Page));
@@ -155,7 +178,7 @@ mod tests {
         assert_eq!(get("/healthz"), Ok(Endpoint::Health));
         assert_eq!(get("/topics"), Ok(Endpoint::Topics));
         assert_eq!(get("/stats"), Ok(Endpoint::Stats));
-        assert_eq!(get("/connections"), Ok(Endpoint::Connections(DEFAULT_LIMIT)));
+        assert_eq!(get("/connections"), Ok(connections(DEFAULT_LIMIT, false)));
         assert_eq!(get("http://broker:9100/metrics"), Ok(Endpoint::Metrics));
         assert_eq!(get("http://broker:9100"), Ok(Endpoint::Page));
         for other in ["/metrics/", "/../etc/passwd", "/Metrics", "*", "//", "/favicon.ico"] {
@@ -177,7 +200,7 @@ mod tests {
         ];
         for (query, expected) in rows {
             let found = get(&format!("/connections?{query}"));
-            assert_eq!(found, expected.map(Endpoint::Connections), "{query}");
+            assert_eq!(found, expected.map(|limit| connections(limit, false)), "{query}");
         }
     }
 
