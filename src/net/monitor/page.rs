@@ -14,7 +14,7 @@ pub(super) const POLICY: &str = concat!(
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'; ",
     "style-src 'sha256-VdTI7uo33Yz4pntEDuWw3O+PEsseOlZ85G+rBRTHLcM='; ",
-    "script-src 'sha256-6MavzuthqjmcYDvgPR0DYfwycY4M79VNc+kKVhR46Ek='"
+    "script-src 'sha256-N+1RLiBP9cyA8a+R50bTjXgVlb8y9SUsQ+cmLJX1/DA='"
 );
 
 #[cfg(test)]
