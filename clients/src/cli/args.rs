@@ -195,6 +195,16 @@ pub(super) struct SubscriberArgs {
     /// connection ended without a goodbye, or --reconnect left a gap
     #[arg(long)]
     pub(super) fail_on_loss: bool,
+
+    /// Print which topics there are and who has subscribed to what, as the broker's monitor tells,
+    /// and end; with --json one object a line
+    #[arg(long, conflicts_with_all = ["where", "group", "format", "raw", "count", "timeout"])]
+    #[arg(conflicts_with_all = ["reconnect", "fail_on_loss", "file", "host", "port"])]
+    pub(super) list: bool,
+
+    /// The monitor that --list asks [default: BROKER_MONITOR, what config.ini says]
+    #[arg(long, value_name = "HOST:PORT", requires = "list", conflicts_with = "where")]
+    pub(super) monitor: Option<String>,
 }
 
 impl SubscriberArgs {
@@ -209,7 +219,8 @@ const PUBLISHER_EXITS: &str = "Exit status: 0 all confirmed, 1 not all, 2 wrong 
     Environment: BROKER_HOST and BROKER_PUBLISHER_PORT stand for -h and -p.";
 const SUBSCRIBER_EXITS: &str = "Exit status: 0 fine, 1 failed, 2 wrong usage, 3 --timeout ended \
     it, 4 --fail-on-loss ended it.\n\n\
-    Environment: BROKER_HOST and BROKER_SUBSCRIBER_PORT stand for -h and -p.";
+    Environment: BROKER_HOST and BROKER_SUBSCRIBER_PORT stand for -h and -p, BROKER_MONITOR for \
+    --monitor.";
 
 #[cfg(test)]
 mod tests {

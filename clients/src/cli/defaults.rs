@@ -1,6 +1,6 @@
 //! Host and port when the user left them out: what `config.ini` says, else the protocol's defaults.
 //!
-//! Reads three settings of the broker's configuration and nothing else of it, so that broker and
+//! Reads four settings of the broker's configuration and nothing else of it, so that broker and
 //! clients in one folder agree without flags. What is wrong elsewhere in the file is the broker's
 //! to say.
 
@@ -29,6 +29,8 @@ pub(super) struct Defaults {
     pub(super) host: String,
     pub(super) publisher_port: u16,
     pub(super) subscriber_port: u16,
+    /// Where the monitor is, if it has an address that can be known.
+    pub(super) monitor: Option<String>,
 }
 
 impl Default for Defaults {
@@ -37,6 +39,7 @@ impl Default for Defaults {
             host: Ipv4Addr::LOCALHOST.to_string(),
             publisher_port: DEFAULT_PUBLISHER_PORT,
             subscriber_port: DEFAULT_SUBSCRIBER_PORT,
+            monitor: None,
         }
     }
 }
@@ -93,7 +96,16 @@ fn parse(text: &str) -> Result<Defaults, String> {
         host: value("host").map_or(default.host, reachable),
         publisher_port: port("publisher_port", default.publisher_port)?,
         subscriber_port: port("subscriber_port", default.subscriber_port)?,
+        monitor: ini.section(Some("monitor")).and_then(|found| monitor(found.get("address")?)),
     })
+}
+
+/// The monitor's address as it is reached; with port 0 the broker took a free one.
+fn monitor(address: &str) -> Option<String> {
+    let (host, port) = address.trim().rsplit_once(':')?;
+    let host = reachable(host);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    (port != "0").then(|| format!("{host}:{port}"))
 }
 
 /// A broker that listens on all addresses is reached through the loopback address.
@@ -111,12 +123,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_settings_are_read_and_the_rest_is_left_to_the_broker() {
+    fn four_settings_are_read_and_the_rest_is_left_to_the_broker() {
         let found = parse("[log]\nlevel = ?\n[network]\nhost = ::\nsubscriber_port=7\nodd = 1\n");
         let expected =
             Defaults { host: "::1".to_owned(), subscriber_port: 7, ..Defaults::default() };
         assert_eq!(found, Ok(expected));
         assert_eq!(parse(""), Ok(Defaults::default()));
+        for (address, expected) in [
+            ("0.0.0.0:9190", Some("127.0.0.1:9190")),
+            ("[::]:9190", Some("[::1]:9190")),
+            ("localhost:7", Some("localhost:7")),
+            ("127.0.0.1:0", None),
+        ] {
+            let found = parse(&format!("[monitor]\naddress = {address}\n")).unwrap();
+            assert_eq!(found.monitor.as_deref(), expected, "{address}");
+        }
         assert_eq!(parse("[network]\npublisher_port = 0\n"), Ok(Defaults::default()));
     }
 

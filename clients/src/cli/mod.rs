@@ -8,6 +8,7 @@
 //! | `pace` | when a command is due, and pauses between attempts |
 //! | `template`, `output`, `escape` | how messages are printed |
 //! | `report` | exit codes, and lines for people |
+//! | `monitor`, `list` | what the broker's monitor tells, and how it is printed |
 //! | `board` | what the subscriber wants, across connections |
 //! | `publish`, `tail` | the two programs |
 
@@ -16,6 +17,8 @@ mod board;
 mod defaults;
 mod escape;
 mod input;
+mod list;
+mod monitor;
 mod output;
 mod pace;
 mod prompt;

@@ -15,6 +15,8 @@ mod examples;
 mod faults;
 /// What fuzzing keeps, replayed.
 mod fuzz_corpus;
+/// `subscriber --list`.
+mod list;
 /// `publisher` beside a broker of the test's own.
 mod publisher;
 /// `subscriber` beside a broker of the test's own.

@@ -88,7 +88,10 @@ const TABLE: [Sections; 4] = [
             ("4", "--fail-on-loss ended it"),
         ],
         files: CONFIG_FILES,
-        environment: &[("BROKER_HOST, BROKER_SUBSCRIBER_PORT", "stand for -h and -p")],
+        environment: &[
+            ("BROKER_HOST, BROKER_SUBSCRIBER_PORT", "stand for -h and -p"),
+            ("BROKER_MONITOR", "stands for --monitor"),
+        ],
         examples: &[
             ("All orders as JSON:", "subscriber 'orders.>' --json | jq .payload"),
             (
@@ -96,6 +99,7 @@ const TABLE: [Sections; 4] = [
                 "subscriber jobs --group workers",
             ),
             ("One message, within ten seconds:", "subscriber done -C 1 -W 10"),
+            ("Which topics there are, and who listens:", "subscriber --list"),
         ],
     },
     Sections {

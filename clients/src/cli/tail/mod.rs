@@ -20,6 +20,7 @@ use crate::command::{Role, Subscription, hint};
 use super::args::{SubscriberArgs, seconds};
 use super::board::Board;
 use super::input;
+use super::list::list;
 use super::output::{Form, Printer};
 use super::pace::Backoff;
 use super::prompt;
@@ -43,6 +44,9 @@ pub fn run() -> ExitCode {
 }
 
 fn tail(args: &SubscriberArgs) -> Result<(), Failure> {
+    if args.list {
+        return list(PROGRAM, args);
+    }
     let started = Instant::now();
     let form = form(args)?;
     let board = Board::new(subscriptions(args)?);
