@@ -290,7 +290,8 @@ fn the_slow_subscriber_is_on_top_and_its_publisher_waits_for_it() {
     assert_eq!((&first["role"], &first["state"]), (&"subscriber".into(), &"open".into()));
     assert_eq!((&first["subscriptions"], &first["waiting_publishers"]), (&2.into(), &1.into()));
     let queued = first["queued_bytes"].as_f64().expect("it is a number");
-    assert!(queued > 60_000.0 && first["highest_queued_bytes"].as_f64() >= Some(queued), "{first}");
+    // It counts as full until it has drained to half, and its socket may have taken some since.
+    assert!(queued > 32_768.0 && first["highest_queued_bytes"].as_f64() >= Some(queued), "{first}");
     assert_eq!(metrics.sample("broker_queued_bytes"), queued);
     assert_eq!((&second["id"], &second["paused_by"]), (&"publisher".into(), &"subscribers".into()));
     assert_eq!(second["waits_for"][0]["id"], first["id"]);
