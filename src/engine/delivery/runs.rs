@@ -150,9 +150,12 @@ impl Engine {
         at: &mut usize,
         now: Instant,
     ) -> Option<Stop> {
-        let mut scan = Scan::new(input.bytes(), *at);
+        let start = *at;
+        let mut scan = Scan::new(input.bytes(), start);
         loop {
-            if self.budget.is_share_used() && scan.has_whole_frame() {
+            // The first run is tried in any case: behind a flush that it waited for, others must not
+            // refill its receivers again and again.
+            if scan.at > start && self.budget.is_share_used() && scan.has_whole_frame() {
                 return Some(Stop::Yield);
             }
             // What was found is delivered, or a search that uses up each share would lead nowhere.
@@ -190,6 +193,9 @@ impl Engine {
                     self.waits.admitted(token);
                     *at = part.end;
                     run = run.behind(part);
+                    if run.messages > 0 && self.budget.is_share_used() {
+                        return Some(Stop::Yield);
+                    }
                 }
                 Verdict::FlushFirst => return Some(Stop::FlushFirst),
                 Verdict::Wait(obstacle) => {

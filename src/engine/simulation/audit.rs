@@ -112,7 +112,11 @@ impl World {
             + self.engine().connections.iter().filter(|(_, found)| is_slow(found)).count() as u64;
         let just_closed = std::mem::replace(&mut self.slow, slow) != slow;
         let is_far = all * 2 <= self.setup.memory_bytes && !self.changed;
-        let is_left = self.engine().schedule.has_dirty() && (is_far || self.changed);
+        // What was left to flush may have gone with its connections, behind that.
+        let gone = self.engine().stats().closed.iter().sum();
+        let just_gone = std::mem::replace(&mut self.gone, gone) != gone;
+        let was_left = self.engine().schedule.has_dirty() || just_gone;
+        let is_left = was_left && (is_far || self.changed);
         let kept = held <= most || just_closed || is_left;
         assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
         let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);

@@ -31,8 +31,9 @@ pub(super) struct World {
     by_name: BTreeMap<usize, usize>,
     /// An outbox was half full once, so queue groups may have passed over a member.
     pub(super) was_short: bool,
-    /// Subscribers closed for being slow.
+    /// Subscribers closed for being slow, and all connections that have gone.
     pub(super) slow: u64,
+    pub(super) gone: u64,
     /// The most that was held behind a turn.
     pub(super) most: usize,
     /// Connections behind the turn before.
@@ -72,6 +73,7 @@ impl World {
             by_name: BTreeMap::new(),
             was_short: false,
             slow: 0,
+            gone: 0,
             most: 0,
             connections: 0,
             waited: 0,
