@@ -35,28 +35,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Binds every address of `host`, all on one port. An address that this machine does not have
-    /// is left out, as long as there is another.
+    /// Binds every address of `host`, all on one port.
     pub(super) fn bind(host: &str, port: u16, role: Role) -> Result<Vec<Listener>, RunError> {
         let failed = |error| {
             RunError::new(format!("cannot listen for {role}s on {}", show(host, port)), error)
         };
-        let addresses = resolve(host, port).map_err(failed)?;
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            match bind_all(&addresses) {
-                // A free port of one address may be taken on another.
-                Err(error)
-                    if port == 0
-                        && error.kind() == io::ErrorKind::AddrInUse
-                        && attempts < PORT_ATTEMPTS => {}
-                bound => {
-                    let sockets = bound.map_err(failed)?.into_iter();
-                    return Ok(sockets.map(|socket| Listener::new(socket, role)).collect());
-                }
-            }
-        }
+        let sockets = bind_everywhere((host, port)).map_err(failed)?.into_iter();
+        Ok(sockets.map(|socket| Listener::new(socket, role)).collect())
     }
 
     /// Takes over a socket that listens already and does not block.
@@ -129,10 +114,28 @@ impl Listener {
     }
 }
 
+/// Binds every address of a name, all on one port. An address that this machine does not have is
+/// left out, as long as there is another.
+pub(super) fn bind_everywhere(name: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
+    let addresses = resolve(name)?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match bind_all(&addresses) {
+            // A free port of one address may be taken on another.
+            Err(error)
+                if addresses[0].port() == 0
+                    && error.kind() == io::ErrorKind::AddrInUse
+                    && attempts < PORT_ATTEMPTS => {}
+            bound => return bound,
+        }
+    }
+}
+
 /// All addresses of a name, each once.
-pub(super) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn resolve(name: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
-    for address in (host, port).to_socket_addrs()? {
+    for address in name.to_socket_addrs()? {
         if !addresses.contains(&address) {
             addresses.push(address);
         }

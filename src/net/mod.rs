@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::ToSocketAddrs;
 use std::time::Instant;
 
 use crate::config::{Config, ConfigErrors};
@@ -77,11 +76,11 @@ pub fn run(config: &Config) -> Result<Ended, RunError> {
 /// # Errors
 /// Which is not.
 pub fn check(config: &Config) -> Result<(), RunError> {
-    listener::resolve(&config.network.host, 0).map_err(|error| {
+    listener::resolve((&*config.network.host, 0)).map_err(|error| {
         RunError::new(format!("cannot listen on {}", config.network.host), error)
     })?;
     let Some(address) = &config.monitor.address else { return Ok(()) };
-    let resolved = address.to_socket_addrs().map(drop);
+    let resolved = listener::resolve(address).map(drop);
     resolved
         .map_err(|error| RunError::new(format!("cannot listen for monitors on {address}"), error))
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use crate::support;
 use crate::support::broker::command;
-use crate::support::{Broker, Manager, Process, TempDir, eventually};
+use crate::support::{Broker, Http, Manager, Process, TempDir, eventually};
 
 /// Runs the broker to its end: exit code, and both outputs.
 fn run(dir: &TempDir, arguments: &[&str]) -> (Option<i32>, String) {
@@ -154,11 +154,17 @@ fn a_name_is_listened_on_at_all_of_its_addresses() {
             let all: Vec<_> = found.collect();
             all.iter().any(SocketAddr::is_ipv6) && all.iter().any(SocketAddr::is_ipv4)
         });
-    let broker = Broker::run(TempDir::new(), &["-s", "0", "-p", "0", "--host", "localhost"]);
-    let port = broker.publishers.port();
+    let settings = [("network.host", "localhost"), ("monitor.address", "localhost:0")];
+    let broker = Broker::with(&settings);
+    let ports = [broker.publishers, broker.subscribers, broker.monitor()].map(|one| one.port());
     let hosts = if has_both { &["127.0.0.1", "::1"][..] } else { &["localhost"] };
     for host in hosts {
-        TcpStream::connect((*host, port)).unwrap_or_else(|error| panic!("{host}: {error}"));
+        for port in ports {
+            TcpStream::connect((*host, port)).unwrap_or_else(|error| panic!("{host}: {error}"));
+        }
+        let address = std::net::ToSocketAddrs::to_socket_addrs(&(*host, ports[2]));
+        let address = address.expect("it is known").next().expect("it has an address");
+        assert_eq!(Http::get(address, "/healthz").status, 200, "{host}");
     }
 }
 

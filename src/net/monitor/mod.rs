@@ -1,6 +1,6 @@
 //! The HTTP port for those who watch the broker.
 //!
-//! Owns its listener and its connections, which are bounded in number, size and time. It has its
+//! Owns its listeners and its connections, which are bounded in number, size and time. It has its
 //! turn behind the fan-out's, makes at most one response in it, and rests behind that, so it cannot
 //! slow the broker down; without connections it has no deadline and makes no system call. Reads the
 //! broker, and must not change it.
@@ -10,7 +10,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -18,8 +18,8 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token as PollToken};
 use time::OffsetDateTime;
 
-use super::RunError;
 use super::transport::{self, Transport};
+use super::{RunError, listener};
 use crate::config::Config;
 use crate::engine::Engine;
 
@@ -57,16 +57,22 @@ const REST: u32 = 9;
 /// The longest rest: a turn in which the process was not scheduled says nothing about the work.
 const MAX_REST: Duration = Duration::from_millis(100);
 
-/// The monitor's poll tokens: its listener's, and upwards from there one for each connection.
-/// Those of the broker's listeners are near the end of all numbers, its connections' at the start.
+/// The monitor's poll tokens: its listeners' downwards from here, and upwards one for each of its
+/// connections. Those of the broker's listeners are near the end of all numbers, its connections'
+/// at the start.
 const LISTENER: usize = usize::MAX / 2;
 const FIRST_CONNECTION: usize = LISTENER + 1;
 
+/// One of the addresses of the HTTP port.
+struct Listener {
+    socket: TcpListener,
+    /// There may be a client to accept.
+    ready: bool,
+}
+
 /// The HTTP port.
 pub(super) struct Monitor {
-    listener: TcpListener,
-    /// There may be a connection to accept.
-    ready: bool,
+    listeners: Vec<Listener>,
     /// Not before then, since the system has run out of something.
     retry_at: Option<Instant>,
     /// By their poll tokens. The first [`MAX_CONNECTIONS`] are served.
@@ -85,8 +91,8 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Binds the address of the settings, if there is one, and lets the broker count topics. The
-    /// log says where.
+    /// Binds the address of the settings, if there is one, or all of them if it is a name, and lets
+    /// the broker count topics. The log says where.
     pub(super) fn new(
         config: &Config,
         registry: &Registry,
@@ -97,13 +103,11 @@ impl Monitor {
         let Some(address) = &settings.address else { return Ok(None) };
         let error =
             |error| RunError::new(format!("cannot listen for monitors on {address}"), error);
-        let (listener, bound) = listen(address, registry).map_err(error)?;
-        info!("listening for monitors on {bound} (http)");
+        let listeners = listen(address, registry).map_err(error)?;
         let listed: Vec<_> = settings.topics.iter().map(String::as_str).collect();
         engine.count_topics(&listed);
         Ok(Some(Monitor {
-            listener,
-            ready: false,
+            listeners,
             retry_at: None,
             connections: (0..MAX_CONNECTIONS + MAX_REFUSALS).map(|_| None).collect(),
             next: 0,
@@ -120,7 +124,9 @@ impl Monitor {
     pub(super) fn note(&mut self, events: &Events) {
         for event in events {
             let index = event.token().0;
-            self.ready |= index == LISTENER;
+            if let Some(listener) = self.listeners.get_mut(LISTENER.wrapping_sub(index)) {
+                listener.ready = true;
+            }
             let place = index.wrapping_sub(FIRST_CONNECTION);
             if let Some(Some(connection)) = self.connections.get_mut(place) {
                 connection.note(event);
@@ -142,13 +148,18 @@ impl Monitor {
     }
 
     fn has_work(&self) -> bool {
-        let waiting = self.ready && self.retry_at.is_none();
+        let waiting = self.is_waited_for() && self.retry_at.is_none();
         waiting || self.connections.iter().flatten().any(Connection::is_busy)
+    }
+
+    /// Whether there may be a client to accept.
+    fn is_waited_for(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.ready)
     }
 
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let retry = self.retry_at.filter(|_| self.ready);
+        let retry = self.retry_at.filter(|_| self.is_waited_for());
         let rest = self.rests_until.filter(|_| self.has_work());
         let due = self.connections.iter().flatten().map(Connection::deadline);
         due.chain(retry).chain(rest).min()
@@ -190,17 +201,15 @@ impl Monitor {
     }
 
     fn accept(&mut self, registry: &Registry, now: Instant) {
-        if !self.ready || self.retry_at.is_some_and(|at| at > now) {
+        if self.retry_at.is_some_and(|at| at > now) {
             return;
         }
         self.retry_at = None;
         for _ in 0..ACCEPTS {
-            match self.listener.accept() {
+            let Some(listener) = self.listeners.iter_mut().find(|it| it.ready) else { return };
+            match listener.socket.accept() {
                 Ok((stream, _)) => self.admit(Transport::new(stream), registry, now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready = false;
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
                 Err(error) => {
                     debug!("cannot accept monitors: {error}; trying again in a second");
                     self.retry_at = Some(now + RETRY_AFTER);
@@ -293,25 +302,52 @@ impl Monitor {
     }
 }
 
-/// Binds the first of the address' meanings that can be bound.
-fn listen(address: &str, registry: &Registry) -> io::Result<(TcpListener, SocketAddr)> {
-    let addresses: Vec<_> = address.to_socket_addrs()?.collect();
-    let listener = StdListener::bind(&addresses[..])?;
-    listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener);
-    transport::prepare(&listener, 0)?;
-    registry.register(&mut listener, PollToken(LISTENER), Interest::READABLE)?;
-    let bound = listener.local_addr()?;
-    Ok((listener, bound))
+/// Binds all addresses of a name and port, and says so.
+fn listen(address: impl ToSocketAddrs, registry: &Registry) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for (place, mut socket) in listener::bind_everywhere(address)?.into_iter().enumerate() {
+        transport::prepare(&socket, 0)?;
+        registry.register(&mut socket, PollToken(LISTENER - place), Interest::READABLE)?;
+        info!("listening for monitors on {} (http)", socket.local_addr()?);
+        listeners.push(Listener { socket, ready: false });
+    }
+    Ok(listeners)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
 
     use mio::Poll;
 
     use super::*;
+
+    #[test]
+    fn all_addresses_of_a_name_are_accepted_from() {
+        let mut config = Config::default();
+        config.monitor.address = Some("127.0.0.1:0".into());
+        let mut broker = Engine::new(config.rules(), 1_024, "b".into());
+        let mut poll = Poll::new().unwrap();
+        let start = Instant::now();
+        let monitor = Monitor::new(&config, poll.registry(), &mut broker, start).unwrap();
+        let mut monitor = monitor.unwrap();
+        monitor.listeners.clear();
+        let addresses = [([127, 0, 0, 1], 0), ([127, 0, 0, 2], 0)].map(SocketAddr::from);
+        monitor.listeners = listen(&addresses[..], poll.registry()).unwrap();
+        let address = |listener: &Listener| listener.socket.local_addr().unwrap();
+        let bound: Vec<_> = monitor.listeners.iter().map(address).collect();
+        assert!(bound.len() == 2 && bound[0].port() == bound[1].port(), "{bound:?}");
+        let _clients: Vec<_> =
+            bound.into_iter().map(|at| TcpStream::connect(at).unwrap()).collect();
+        let mut events = Events::with_capacity(8);
+        while !monitor.listeners.iter().all(|listener| listener.ready) {
+            poll.poll(&mut events, None).unwrap();
+            monitor.note(&events);
+        }
+        monitor.turn(poll.registry(), &broker, start);
+        assert_eq!(monitor.connections.iter().flatten().count(), 2);
+        assert!(!monitor.is_waited_for());
+    }
 
     #[test]
     fn work_is_followed_by_a_rest_that_is_waited_for_only_if_there_is_more_to_do() {
@@ -326,7 +362,8 @@ mod tests {
         let taken = |monitor: &Monitor| monitor.connections.iter().flatten().count();
         monitor.turn_took(ms(3), ms(2), start);
         assert_eq!(monitor.deadline(), None, "an idle monitor is no reason to wake up");
-        let _client = TcpStream::connect(monitor.listener.local_addr().unwrap()).unwrap();
+        let _client =
+            TcpStream::connect(monitor.listeners[0].socket.local_addr().unwrap()).unwrap();
         let mut events = Events::with_capacity(8);
         poll.poll(&mut events, None).unwrap();
         monitor.note(&events);
