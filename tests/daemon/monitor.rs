@@ -123,9 +123,11 @@ fn requests_may_come_behind_each_other_or_byte_by_byte() {
 #[test]
 fn a_request_that_does_not_come_is_not_waited_for() {
     let (_broker, address) = watched(&[]);
+    // The broker's patience begins when it accepts: not before this, however long connecting and
+    // sending take here.
+    let began = Instant::now();
     let (mut slow, mut silent) = (Http::connect(address), Http::connect(address));
     slow.send("GET / HTTP/1.1\r\n");
-    let began = Instant::now();
     let mut drip = slow.stream.try_clone().expect("a handle can be copied");
     let dripping = thread::spawn(move || {
         while began.elapsed() < PATIENCE && drip.write_all(b"a: b\r\n").is_ok() {
