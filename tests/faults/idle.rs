@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::crowd::{ALL_CROWDS, Greeting, open_files};
+use crate::support::process::ini;
 use crate::support::{Broker, mib};
 
 /// Bytes of memory that an idle, subscribed connection may cost.
@@ -13,8 +14,12 @@ const EACH: f64 = 768.0;
 /// So many subscribed connections; the bytes that each cost, and how often the broker woke up and
 /// how many hundredths of a second it worked while it was watched.
 fn idle(count: usize, watched: Duration) -> (f64, u64, u64) {
-    // No heartbeat, and nothing that the log sums up, so that there is nothing to do at all.
-    let broker = Broker::with(&[("timeouts.heartbeat", "0"), ("log.level", "warn")]);
+    // No heartbeat, and nothing that the log sums up later, so that there is nothing to do at all.
+    let broker = Broker::with(&[("timeouts.heartbeat", "0")]);
+    let quiet = ini(&[("timeouts.heartbeat", "0"), ("log.level", "warn")]);
+    broker.dir.write("settings.ini", &quiet);
+    broker.signal("HUP");
+    broker.log().wait_for("the other level", |line| line.contains("reloaded: log.level"));
     let greeting = Greeting::new(&broker, b"idle.topic");
     // What it keeps for good comes with the first ones.
     let enter = |count: usize| -> Vec<TcpStream> {
