@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use wire::native::error_code::ErrorCode;
-use wire::native::frame::{Header, Kind};
+use wire::native::frame::Kind;
 
-use super::client::Heard;
-use super::waiting::members;
+use super::client::{Heard, kinds};
+use super::waiting::{before_last, members};
 use super::world::World;
 use super::*;
 use crate::engine::buffers::chunk::{CHUNK_OVERHEAD, SLICE_OVERHEAD, Slice};
@@ -49,16 +49,6 @@ impl Recount {
             (held + cost - CHUNK_OVERHEAD, wanted + more)
         })
     }
-}
-
-/// The kinds of the frames in a chunk that the broker made, those taken already included.
-fn kinds(slice: &Slice) -> impl Iterator<Item = u8> {
-    let mut rest = slice.bytes_from(0);
-    std::iter::from_fn(move || {
-        let header = Header::parse(rest.first_chunk()?).ok()?;
-        rest = rest.get(header.frame_len()..)?;
-        Some(header.kind)
-    })
 }
 
 fn is_slow(connection: &Connection) -> bool {
@@ -177,8 +167,14 @@ impl World {
                 _ => 0,
             };
             let limit = self.setup.outbox_bytes;
+            // Beyond the limit are the copies of one message, the last, and under `block` it may be
+            // that one of the connection that has waited longest.
+            let before = if self.setup.policy == OverflowPolicy::Block { limit } else { 0 };
             let exempt = self.changed || messages <= limit + beyond;
             assert!(exempt || outbox.messages() == 1, "an outbox holds {messages} of {limit}");
+            let is_cut = sockets.clients[number].has_partial();
+            let is_over = messages > limit && !self.changed && !is_cut;
+            assert!(!is_over || before_last(outbox) <= before, "{messages} of {limit}, in parts");
             assert!(connection.room <= limit, "it has room for more than its limit");
             let room = limit.saturating_sub(outbox.queued());
             assert!(connection.room <= room, "it says that it has more room than there is");

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use wire::native::error_code::ErrorCode;
-use wire::native::frame::{self, Frame, Kind, Reader, decode_error};
+use wire::native::frame::{self, Frame, Header, Kind, Reader, decode_error};
 
 use super::script::{GROUP_FLOOD, Said};
 use super::*;
+use crate::engine::buffers::chunk::Slice;
 
 /// What a client received.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,6 +201,16 @@ impl Client {
     pub(super) fn heard_goodbye(&self) -> bool {
         self.heard.last() == Some(&Heard::Goodbye)
     }
+}
+
+/// The kinds of the frames in a chunk that the broker made, those taken already included.
+pub(super) fn kinds(slice: &Slice) -> impl Iterator<Item = u8> {
+    let mut rest = slice.bytes_from(0);
+    std::iter::from_fn(move || {
+        let header = Header::parse(rest.first_chunk()?).ok()?;
+        rest = rest.get(header.frame_len()..)?;
+        Some(header.kind)
+    })
 }
 
 /// A payload that begins with the message's number, cut to its length, and whose bytes all follow

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use wire::native::frame::HEADER_BYTES;
+use wire::native::frame::{HEADER_BYTES, Header};
 
 use super::client::Client;
 use super::model::Model;
@@ -13,6 +13,7 @@ use super::script::Said;
 use super::sockets::SimSockets;
 use super::world::World;
 use super::*;
+use crate::engine::buffers::outbox::Outbox;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::delivery::waits::Obstacle;
 use crate::engine::routing::GroupId;
@@ -53,6 +54,23 @@ pub(super) fn members(
     let is_it = |name: &str| engine.index.group(name.as_bytes()) == Some(group);
     let members = model.members(topic, is_it);
     members.map(|number| sockets.clients[number].token).collect()
+}
+
+/// Bytes of the messages in an outbox, none of which is cut, before all copies of the last one.
+pub(super) fn before_last(outbox: &Outbox) -> usize {
+    let mut messages = Vec::new();
+    for slice in outbox.slices().filter(|slice| !slice.is_own()) {
+        let mut rest = slice.bytes();
+        while let Some(Ok(header)) = rest.first_chunk().map(Header::parse)
+            && let Some(frame) = rest.get(..header.frame_len())
+        {
+            messages.push(&frame[HEADER_BYTES + header.topic_len()..]);
+            rest = &rest[frame.len()..];
+        }
+    }
+    let last = messages.last();
+    let before = messages.iter().filter(|message| Some(*message) != last);
+    before.map(|message| message.len()).sum()
 }
 
 impl World {
