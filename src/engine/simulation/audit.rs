@@ -252,10 +252,12 @@ impl World {
             if self.changed {
                 continue;
             }
+            let hello = client.since + millis(self.setup.hello);
+            let is_early = connection.reason == Some(CloseReason::HelloTimeout) && hello > now;
+            assert!(!is_early, "{token:?}: HELLO was not due");
             match state {
                 State::Handshake => {
-                    let due = client.since + millis(self.setup.hello);
-                    assert!(in_time(due), "{token:?}: HELLO is due");
+                    assert!(in_time(hello), "{token:?}: HELLO is due");
                 }
                 State::Closing | State::Discarding => {
                     assert!(in_time(connection.since + CLOSING_TIME), "{token:?}: closing");
