@@ -24,7 +24,7 @@ const SUBSCRIPTION_BYTES: usize = 1_000;
 /// How long all that was asked for may take.
 const LONG: Duration = Duration::from_secs(180);
 
-/// A broker that asks nobody for signs of life: those of this test are busy.
+/// A broker without heartbeats: the clients here do not answer them.
 fn broker(settings: &[(&str, &str)]) -> Broker {
     Broker::with(&[settings, &[("timeouts.heartbeat", "0")]].concat())
 }
@@ -222,7 +222,7 @@ fn heavy_clients_vanish(clients: usize, filters: usize, rounds: usize) -> Latenc
     let broker = broker(&[]);
     let latencies = beside(&broker, || {
         for round in 0..rounds {
-            let crowd: Vec<Peer> = (0..clients)
+            let heavy: Vec<Peer> = (0..clients)
                 .map(|client| {
                     let filter = |number| long_filter(round * clients + client, number, TOKENS);
                     assert!(filter(0).len() <= 1_024);
@@ -233,7 +233,7 @@ fn heavy_clients_vanish(clients: usize, filters: usize, rounds: usize) -> Latenc
                     peer
                 })
                 .collect();
-            drop(crowd);
+            drop(heavy);
             let gone = || {
                 let log = broker.log().so_far();
                 let gone = log.iter().filter(|line| line.contains("disconnected: subscriber"));
