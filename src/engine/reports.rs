@@ -85,12 +85,20 @@ pub(crate) struct Reports {
     found_full: Option<Token>,
     held_up_at: Option<Instant>,
     dropping_at: Option<Instant>,
+    /// Memory has become full, and it was not told yet.
+    is_memory_full: bool,
+    memory_full_at: Option<Instant>,
 }
 
 impl Reports {
     /// When something is to be summed up.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// Memory has become full.
+    pub(crate) fn memory_is_full(&mut self) {
+        self.is_memory_full = true;
     }
 
     /// A receiver was found full.
@@ -188,6 +196,19 @@ impl Engine {
             let dropped = connection.losses().map_or(0, |losses| losses.dropped);
             let queued = connection.outbox.queued();
             warn!("dropping for {connection}: {dropped} messages so far, {queued} bytes queued");
+        }
+    }
+
+    /// Memory is full at the end of a turn.
+    pub(crate) fn report_full_memory(&mut self, now: Instant) {
+        let reports = &mut self.reports;
+        if reports.is_memory_full && is_time(reports.memory_full_at, now) {
+            (reports.is_memory_full, reports.memory_full_at) = (false, Some(now));
+            warn!(
+                "memory_bytes is reached: slow subscribers and unfinished frames hold {} bytes; \
+                 publishers are not read until some are free",
+                self.memory_held()
+            );
         }
     }
 

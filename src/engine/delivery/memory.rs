@@ -5,9 +5,7 @@
 //! read is decided by `reading`; the counting itself is done by the chunks.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
-use log::warn;
+use std::time::Instant;
 
 use super::waits::Obstacle;
 use crate::engine::close_reason::CloseReason;
@@ -16,14 +14,12 @@ use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
-/// The part of `memory_bytes` that outboxes leave under these policies: for what is read before it
+/// The part of `memory_bytes` that outboxes leave under `drop` and `disconnect`: for what is read before it
 /// is delivered or dropped, for what compaction holds twice, and for the allocator, which keeps
 /// about a tenth in holes when many queues are closed (measured with 1,000 of them).
 const OUTBOX_MARGIN: usize = 8;
 /// So many connections in the list of holders are no reason to look which of them still hold.
 const MANY_HOLDERS: usize = 64;
-/// How often to say that memory is full.
-const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// The connection stands in the list of holders.
 const HOLDER: u8 = 1;
@@ -47,9 +43,6 @@ pub(crate) struct Memory {
     first_unfinished: Option<Instant>,
     /// Memory that was held when the rules last changed: no connection is closed for that.
     exempt: usize,
-    /// Memory has become full since this was said; and when it was said last.
-    is_to_be_said: bool,
-    said_at: Option<Instant>,
 }
 
 impl Memory {
@@ -135,7 +128,7 @@ impl Engine {
         if !self.memory.is_full {
             return;
         }
-        self.say_that_memory_is_full(now);
+        self.report_full_memory(now);
         self.measure_holders(now);
         // Where no publisher waits for outboxes, they alone must not keep it from being reached.
         let resume_below = match self.rules.policy {
@@ -174,22 +167,8 @@ impl Engine {
     pub(crate) fn note_memory_full(&mut self) {
         if !self.memory.is_full {
             self.memory.is_full = true;
-            self.memory.is_to_be_said = true;
+            self.reports.memory_is_full();
             self.stats.memory_pauses += 1;
-        }
-    }
-
-    /// Once in a while, however often memory is full.
-    fn say_that_memory_is_full(&mut self, now: Instant) {
-        let memory = &mut self.memory;
-        let is_time = memory.said_at.is_none_or(|at| at + WARN_EVERY <= now);
-        if memory.is_to_be_said && is_time {
-            (memory.is_to_be_said, memory.said_at) = (false, Some(now));
-            warn!(
-                "memory_bytes is reached: slow subscribers and unfinished frames hold {} bytes; \
-                 publishers are not read until some are free",
-                self.memory_held()
-            );
         }
     }
 
