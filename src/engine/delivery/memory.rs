@@ -14,9 +14,9 @@ use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
-/// The part of `memory_bytes` that outboxes leave under `drop` and `disconnect`: for what is read before it
-/// is delivered or dropped, for what compaction holds twice, and for the allocator, which keeps
-/// about a tenth in holes when many queues are closed (measured with 1,000 of them).
+/// The part of `memory_bytes` that outboxes leave under `drop` and `disconnect`: for what is read
+/// before it is delivered or dropped, for what compaction holds twice, and for the allocator, which
+/// keeps about a tenth in holes when many queues are closed (measured with 1,000 of them).
 const OUTBOX_MARGIN: usize = 8;
 /// So many connections in the list of holders are no reason to look which of them still hold.
 const MANY_HOLDERS: usize = 64;

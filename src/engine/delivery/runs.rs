@@ -153,8 +153,8 @@ impl Engine {
         let start = *at;
         let mut scan = Scan::new(input.bytes(), start);
         loop {
-            // The first run is tried in any case: behind a flush that it waited for, others must not
-            // refill its receivers again and again.
+            // The first run is tried in any case: behind a flush that it waited for, others must
+            // not refill its receivers again and again.
             if scan.at > start && self.budget.is_share_used() && scan.has_whole_frame() {
                 return Some(Stop::Yield);
             }

@@ -1,7 +1,7 @@
 //! What a turn was charged, compared with what came of it.
 //!
-//! Owns an account of its own, kept by what the journal, the sockets and the model tell. All of that
-//! must have been charged, and no turn may be charged more than its budget and what cannot be
+//! Owns an account of its own, kept by what the journal, the sockets and the model tell. All of
+//! that must have been charged, and no turn may be charged more than its budget and what cannot be
 //! divided at the end of each of its parts.
 
 use wire::topic;

@@ -1,7 +1,7 @@
 //! What a turn may do to connections that wait and to receivers that are waited for.
 //!
-//! Owns the comparison of what waits behind a turn with what waited before it. What must hold at any
-//! moment is checked by `audit`.
+//! Owns the comparison of what waits behind a turn with what waited before it. What must hold at
+//! any moment is checked by `audit`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
