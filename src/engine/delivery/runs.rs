@@ -247,6 +247,9 @@ impl Engine {
         if route.groups.is_empty() {
             loop {
                 scan.extend(&mut run);
+                if run.messages > 1 {
+                    self.index.asked_for_again(scan.topic, &mut self.budget);
+                }
                 let Some((next, length)) = self.look_up(scan, run.end, Some(&route)) else { break };
                 if !Rc::ptr_eq(&next, &route) {
                     scan.ahead = Some((next, length));

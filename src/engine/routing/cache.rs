@@ -9,8 +9,9 @@
 //! a hundred thousand topics in turn then cost one comparison each, in memory that lies in the
 //! order in which it is needed.
 //!
-//! Room for a new topic is made by forgetting a few old ones that were not asked for lately (the
-//! CLOCK algorithm, Corbató 1968): each insertion pays for itself, and none for a whole cache.
+//! A topic gets a place when it is asked for a second time. Room for it is made by forgetting a few
+//! old ones that were not asked for lately (the CLOCK algorithm, Corbató 1968): each insertion pays
+//! for itself, and none for a whole cache.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use std::rc::Rc;
 use super::counts::{TopicCount, TopicCounts};
 use super::route::Route;
 use super::routes::Routes;
+use super::seen::Seen;
 
 /// What all entries and their routes together may weigh, in bytes. Room for more than 200,000
 /// topics of common length.
@@ -36,6 +38,10 @@ pub(super) struct Cache {
     /// The standard hasher is keyed at random: topics that collide cannot be made up.
     by_topic: HashMap<Rc<[u8]>, u32>,
     routes: Routes,
+    /// Topics that were asked for once.
+    seen: Seen,
+    /// The route of the last one of them, so that adjacent messages to many of them are one run.
+    last_new: Option<Rc<Route>>,
     /// The place that was asked for last.
     last: usize,
     /// Where the search for an entry to forget goes on.
@@ -74,6 +80,8 @@ impl Cache {
             free: Vec::new(),
             by_topic: HashMap::new(),
             routes: Routes::default(),
+            seen: Seen::default(),
+            last_new: None,
             last: 0,
             hand: 0,
             bytes: 0,
@@ -110,6 +118,21 @@ impl Cache {
         if let Some(Some(entry)) = self.entries.get_mut(self.last) {
             entry.generation = generation;
         }
+    }
+
+    /// Whether the route of an unknown topic is to be remembered: it was asked for before.
+    pub(super) fn is_worth_a_place(&mut self, topic: &[u8]) -> bool {
+        self.seen.note(topic)
+    }
+
+    /// A route that is not remembered: as the one that topics share, or the last such one, if it is
+    /// equal to that.
+    pub(super) fn shared(&mut self, route: Route) -> Rc<Route> {
+        if let Some(last) = self.last_new.as_ref().filter(|last| ***last == route) {
+            return last.clone();
+        }
+        let route = self.routes.find(&route).unwrap_or_else(|| Rc::new(route));
+        self.last_new.insert(route).clone()
     }
 
     /// Remembers the route of a valid topic. Returns the route, shared with other topics, and how

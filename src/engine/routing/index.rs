@@ -29,6 +29,8 @@ const REMEMBERED_CHANGES: usize = 32;
 /// Nodes of the trie that one call for a route visits at least, or no search would end in a turn
 /// whose budget is used up.
 const MIN_NODES: u64 = 16;
+/// A route is remembered at its first use already if finding it took more nodes than this.
+const COSTLY_NODES: u64 = 64;
 
 /// Why a topic is given no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Index {
     generation: u64,
     /// The filters with which it grew, the latest last.
     changes: VecDeque<Box<[u8]>>,
+    /// The route that was asked for last is not remembered.
+    is_last_new: bool,
     /// Another limit of nodes in a call than the budget's.
     #[cfg(test)]
     max_nodes: u64,
@@ -61,6 +65,7 @@ impl Index {
             cache: Cache::new(),
             generation: 1,
             changes: VecDeque::new(),
+            is_last_new: false,
             #[cfg(test)]
             max_nodes: u64::MAX,
         }
@@ -164,6 +169,7 @@ impl Index {
     /// # Errors
     /// Why it is no valid topic, or that it is to be asked for again.
     pub fn route(&mut self, topic: &[u8], budget: &mut Budget) -> Result<Rc<Route>, NoRoute> {
+        let mut is_known = true;
         match self.cache.find(topic, self.generation) {
             Cached::Fresh(route) => return Ok(route),
             Cached::Stale(route, generation) if self.is_untouched(topic, generation, budget) => {
@@ -171,7 +177,10 @@ impl Index {
                 return Ok(route);
             }
             Cached::Stale(..) => {}
-            Cached::Unknown => topic::validate_topic(topic).map_err(NoRoute::BadTopic)?,
+            Cached::Unknown => {
+                is_known = false;
+                topic::validate_topic(topic).map_err(NoRoute::BadTopic)?;
+            }
         }
         if budget.is_share_used() {
             return Err(NoRoute::NotYet);
@@ -182,15 +191,32 @@ impl Index {
         let step = self.registry.matching(topic, nodes);
         budget.charge(budget::ROUTE + step.visited * budget::NODE);
         if let Some((other, filters)) = step.other {
-            self.remember(&other, &filters, budget);
+            let route = self.make_route(&other, &filters, budget);
+            self.remember(&other, route, budget);
         }
         let filters = step.found.ok_or(NoRoute::NotYet)?;
-        Ok(self.remember(topic, &filters, budget))
+        let route = self.make_route(topic, &filters, budget);
+        let is_costly = step.visited > COSTLY_NODES;
+        self.is_last_new = false;
+        if is_known || is_costly || self.cache.is_worth_a_place(topic) {
+            Ok(self.remember(topic, route, budget))
+        } else {
+            self.is_last_new = true;
+            Ok(self.cache.shared(route))
+        }
     }
 
-    /// Remembers the route that follows from the wildcard filters which match a topic.
-    fn remember(&mut self, topic: &[u8], filters: &[u32], budget: &mut Budget) -> Rc<Route> {
-        let route = self.make_route(topic, filters, budget);
+    /// The topic that was asked for last is published to again. The first time that it is, that is
+    /// remembered.
+    pub(crate) fn asked_for_again(&mut self, topic: &[u8], budget: &mut Budget) {
+        if std::mem::take(&mut self.is_last_new) {
+            // Nothing is lost if there is no route now: it is asked for again.
+            let _ = self.route(topic, budget);
+        }
+    }
+
+    /// Remembers the route of a topic.
+    fn remember(&mut self, topic: &[u8], route: Route, budget: &mut Budget) -> Rc<Route> {
         let (route, forgotten) = self.cache.insert(topic, route, self.generation);
         budget.charge(forgotten * budget::EVICTION);
         route

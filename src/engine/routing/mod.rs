@@ -9,7 +9,8 @@
 //! - `groups`, `members`: queue groups by name, and whose turn it is.
 //! - `trie`, `search`: filters with wildcards, and the search for those that match a topic.
 //! - `route`, `routes`: a set of receivers; equal sets are one object.
-//! - `cache`, `counts`: topics whose route is known, and what was published to them.
+//! - `cache`, `seen`, `counts`: topics whose route is known, those that were asked for once, and
+//!   what was published to them.
 
 mod cache;
 mod changes;
@@ -21,6 +22,7 @@ mod registry;
 pub mod route;
 mod routes;
 mod search;
+mod seen;
 mod trie;
 
 pub use index::{Index, NoRoute};

@@ -53,9 +53,14 @@ fn connection_is_in_a_route_once_however_many_filters_match() {
 fn equal_receivers_share_one_route() {
     let mut index = Index::new(0);
     subscribe(&mut index, 1, ">");
+    find(&mut index, "a").unwrap();
     let a = find(&mut index, "a").unwrap();
     let b = find(&mut index, "b").unwrap();
+    assert!(Rc::ptr_eq(&a, &b), "though only one of them has a place in the cache");
+    assert_eq!(index.cached_topics(), 1);
+    let b = find(&mut index, "b").unwrap();
     assert!(Rc::ptr_eq(&a, &b));
+    assert_eq!(index.cached_topics(), 2);
     subscribe(&mut index, 2, "a");
     let a = find(&mut index, "a").unwrap();
     assert!(!Rc::ptr_eq(&a, &b) && Rc::ptr_eq(&b, &find(&mut index, "b").unwrap()));
