@@ -5,11 +5,13 @@
 //!
 //! - [`topic`]: topics, filters and queue group names, and what matches what.
 //! - [`native`]: the native protocol, version 1.
+//! - [`nats`]: the protocol of NATS clients.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod encoding;
 pub mod native;
+pub mod nats;
 pub mod topic;
 
 pub use encoding::Encoding;
