@@ -21,6 +21,7 @@
 //! | `+OK`, `-ERR 'text'` | server | |
 
 pub mod line;
+pub mod message;
 pub mod subject;
 
 #[cfg(test)]
