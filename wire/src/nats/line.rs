@@ -8,12 +8,10 @@
 
 use std::fmt;
 
+use super::scan::{self, Fields, number, sizes};
+
 /// The longest verb, in bytes.
 const MAX_VERB_BYTES: usize = 7;
-/// The most digits of a number.
-const MAX_DIGITS: usize = 9;
-/// The most arguments that any verb has.
-const MAX_ARGUMENTS: usize = 4;
 
 /// A whole control line, borrowed from the bytes that it was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +97,17 @@ pub fn parse(
     bytes: &[u8],
     max_control_line: usize,
 ) -> Result<Option<(Line<'_>, usize)>, LineError> {
-    let Some((verb, behind)) = Verb::find(bytes)? else {
+    let Some((verb, behind)) = scan::find(&VERBS, bytes)? else {
         return Ok(None);
     };
-    let Some(start) = verb.skip_blanks(bytes, behind, max_control_line)? else {
+    let start = match verb.least_blanks() {
+        Some(least) => scan::skip_blanks(bytes, behind, least, max_control_line)?,
+        None => Some(behind),
+    };
+    let Some(start) = start else {
         return Ok(None);
     };
-    let Some((arguments, length)) = cut(bytes, start, max_control_line)? else {
+    let Some((arguments, length)) = scan::cut(bytes, start, max_control_line)? else {
         return Ok(None);
     };
     Ok(Some((verb.read(arguments)?, length)))
@@ -152,36 +154,13 @@ const VERBS: [(&[u8], Verb); 10] = [
 ];
 
 impl Verb {
-    /// The verb that the bytes begin with, and its length.
-    fn find(bytes: &[u8]) -> Result<Option<(Verb, usize)>, LineError> {
-        for (name, verb) in VERBS {
-            let there = bytes.len().min(name.len());
-            if bytes[..there].eq_ignore_ascii_case(&name[..there]) {
-                return Ok((there == name.len()).then_some((verb, there)));
-            }
+    /// The blanks that have to follow. CONNECT can do without, and some verbs have no arguments.
+    fn least_blanks(self) -> Option<usize> {
+        match self {
+            Verb::Ping | Verb::Pong | Verb::Ok => None,
+            Verb::Connect => Some(0),
+            _ => Some(1),
         }
-        Err(LineError::UnknownOperation)
-    }
-
-    /// Where the arguments begin, if the verb ends in front of `behind`.
-    fn skip_blanks(
-        self,
-        bytes: &[u8],
-        behind: usize,
-        max_blanks: usize,
-    ) -> Result<Option<usize>, LineError> {
-        if matches!(self, Verb::Ping | Verb::Pong | Verb::Ok) {
-            return Ok(Some(behind));
-        }
-        let rest = &bytes[behind..];
-        let blanks = rest.iter().position(|&byte| !is_blank(byte));
-        if blanks == Some(0) && self != Verb::Connect {
-            return Err(LineError::UnknownOperation);
-        }
-        if blanks.unwrap_or(rest.len()) > max_blanks {
-            return Err(LineError::ControlLineTooLong);
-        }
-        Ok(blanks.map(|blanks| behind + blanks))
     }
 
     fn read(self, arguments: &[u8]) -> Result<Line<'_>, LineError> {
@@ -201,78 +180,40 @@ impl Verb {
             Verb::Info => Ok(Line::Info(arguments)),
             // Only a server has errors to report: whoever sends this is no client.
             Verb::Err => Err(LineError::Malformed),
-            _ => self.read_fields(arguments),
+            _ => self.read_fields(&Fields::split(arguments)?).ok_or(LineError::Malformed),
         }
     }
 
-    fn read_fields(self, arguments: &[u8]) -> Result<Line<'_>, LineError> {
-        let mut fields: [&[u8]; MAX_ARGUMENTS] = [&[]; MAX_ARGUMENTS];
-        let mut count = 0;
-        let blanks = arguments.split(|&byte| is_blank(byte));
-        for field in blanks.filter(|field| !field.is_empty()) {
-            *fields.get_mut(count).ok_or(LineError::Malformed)? = field;
-            count += 1;
-        }
+    fn read_fields<'a>(self, fields: &Fields<'a>) -> Option<Line<'a>> {
         let publish = |subject, reply, header_bytes, total_bytes| {
-            Some(Line::Publish(Publish { subject, reply, header_bytes, total_bytes }))
+            Line::Publish(Publish { subject, reply, header_bytes, total_bytes })
         };
-        match (self, &fields[..count]) {
-            (Verb::Pub, [subject, size]) => {
-                number(size).and_then(|size| publish(subject, None, None, size))
-            }
+        Some(match (self, fields.as_slice()) {
+            (Verb::Pub, [subject, size]) => publish(subject, None, None, number(size)?),
             (Verb::Pub, [subject, reply, size]) => {
-                number(size).and_then(|size| publish(subject, Some(*reply), None, size))
+                publish(subject, Some(*reply), None, number(size)?)
             }
-            (Verb::Hpub, [subject, headers, total]) => sizes(headers, total)
-                .and_then(|(headers, total)| publish(subject, None, Some(headers), total)),
-            (Verb::Hpub, [subject, reply, headers, total]) => sizes(headers, total)
-                .and_then(|(headers, total)| publish(subject, Some(*reply), Some(headers), total)),
-            (Verb::Sub, [filter, sid]) => Some(Line::Subscribe { filter, group: None, sid }),
+            (Verb::Hpub, [subject, headers, total]) => {
+                let (headers, total) = sizes(headers, total)?;
+                publish(subject, None, Some(headers), total)
+            }
+            (Verb::Hpub, [subject, reply, headers, total]) => {
+                let (headers, total) = sizes(headers, total)?;
+                publish(subject, Some(*reply), Some(headers), total)
+            }
+            (Verb::Sub, [filter, sid]) => Line::Subscribe { filter, group: None, sid },
             (Verb::Sub, [filter, group, sid]) => {
-                Some(Line::Subscribe { filter, group: Some(group), sid })
+                Line::Subscribe { filter, group: Some(group), sid }
             }
-            (Verb::Unsub, [sid]) => Some(Line::Unsubscribe { sid, max: None }),
-            // What is no number, and 0, is taken for no number at all, as servers always did.
+            (Verb::Unsub, [sid]) => Line::Unsubscribe { sid, max: None },
+            // What is no number, and 0, counts as no maximum: that is what clients can rely on.
             (Verb::Unsub, [sid, max]) => {
                 let max = number(max).filter(|&max| max > 0).map(u64::from);
-                Some(Line::Unsubscribe { sid, max })
+                Line::Unsubscribe { sid, max }
             }
-            _ => None,
-        }
-        .ok_or(LineError::Malformed)
+            _ => return None,
+        })
     }
-}
-
-fn is_blank(byte: u8) -> bool {
-    byte == b' ' || byte == b'\t'
-}
-
-/// The line's arguments, which begin at `start`, and the length of the line with its end.
-fn cut(bytes: &[u8], start: usize, max: usize) -> Result<Option<(&[u8], usize)>, LineError> {
-    let rest = &bytes[start..];
-    // No LF this near means that the line is too long, so none is looked for further on.
-    let rest = &rest[..rest.len().min(max.saturating_add(super::LINE_END.len()))];
-    let end = rest.iter().position(|&byte| byte == b'\n');
-    let line = &rest[..end.unwrap_or(rest.len())];
-    let arguments = line.strip_suffix(b"\r").unwrap_or(line);
-    if arguments.len() > max {
-        return Err(LineError::ControlLineTooLong);
-    }
-    Ok(end.map(|end| (arguments, start + end + 1)))
-}
-
-/// A number of 1 to 9 digits; zeros may lead.
-fn number(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
-}
-
-/// The two sizes of an HPUB: headers, and headers and payload together.
-fn sizes(headers: &[u8], total: &[u8]) -> Option<(u32, u32)> {
-    let sizes = (number(headers)?, number(total)?);
-    (sizes.0 <= sizes.1).then_some(sizes)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod subject;
 
 #[cfg(test)]
 mod random;
+mod scan;
 
 /// The port on which NATS clients expect a server.
 pub const DEFAULT_PORT: u16 = 4222;

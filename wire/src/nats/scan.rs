@@ -1,0 +1,102 @@
+//! Reading lines from the left: the verb, the blanks, the end, the fields between.
+//!
+//! Owns what the lines of clients and of servers have in common. Must not know any verb. Whatever
+//! is found or refused here stays so when more bytes come.
+
+use super::LINE_END;
+use super::line::LineError;
+
+/// The most digits of a number.
+const MAX_DIGITS: usize = 9;
+/// The most arguments that any verb has.
+const MAX_FIELDS: usize = 5;
+
+/// The verb that the bytes begin with, and its length. No verb of `verbs` begins another.
+pub(super) fn find<V: Copy>(
+    verbs: &[(&[u8], V)],
+    bytes: &[u8],
+) -> Result<Option<(V, usize)>, LineError> {
+    for &(name, verb) in verbs {
+        let there = bytes.len().min(name.len());
+        if bytes[..there].eq_ignore_ascii_case(&name[..there]) {
+            return Ok((there == name.len()).then_some((verb, there)));
+        }
+    }
+    Err(LineError::UnknownOperation)
+}
+
+/// Where the arguments begin, behind at least `least` blanks that begin at `start`.
+pub(super) fn skip_blanks(
+    bytes: &[u8],
+    start: usize,
+    least: usize,
+    most: usize,
+) -> Result<Option<usize>, LineError> {
+    let rest = &bytes[start..];
+    let blanks = rest.iter().position(|&byte| !is_blank(byte));
+    if blanks.is_some_and(|blanks| blanks < least) {
+        return Err(LineError::UnknownOperation);
+    }
+    if blanks.unwrap_or(rest.len()) > most {
+        return Err(LineError::ControlLineTooLong);
+    }
+    Ok(blanks.map(|blanks| start + blanks))
+}
+
+/// The line's arguments, which begin at `start`, and the length of the line with its end.
+pub(super) fn cut(
+    bytes: &[u8],
+    start: usize,
+    max: usize,
+) -> Result<Option<(&[u8], usize)>, LineError> {
+    let rest = &bytes[start..];
+    // No LF this near means that the line is too long, so none is looked for further on.
+    let rest = &rest[..rest.len().min(max.saturating_add(LINE_END.len()))];
+    let end = rest.iter().position(|&byte| byte == b'\n');
+    let line = &rest[..end.unwrap_or(rest.len())];
+    let arguments = line.strip_suffix(b"\r").unwrap_or(line);
+    if arguments.len() > max {
+        return Err(LineError::ControlLineTooLong);
+    }
+    Ok(end.map(|end| (arguments, start + end + 1)))
+}
+
+/// What stands between the blanks.
+pub(super) struct Fields<'a> {
+    fields: [&'a [u8]; MAX_FIELDS],
+    count: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn split(arguments: &'a [u8]) -> Result<Fields<'a>, LineError> {
+        let (mut fields, mut count): ([&[u8]; MAX_FIELDS], _) = ([&[]; MAX_FIELDS], 0);
+        let parts = arguments.split(|&byte| is_blank(byte));
+        for field in parts.filter(|field| !field.is_empty()) {
+            *fields.get_mut(count).ok_or(LineError::Malformed)? = field;
+            count += 1;
+        }
+        Ok(Fields { fields, count })
+    }
+
+    pub(super) fn as_slice(&self) -> &[&'a [u8]] {
+        &self.fields[..self.count]
+    }
+}
+
+/// A number of 1 to 9 digits; zeros may lead.
+pub(super) fn number(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')))
+}
+
+/// Two sizes: of headers, and of headers and payload together.
+pub(super) fn sizes(headers: &[u8], total: &[u8]) -> Option<(u32, u32)> {
+    let sizes = (number(headers)?, number(total)?);
+    (sizes.0 <= sizes.1).then_some(sizes)
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
