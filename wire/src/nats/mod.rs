@@ -20,10 +20,12 @@
 //! | `PING`, `PONG` | both | |
 //! | `+OK`, `-ERR 'text'` | server | |
 
+pub mod connect;
 pub mod line;
 pub mod message;
 pub mod subject;
 
+mod json;
 #[cfg(test)]
 mod random;
 mod scan;
