@@ -21,6 +21,7 @@
 //! | `+OK`, `-ERR 'text'` | server | |
 
 pub mod connect;
+pub mod info;
 pub mod line;
 pub mod message;
 pub mod subject;
