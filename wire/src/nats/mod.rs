@@ -21,6 +21,7 @@
 //! | `+OK`, `-ERR 'text'` | server | |
 
 pub mod connect;
+pub mod error_text;
 pub mod info;
 pub mod line;
 pub mod message;
