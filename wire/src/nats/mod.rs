@@ -20,6 +20,7 @@
 //! | `PING`, `PONG` | both | |
 //! | `+OK`, `-ERR 'text'` | server | |
 
+pub mod client;
 pub mod connect;
 pub mod error_text;
 pub mod info;
