@@ -154,11 +154,11 @@ const VERBS: [(&[u8], Verb); 10] = [
 ];
 
 impl Verb {
-    /// The blanks that have to follow. CONNECT can do without, and some verbs have no arguments.
+    /// The blanks that have to follow. JSON can do without, and some verbs have no arguments.
     fn least_blanks(self) -> Option<usize> {
         match self {
             Verb::Ping | Verb::Pong | Verb::Ok => None,
-            Verb::Connect => Some(0),
+            Verb::Connect | Verb::Info => Some(0),
             _ => Some(1),
         }
     }
