@@ -149,13 +149,14 @@ pub fn parse(bytes: &[u8], max_line: usize) -> Result<Option<(ServerLine<'_>, us
             let text = arguments.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'"));
             ServerLine::Err(text.unwrap_or(arguments))
         }
-        Verb::Msg => message(&Fields::split(arguments)?, false).ok_or(LineError::Malformed)?,
-        Verb::Hmsg => message(&Fields::split(arguments)?, true).ok_or(LineError::Malformed)?,
+        Verb::Msg => message(arguments, false).ok_or(LineError::Malformed)?,
+        Verb::Hmsg => message(arguments, true).ok_or(LineError::Malformed)?,
     };
     Ok(Some((line, length)))
 }
 
-fn message<'a>(fields: &Fields<'a>, has_headers: bool) -> Option<ServerLine<'a>> {
+fn message(arguments: &[u8], has_headers: bool) -> Option<ServerLine<'_>> {
+    let fields = Fields::split(arguments)?;
     let (names, (header_bytes, total_bytes)) = match (fields.as_slice(), has_headers) {
         ([names @ .., headers, total], true) => (names, sizes(headers, total)?),
         ([names @ .., total], false) => (names, (0, number(total)?)),

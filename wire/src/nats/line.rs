@@ -164,24 +164,24 @@ impl Verb {
     }
 
     fn read(self, arguments: &[u8]) -> Result<Line<'_>, LineError> {
-        // What is behind these is ignored, whatever it is.
-        match self {
-            Verb::Ping => return Ok(Line::Ping),
-            Verb::Pong => return Ok(Line::Pong),
-            Verb::Ok => return Ok(Line::Ok),
-            _ => {}
-        }
-        // Servers differ about a CR within a line, so nobody can mean one.
-        if arguments.contains(&b'\r') {
-            return Err(LineError::Malformed);
-        }
-        match self {
-            Verb::Connect => Ok(Line::Connect(arguments)),
-            Verb::Info => Ok(Line::Info(arguments)),
+        Ok(match self {
+            // What is behind these is ignored, whatever it is.
+            Verb::Ping => Line::Ping,
+            Verb::Pong => Line::Pong,
+            Verb::Ok => Line::Ok,
+            // A CR in JSON is refused as one between fields is.
+            Verb::Connect | Verb::Info if arguments.contains(&b'\r') => {
+                return Err(LineError::Malformed);
+            }
+            Verb::Connect => Line::Connect(arguments),
+            Verb::Info => Line::Info(arguments),
             // Only a server has errors to report: whoever sends this is no client.
-            Verb::Err => Err(LineError::Malformed),
-            _ => self.read_fields(&Fields::split(arguments)?).ok_or(LineError::Malformed),
-        }
+            Verb::Err => return Err(LineError::Malformed),
+            _ => {
+                let fields = Fields::split(arguments).ok_or(LineError::Malformed)?;
+                self.read_fields(&fields).ok_or(LineError::Malformed)?
+            }
+        })
     }
 
     fn read_fields<'a>(self, fields: &Fields<'a>) -> Option<Line<'a>> {

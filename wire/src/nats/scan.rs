@@ -68,16 +68,31 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn split(arguments: &'a [u8]) -> Result<Fields<'a>, LineError> {
+    /// Splits the arguments. `None`: there are more than any verb has, or there is a CR in them,
+    /// which nobody can mean, as servers differ about it.
+    #[inline]
+    pub(super) fn split(arguments: &'a [u8]) -> Option<Fields<'a>> {
         let (mut fields, mut count): ([&[u8]; MAX_FIELDS], _) = ([&[]; MAX_FIELDS], 0);
-        let parts = arguments.split(|&byte| is_blank(byte));
-        for field in parts.filter(|field| !field.is_empty()) {
-            *fields.get_mut(count).ok_or(LineError::Malformed)? = field;
-            count += 1;
+        let mut rest = arguments;
+        while !rest.is_empty() {
+            // One comparison is all that most bytes need.
+            let ends = |&byte: &u8| byte <= b' ' && matches!(byte, b' ' | b'\t' | b'\r');
+            let end = rest.iter().position(ends).unwrap_or(rest.len());
+            let (field, behind) = rest.split_at(end);
+            if !field.is_empty() {
+                *fields.get_mut(count)? = field;
+                count += 1;
+            }
+            rest = match behind.split_first() {
+                Some((b'\r', _)) => return None,
+                Some((_, rest)) => rest,
+                None => &[],
+            };
         }
-        Ok(Fields { fields, count })
+        Some(Fields { fields, count })
     }
 
+    #[inline]
     pub(super) fn as_slice(&self) -> &[&'a [u8]] {
         &self.fields[..self.count]
     }
