@@ -15,6 +15,9 @@ mod config;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
 #[path = "../fuzz/src/frame.rs"]
 mod frame;
+#[allow(unreachable_pub, reason = "public for the fuzz targets")]
+#[path = "../fuzz/src/nats.rs"]
+mod nats;
 
 /// Random cuts of each script in an ordinary run.
 const CUTS: u64 = 20;
@@ -40,6 +43,11 @@ fn replay(target: &str, check: fn(&[u8])) {
 #[test]
 fn frames_of_the_corpus_are_decoded_and_encoded_alike() {
     replay("frame", frame::check);
+}
+
+#[test]
+fn lines_of_the_corpus_are_read_and_written_alike() {
+    replay("nats", nats::check);
 }
 
 #[test]

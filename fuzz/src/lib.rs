@@ -5,4 +5,5 @@ pub mod broker;
 pub mod command;
 pub mod config;
 pub mod frame;
+pub mod nats;
 pub mod template;
