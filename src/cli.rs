@@ -25,6 +25,10 @@ pub struct Cli {
     #[arg(short = 'p', long, value_name = "PORT")]
     pub publisher_port: Option<u16>,
 
+    /// Port for NATS clients, usually 4222; 0 takes a free one [default: none]
+    #[arg(short = 'n', long, value_name = "PORT")]
+    pub nats_port: Option<u16>,
+
     /// Address or name to listen on [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR", value_parser = parse_host)]
     pub host: Option<String>,
@@ -80,6 +84,9 @@ impl Cli {
         }
         if let Some(port) = self.publisher_port {
             config.network.publisher_port = port;
+        }
+        if self.nats_port.is_some() {
+            config.network.nats_port = self.nats_port;
         }
         if let Some(host) = &self.host {
             config.network.host.clone_from(host);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ini::{Ini, ParseOption};
 use log::LevelFilter;
 
-use crate::engine::rules::{OverflowPolicy, Rules};
+use crate::engine::rules::{OverflowPolicy, ReceiverRules, Rules};
 use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
 mod monitor;
@@ -58,13 +58,15 @@ pub struct Config {
 /// Addresses, connections and reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
-    /// Address or name that both ports are bound on.
+    /// Address or name that all ports are bound on.
     pub host: String,
     /// Port for publishers; 0: any free one.
     pub publisher_port: u16,
     /// Port for subscribers; 0: any free one.
     pub subscriber_port: u16,
-    /// Connections at a time, both ports together.
+    /// Port for NATS clients; 0: any free one; `None`: off.
+    pub nats_port: Option<u16>,
+    /// Connections at a time, all ports together.
     pub max_connections: usize,
     /// Bytes that one read takes at most; also what one connection may bring into one turn.
     pub read_bytes: usize,
@@ -79,8 +81,12 @@ pub struct Limits {
     pub max_payload: usize,
     /// Subscriptions of one connection.
     pub max_subscriptions: usize,
+    /// Subscriptions of one NATS connection.
+    pub nats_max_subscriptions: usize,
     /// Bytes that may wait for one subscriber.
     pub outbox_bytes: usize,
+    /// Bytes that may wait for one NATS client.
+    pub nats_outbox_bytes: usize,
     /// Bytes of all inboxes and outboxes together.
     pub memory_bytes: usize,
 }
@@ -90,8 +96,12 @@ pub struct Limits {
 pub struct Overflow {
     /// The policy.
     pub policy: OverflowPolicy,
+    /// The policy for NATS clients.
+    pub nats_policy: OverflowPolicy,
     /// How long a subscriber may hold up publishers below `min_rate_bytes_per_second`.
     pub stall_timeout: Duration,
+    /// How long a NATS client may hold up others, or be held up.
+    pub nats_stall_timeout: Duration,
     /// Bytes a second that a subscriber that holds up publishers must take; 0: none.
     pub min_rate_bytes_per_second: usize,
 }
@@ -139,6 +149,14 @@ pub enum LogFormat {
     Text,
     /// A priority prefix (`<6>`) and the text; the journal adds the time.
     Journal,
+}
+
+impl Network {
+    /// The ports that are asked for, and who connects to each.
+    fn ports(&self) -> Vec<(u16, &'static str)> {
+        let native = [(self.publisher_port, "publishers"), (self.subscriber_port, "subscribers")];
+        native.into_iter().chain(self.nats_port.map(|port| (port, "NATS clients"))).collect()
+    }
 }
 
 impl Default for Config {
@@ -240,14 +258,25 @@ impl Config {
 
     /// What of it the broker's core works by.
     pub fn rules(&self) -> Rules {
+        let native = ReceiverRules {
+            max_subscriptions: self.limits.max_subscriptions,
+            outbox_bytes: self.limits.outbox_bytes,
+            policy: self.overflow.policy,
+            stall_timeout: self.overflow.stall_timeout,
+        };
+        let nats = ReceiverRules {
+            max_subscriptions: self.limits.nats_max_subscriptions,
+            outbox_bytes: self.limits.nats_outbox_bytes,
+            policy: self.overflow.nats_policy,
+            stall_timeout: self.overflow.nats_stall_timeout,
+        };
         Rules {
             max_connections: self.network.max_connections,
             max_payload: self.limits.max_payload,
-            max_subscriptions: self.limits.max_subscriptions,
-            outbox_bytes: self.limits.outbox_bytes,
+            native,
+            // Where there are none, nothing is to depend on what would hold for them.
+            nats: if self.network.nats_port.is_some() { nats } else { native },
             memory_bytes: self.limits.memory_bytes,
-            policy: self.overflow.policy,
-            stall_timeout: self.overflow.stall_timeout,
             min_rate_bytes_per_second: self.overflow.min_rate_bytes_per_second,
             hello: self.timeouts.hello,
             heartbeat: self.timeouts.heartbeat,
@@ -267,11 +296,14 @@ impl Config {
 
     fn validate(&self) -> Result<(), String> {
         let network = &self.network;
-        if network.publisher_port == network.subscriber_port && network.publisher_port != 0 {
-            return Err(format!(
-                "publishers and subscribers have the same port, {}: give them two",
-                network.publisher_port
-            ));
+        let ports = network.ports();
+        for (place, (port, role)) in ports.iter().enumerate() {
+            let same = ports[..place].iter().find(|(other, _)| other == port && *port != 0);
+            if let Some((_, other)) = same {
+                return Err(format!(
+                    "{other} and {role} have the same port, {port}: give them two"
+                ));
+            }
         }
         if let Some(address) = &self.monitor.address
             && let Some(role) = monitor::taken_port(network, address)

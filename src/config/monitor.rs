@@ -12,9 +12,8 @@ pub(super) fn taken_port(network: &Network, address: &str) -> Option<&'static st
     let (host, port) = address.rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let ports = [("publishers", network.publisher_port), ("subscribers", network.subscriber_port)];
-    let taken = ports.into_iter().find(|(_, taken)| *taken == port)?;
-    overlap(&network.host, host).then_some(taken.0)
+    let taken = network.ports().into_iter().find(|(taken, _)| *taken == port)?;
+    overlap(&network.host, host).then_some(taken.1)
 }
 
 /// Whether both are bound on one address, as far as their text tells.

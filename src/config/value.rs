@@ -39,6 +39,14 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a port from 0 to 65535 (0 takes a free one)".to_string())
 }
 
+/// The same, or nothing.
+pub(super) fn optional_port(text: &str) -> Result<Option<u16>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    port(text).map(Some).map_err(|expected| format!("{expected}, or nothing"))
+}
+
 /// A host and a port, or nothing.
 pub(super) fn host_and_port(text: &str) -> Result<Option<String>, String> {
     let is_valid = |text: &str| {

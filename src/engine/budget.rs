@@ -35,6 +35,10 @@ pub const FRAME: u64 = 25;
 pub const RUN: u64 = 5;
 /// A topic looked up among those whose route is known.
 pub const TOPIC: u64 = 4;
+/// A run brought into an encoding, without its messages.
+pub const ENCODING: u64 = 10;
+/// Each message of such a run, without its bytes.
+pub const ENCODED: u64 = 1;
 /// A slice put into an outbox.
 pub const DELIVERY: u64 = 5;
 /// A receiver looked at that has no room for all of a run.
@@ -59,7 +63,7 @@ pub const WRITTEN_BYTES: u64 = 32;
 pub const ACCEPT: u64 = 2_000;
 /// A connection closed: two system calls and a line in the log.
 pub const CLOSE: u64 = 1_500;
-/// Bytes copied out of sparse chunks for one unit.
+/// Bytes copied for one unit, into an encoding or out of sparse chunks.
 pub const COPIED_BYTES: u64 = 64;
 
 /// What was spent: in this turn, and by the connection that is being served.

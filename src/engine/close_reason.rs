@@ -35,11 +35,19 @@ pub enum CloseReason {
     Shutdown,
     /// The broker shut down before the client had taken everything.
     DrainTimeout,
+    /// The client sent what is no line of the NATS protocol.
+    UnknownOperation,
+    /// The client sent a control line that is too long.
+    LineTooLong,
+    /// The client asked for what it has no right to, such as an account.
+    Unauthorized,
+    /// The client wants to be told of requests without a receiver, and takes no headers.
+    NoHeaders,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [CloseReason; 14] = [
+    pub const ALL: [CloseReason; 18] = [
         CloseReason::ClientClosed,
         CloseReason::ConnectionLost,
         CloseReason::Malformed,
@@ -54,6 +62,10 @@ impl CloseReason {
         CloseReason::FrameTimeout,
         CloseReason::Shutdown,
         CloseReason::DrainTimeout,
+        CloseReason::UnknownOperation,
+        CloseReason::LineTooLong,
+        CloseReason::Unauthorized,
+        CloseReason::NoHeaders,
     ];
 
     /// Whether an operator should hear of it: the broker gave up a client, or refused one, that
@@ -88,6 +100,10 @@ impl CloseReason {
             CloseReason::FrameTimeout => "frame_timeout",
             CloseReason::Shutdown => "shutdown",
             CloseReason::DrainTimeout => "drain_timeout",
+            CloseReason::UnknownOperation => "unknown_operation",
+            CloseReason::LineTooLong => "line_too_long",
+            CloseReason::Unauthorized => "unauthorized",
+            CloseReason::NoHeaders => "no_headers",
         }
     }
 }

@@ -248,7 +248,7 @@ impl Engine {
         let Some(route) = self.waits.route(parked) else { return Vec::new() };
         let plain = route.plain.iter().flat_map(|audience| audience.receivers.iter().copied());
         let members = route.groups.iter().flat_map(|group| self.index.members(group));
-        let all = plain.chain(members.map(|(member, _)| member)).take(MAX_LOOKED_AT);
+        let all = plain.chain(members.map(|member| member.token)).take(MAX_LOOKED_AT);
         let connection = |token: &Token| self.connections.get(token.index());
         let is_full = |token: &Token| connection(token).is_some_and(|it| it.stall.is_some());
         let mut full: Vec<_> = all.filter(is_full).collect();

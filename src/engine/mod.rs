@@ -55,6 +55,8 @@ use rules::Rules;
 use sessions::closing::Departures;
 use sessions::connection::{Connection, Role, State};
 use sessions::liveness::Deadlines;
+use sessions::nats_requests::Identity;
+use sessions::protocol::Protocol;
 use sessions::requests::MAX_ANSWER_BYTES;
 use stats::Stats;
 use token::Token;
@@ -113,6 +115,8 @@ pub struct Engine {
     reports: Reports,
     /// Grows with each connection, so that no two are mistaken for each other.
     epoch: NonZeroU64,
+    /// What NATS clients are told of the broker.
+    identity: Identity,
     /// Connections over the limit that are being told so.
     refused: usize,
     /// Connections that may publish, and that may subscribe.
@@ -145,6 +149,7 @@ impl Engine {
             journal: Journal::default(),
             reports: Reports::default(),
             epoch: NonZeroU64::MIN,
+            identity: Identity::default(),
             refused: 0,
             publishers: 0,
             subscribers: 0,
@@ -168,13 +173,18 @@ impl Engine {
         connection.connected = inspect::tenths(now.saturating_duration_since(started));
         let token = Token::new(self.connections.insert(connection));
         self.schedule.insert(token);
+        if role.protocol == Protocol::Nats {
+            self.welcome_nats(token, now);
+        }
         if is_full {
             self.refused += 1;
             self.stats.refused += 1;
             self.connections[token.index()].refused = true;
             self.close(token, CloseReason::TooManyConnections, now);
         }
-        self.expect_hello(token, now);
+        if self.connections[token.index()].state == State::Handshake {
+            self.expect_hello(token, now);
+        }
         token
     }
 

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::sessions::protocol::Protocol;
+
 /// The limits and times that a broker works by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
@@ -11,17 +13,12 @@ pub struct Rules {
     pub max_connections: usize,
     /// The largest payload of a message, in bytes.
     pub max_payload: usize,
-    /// Subscriptions of one connection.
-    pub max_subscriptions: usize,
-    /// Bytes that may wait for one subscriber; one message may be larger.
-    pub outbox_bytes: usize,
+    /// What holds for native connections.
+    pub native: ReceiverRules,
+    /// What holds for NATS connections.
+    pub nats: ReceiverRules,
     /// Bytes of all inboxes and outboxes together.
     pub memory_bytes: usize,
-    /// What happens to a message that does not fit into an outbox.
-    pub policy: OverflowPolicy,
-    /// Under `Block`: how long a subscriber may hold up publishers below
-    /// `min_rate_bytes_per_second`.
-    pub stall_timeout: Duration,
     /// Under `Block`: bytes a second that a subscriber that holds up publishers must take, on
     /// average over `stall_timeout`; 0: none.
     pub min_rate_bytes_per_second: usize,
@@ -32,19 +29,57 @@ pub struct Rules {
     pub heartbeat: Duration,
 }
 
+/// What holds for the receivers of one protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiverRules {
+    /// Subscriptions of one connection.
+    pub max_subscriptions: usize,
+    /// Bytes that may wait for one subscriber; one message may be larger.
+    pub outbox_bytes: usize,
+    /// What happens to a message that does not fit into an outbox.
+    pub policy: OverflowPolicy,
+    /// Under `Block`: how long a subscriber may hold up publishers below
+    /// `min_rate_bytes_per_second`.
+    pub stall_timeout: Duration,
+}
+
+impl Rules {
+    /// What holds for the receivers of a protocol.
+    pub fn of(&self, protocol: Protocol) -> &ReceiverRules {
+        match protocol {
+            Protocol::Native => &self.native,
+            Protocol::Nats => &self.nats,
+        }
+    }
+
+    /// Whether all receivers have the policy `Block`.
+    pub fn only_block(&self) -> bool {
+        [self.native, self.nats].iter().all(|rules| rules.policy == OverflowPolicy::Block)
+    }
+
+    /// Whether any receivers have this policy.
+    pub fn has_policy(&self, policy: OverflowPolicy) -> bool {
+        [self.native, self.nats].iter().any(|rules| rules.policy == policy)
+    }
+}
+
 #[cfg(test)]
 impl Rules {
     /// Small limits, and times that are too long to pass by chance.
     pub(crate) fn of_a_test() -> Rules {
         let long = Duration::from_secs(1_000);
+        let native = ReceiverRules {
+            max_subscriptions: 10,
+            outbox_bytes: 1_000,
+            policy: OverflowPolicy::Block,
+            stall_timeout: long,
+        };
         Rules {
             max_connections: 10,
             max_payload: 10_000,
-            max_subscriptions: 10,
-            outbox_bytes: 1_000,
+            native,
+            nats: native,
             memory_bytes: 1 << 20,
-            policy: OverflowPolicy::Block,
-            stall_timeout: long,
             min_rate_bytes_per_second: 1,
             hello: long,
             heartbeat: Duration::ZERO,

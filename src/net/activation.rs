@@ -12,10 +12,11 @@ use super::RunError;
 use crate::engine::sessions::connection::Role;
 
 /// What FileDescriptorName= says, for each role.
-const NAMES: [(&str, Role); 2] =
-    [("publishers", Role::PUBLISHER), ("subscribers", Role::SUBSCRIBER)];
+const NAMES: [(&str, Role); 3] =
+    [("publishers", Role::PUBLISHER), ("subscribers", Role::SUBSCRIBER), ("nats", Role::NATS)];
 /// What to do about a socket with a wrong name or none.
-const NAME_THEM: &str = "set FileDescriptorName= in its .socket unit to publishers or subscribers";
+const NAME_THEM: &str =
+    "set FileDescriptorName= in its .socket unit to publishers, subscribers or nats";
 /// Multipath TCP, which systemd can listen with, too.
 const IPPROTO_MPTCP: i32 = 262;
 
@@ -29,7 +30,7 @@ pub(super) fn passed_sockets() -> Result<Vec<(Role, TcpListener)>, RunError> {
     let roles = roles(passed.len(), names.as_deref()).map_err(refused)?;
     let mut sockets = Vec::new();
     for (index, role) in roles.into_iter().enumerate() {
-        let what = format!("the socket for {role}s that the service manager has passed");
+        let what = format!("the socket for {} that the service manager has passed", role.plural());
         let socket = passed
             .take_tcp_listener(index)
             .and_then(checked)

@@ -3,6 +3,7 @@
 //!
 //! Owns what signals mean. Must not do what only the loop may: read, write, reap.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
 use log::{error, info, warn};
@@ -16,11 +17,13 @@ use super::{Ended, RunError, activation, transport};
 use crate::config::{Config, ConfigErrors, Reloaded};
 use crate::engine::Engine;
 use crate::engine::sessions::connection::Role;
+use crate::engine::sessions::nats_requests::Identity;
+use crate::engine::sessions::protocol::Protocol;
 use crate::limits;
 use crate::logging::Prepared;
 
 impl Reactor {
-    /// Opens both ports: a socket that the service manager has passed on is taken, what is missing
+    /// Opens all ports: a socket that the service manager has passed on is taken, what is missing
     /// is bound as configured. The log says where.
     pub(super) fn open_ports(&mut self) -> Result<(), RunError> {
         let mut passed = match &self.reload {
@@ -30,8 +33,9 @@ impl Reactor {
         let network = &self.config.network;
         let host = network.host.clone();
         let ports = [
-            (Role::PUBLISHER, network.publisher_port, DEFAULT_PUBLISHER_PORT),
-            (Role::SUBSCRIBER, network.subscriber_port, DEFAULT_SUBSCRIBER_PORT),
+            (Role::PUBLISHER, Some(network.publisher_port), DEFAULT_PUBLISHER_PORT),
+            (Role::SUBSCRIBER, Some(network.subscriber_port), DEFAULT_SUBSCRIBER_PORT),
+            (Role::NATS, network.nats_port, wire::nats::DEFAULT_PORT),
         ];
         if !passed.is_empty() && host != Config::default().network.host {
             warn!("[network] host = {host} is not used: the service manager has passed sockets");
@@ -41,17 +45,19 @@ impl Reactor {
             let mut sockets = passed.extract_if(.., is_for).peekable();
             if sockets.peek().is_none() {
                 drop(sockets);
-                for listener in Listener::bind(&host, port, role)? {
+                for listener in
+                    port.map_or(Ok(Vec::new()), |port| Listener::bind(&host, port, role))?
+                {
                     self.listen(listener, "")?;
                 }
                 continue;
             }
             for (_, socket) in sockets {
-                let is_other = |found: SocketAddr| ![0, default, found.port()].contains(&port);
+                let expected = |found: SocketAddr| [0, default, found.port()];
+                let is_other = |found| port.is_some_and(|port| !expected(found).contains(&port));
                 if socket.local_addr().is_ok_and(is_other) {
-                    warn!(
-                        "[network] {role}_port = {port} is not used: a socket was passed instead"
-                    );
+                    let (key, port) = (role.key(), port.unwrap_or_default());
+                    warn!("[network] {key} = {port} is not used: a socket was passed instead");
                 }
                 self.listen(Listener::adopt(socket, role), ", passed by the service manager")?;
             }
@@ -69,10 +75,24 @@ impl Reactor {
                 self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)
             })
             .and_then(|()| listener.address())
-            .map(|address| info!("listening for {role}s on {address}{origin}"))
-            .map_err(|error| RunError::new(format!("cannot listen for {role}s"), error))?;
+            .map(|address| {
+                info!("listening for {} on {address}{origin}", role.plural());
+                if role.protocol == Protocol::Nats {
+                    self.introduce(address);
+                }
+            })
+            .map_err(|error| {
+                RunError::new(format!("cannot listen for {}", role.plural()), error)
+            })?;
         self.listeners.push(listener);
         Ok(())
+    }
+
+    /// Tells the engine what NATS clients are told of the address that they have come to.
+    fn introduce(&mut self, address: SocketAddr) {
+        let server_id = server_id();
+        let (host, port) = (address.ip().to_string(), address.port());
+        self.turn.engine_mut().introduce(Identity { server_id, host, port });
     }
 
     /// Does what signals ask for; something if that is to end at once.
@@ -193,6 +213,18 @@ impl Reactor {
             self.service.end_turn(left, status, self.clock.real());
         }
     }
+}
+
+/// The id of this run of the broker, of the shape that NATS tools know: an N and 55 letters and
+/// digits. Keys of the hash tables are random, and so is what they make of a number.
+fn server_id() -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let state = RandomState::new();
+    let letters = (0..55_u64).map(|place| {
+        let random = state.hash_one(place) % LETTERS.len() as u64;
+        char::from(LETTERS[random as usize])
+    });
+    std::iter::once('N').chain(letters).collect()
 }
 
 /// What goes on, in a line for people.

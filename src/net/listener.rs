@@ -38,7 +38,8 @@ impl Listener {
     /// Binds every address of `host`, all on one port.
     pub(super) fn bind(host: &str, port: u16, role: Role) -> Result<Vec<Listener>, RunError> {
         let failed = |error| {
-            RunError::new(format!("cannot listen for {role}s on {}", show(host, port)), error)
+            let (clients, address) = (role.plural(), show(host, port));
+            RunError::new(format!("cannot listen for {clients} on {address}"), error)
         };
         let sockets = bind_everywhere((host, port)).map_err(failed)?.into_iter();
         Ok(sockets.map(|socket| Listener::new(socket, role)).collect())
@@ -80,7 +81,7 @@ impl Listener {
             }
             // Of that one connection, not of the listener: it was gone before it was accepted.
             if !is_of_the_connection(&error) {
-                error!("accepting {}s: {error}", self.role);
+                error!("accepting {}: {error}", self.role.plural());
                 self.retry_at = Some(now + RETRY_AFTER);
                 return None;
             }
@@ -106,9 +107,9 @@ impl Listener {
         if self.warned_at.is_none_or(|at| at + WARN_EVERY <= now) {
             self.warned_at = Some(now);
             warn!(
-                "cannot accept {}s: {error}; trying again while those connected go on (raise \
+                "cannot accept {}: {error}; trying again while those connected go on (raise \
                  LimitNOFILE or `ulimit -n`, or lower max_connections)",
-                self.role
+                self.role.plural()
             );
         }
     }

@@ -14,4 +14,4 @@ pub mod native;
 pub mod nats;
 pub mod topic;
 
-pub use encoding::Encoding;
+pub use encoding::{Encoding, Sid};

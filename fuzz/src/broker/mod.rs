@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use broker::engine::rules::{OverflowPolicy, Rules};
+use broker::engine::rules::{OverflowPolicy, ReceiverRules, Rules};
 use broker::engine::sessions::connection::Role;
 use wire::native::frame::{Kind, encode};
 
@@ -35,14 +35,20 @@ pub fn check(data: &[u8]) {
 }
 
 fn play(input: &mut Unstructured<'_>) -> Result<()> {
+    let max_connections = *input.choose(&[2, 5, 100])?;
+    let max_payload = *input.choose(&[20, 300, 3_000])?;
+    let max_subscriptions = *input.choose(&[1, 3, 100])?;
+    let outbox_bytes = *input.choose(&[1, 60, 300, 100_000])?;
+    let memory_bytes = *input.choose(&[20_000, 100_000, 10_000_000])?;
+    let policy = *input.choose(&POLICIES)?;
+    let stall_timeout = *input.choose(&[Duration::from_secs(1), HOUR])?;
+    let native = ReceiverRules { max_subscriptions, outbox_bytes, policy, stall_timeout };
     let rules = Rules {
-        max_connections: *input.choose(&[2, 5, 100])?,
-        max_payload: *input.choose(&[20, 300, 3_000])?,
-        max_subscriptions: *input.choose(&[1, 3, 100])?,
-        outbox_bytes: *input.choose(&[1, 60, 300, 100_000])?,
-        memory_bytes: *input.choose(&[20_000, 100_000, 10_000_000])?,
-        policy: *input.choose(&POLICIES)?,
-        stall_timeout: *input.choose(&[Duration::from_secs(1), HOUR])?,
+        max_connections,
+        max_payload,
+        native,
+        nats: native,
+        memory_bytes,
         min_rate_bytes_per_second: *input.choose(&[0, 100])?,
         hello: *input.choose(&[Duration::from_secs(2), HOUR])?,
         heartbeat: *input.choose(&[Duration::ZERO, Duration::from_secs(3), HOUR])?,
@@ -130,14 +136,18 @@ fn sent(input: &mut Unstructured<'_>, role: Role) -> Result<Vec<u8>> {
 /// matter. `piece` says how many of so many bytes the next read takes. Returns what each client
 /// received: it may not depend on the pieces.
 pub fn deliveries(data: &[u8], piece: &mut dyn FnMut(usize) -> usize) -> Vec<Received> {
+    let native = ReceiverRules {
+        max_subscriptions: 3,
+        outbox_bytes: 1 << 30,
+        policy: OverflowPolicy::Block,
+        stall_timeout: HOUR,
+    };
     let rules = Rules {
         max_connections: 100,
         max_payload: 300,
-        max_subscriptions: 3,
-        outbox_bytes: 1 << 30,
+        native,
+        nats: native,
         memory_bytes: 1 << 30,
-        policy: OverflowPolicy::Block,
-        stall_timeout: HOUR,
         min_rate_bytes_per_second: 0,
         hello: HOUR,
         heartbeat: Duration::ZERO,

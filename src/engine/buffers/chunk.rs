@@ -14,7 +14,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Bytes of free chunks that the pool keeps for the next reads; beyond it they are given back.
+/// Bytes of free chunks that the pool keeps for the next reads, and for what is written itself;
+/// beyond it they are given back.
 const FREE_BYTES: usize = 8 << 20;
 /// What a chunk costs beside its bytes: its own fields and the allocator's.
 pub(crate) const CHUNK_OVERHEAD: usize = 128;
@@ -30,6 +31,8 @@ pub(crate) struct Pool(Rc<PoolState>);
 struct PoolState {
     chunk_bytes: usize,
     free: RefCell<Vec<Vec<u8>>>,
+    /// Free chunks that are written from their beginning, not read into.
+    blank: RefCell<Vec<Vec<u8>>>,
     held: Cell<usize>,
     sparse: Cell<usize>,
 }
@@ -40,6 +43,7 @@ impl Pool {
         Pool(Rc::new(PoolState {
             chunk_bytes,
             free: RefCell::default(),
+            blank: RefCell::default(),
             held: Cell::new(0),
             sparse: Cell::new(0),
         }))
@@ -53,7 +57,17 @@ impl Pool {
             if at_least > pool.chunk_bytes { None } else { pool.free.borrow_mut().pop() };
         let data = recycled.unwrap_or_else(|| vec![0; end]);
         pool.hold(data.capacity());
-        Filling { data, filled: 0, end, pool: pool.clone() }
+        Filling { data, filled: 0, end, frame: 0, pool: pool.clone() }
+    }
+
+    /// Room for so many bytes, to be written and then [shared](Slice::shared): exactly so much, or a
+    /// chunk of the pool's size where that is not twice as much.
+    pub(crate) fn blank(&self, bytes: usize) -> Vec<u8> {
+        let size = self.0.chunk_bytes;
+        if bytes > size || bytes * 2 < size {
+            return Vec::with_capacity(bytes);
+        }
+        self.0.blank.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(size))
     }
 
     /// Bytes of one ordinary chunk.
@@ -77,12 +91,18 @@ impl PoolState {
         self.held.set(self.held.get() + capacity + CHUNK_OVERHEAD);
     }
 
-    fn release(&self, data: Vec<u8>) {
+    fn release(&self, mut data: Vec<u8>) {
         self.held.set(self.held.get() - data.capacity() - CHUNK_OVERHEAD);
-        let mut free = self.free.borrow_mut();
-        let room = (free.len() + 1) * self.chunk_bytes <= FREE_BYTES;
-        if data.len() == self.chunk_bytes && room {
-            free.push(data);
+        let is_read_into = data.len() == self.chunk_bytes;
+        if !is_read_into && data.capacity() != self.chunk_bytes {
+            return;
+        }
+        let mut list = if is_read_into { &self.free } else { &self.blank }.borrow_mut();
+        if (list.len() + 1) * self.chunk_bytes <= FREE_BYTES {
+            if !is_read_into {
+                data.clear();
+            }
+            list.push(data);
         }
     }
 }
@@ -92,6 +112,8 @@ pub(crate) struct Filling {
     data: Vec<u8>,
     filled: usize,
     end: usize,
+    /// Bytes of the frame that begins it, if that is known.
+    pub(crate) frame: usize,
     pool: Rc<PoolState>,
 }
 
@@ -219,10 +241,14 @@ impl Drop for Chunk {
     }
 }
 
+/// In the end of a slice: it goes on with a message that begins before it.
+const TAIL: u32 = 1 << 31;
+
 /// A part of a sealed chunk that is still wanted.
 pub(crate) struct Slice {
     chunk: Rc<Chunk>,
     start: u32,
+    /// Where it ends, and whether it is a [`TAIL`].
     end: u32,
 }
 
@@ -231,7 +257,7 @@ impl Slice {
         assert!(start <= end && end <= chunk.data.len(), "a slice lies within its chunk");
         chunk.set_live(chunk.live.get() + (end - start));
         chunk.pool.held.set(chunk.pool.held.get() + SLICE_OVERHEAD);
-        // Chunks are far below 4 GiB: the largest payload is 1 GiB.
+        // Chunks are far below 2 GiB: the largest payload is 1 GiB.
         Slice { chunk: chunk.clone(), start: start as u32, end: end as u32 }
     }
 
@@ -245,11 +271,20 @@ impl Slice {
         Slice::copied(pool, bytes, Purpose::Own(own))
     }
 
+    /// What was written, slices of which go to many outboxes.
+    pub(crate) fn shared(pool: &Pool, data: Vec<u8>) -> Slice {
+        Slice::made(pool, data, Purpose::Shared)
+    }
+
     fn copied(pool: &Pool, bytes: &[u8], purpose: Purpose) -> Slice {
-        let data = bytes.to_vec();
+        Slice::made(pool, bytes.to_vec(), purpose)
+    }
+
+    fn made(pool: &Pool, data: Vec<u8>, purpose: Purpose) -> Slice {
         pool.0.hold(data.capacity());
+        let len = data.len();
         let chunk = Rc::new(Chunk::new(data, purpose, pool.0.clone()));
-        Slice::new(&chunk, 0, bytes.len())
+        Slice::new(&chunk, 0, len)
     }
 
     /// The part from `start` to `end`, counted from this slice's own start.
@@ -271,7 +306,18 @@ impl Slice {
     }
 
     fn end(&self) -> usize {
-        self.end as usize
+        (self.end & !TAIL) as usize
+    }
+
+    /// Whether it goes on with the message that ends the slice before it in a queue.
+    pub(crate) fn is_tail(&self) -> bool {
+        self.end & TAIL != 0
+    }
+
+    /// The same slice, as one that goes on with the message before it or not.
+    pub(crate) fn as_tail(mut self, is_tail: bool) -> Slice {
+        self.end = self.end & !TAIL | if is_tail { TAIL } else { 0 };
+        self
     }
 
     /// The bytes of its chunk from `from`, which may lie before its own start, to its end.
@@ -348,9 +394,9 @@ impl Slice {
         (id, self.chunk.data.capacity() + CHUNK_OVERHEAD)
     }
 
-    /// Bytes of its whole chunk.
+    /// Bytes that its whole chunk occupies.
     pub(crate) fn chunk_len(&self) -> usize {
-        self.chunk.data.len()
+        self.chunk.data.capacity()
     }
 }
 

@@ -4,7 +4,6 @@
 //! decide when to read. An inbox with nothing in it owns no memory.
 
 use super::chunk::{Filling, Pool, Slice};
-use wire::native::frame::{HEADER_BYTES, Header};
 
 /// How much larger the room for a large frame gets each time it is full.
 const GROWTH: usize = 4;
@@ -15,8 +14,8 @@ pub(crate) enum Inbox {
     /// Nothing.
     #[default]
     Empty,
-    /// The beginning of a frame.
-    Rest(Slice),
+    /// The beginning of a frame, and how many bytes the whole of it has at least.
+    Rest(Slice, u32),
     /// Frames that could not be processed yet; nothing is read before they are.
     Backlog(Slice),
     /// A frame larger than a common chunk, being read into one of its own.
@@ -31,8 +30,9 @@ impl Inbox {
             Inbox::Empty => pool.take(0),
             Inbox::Backlog(_) => unreachable!("a backlog is processed before the next read"),
             Inbox::Large(filling) => *filling,
-            Inbox::Rest(rest) => {
+            Inbox::Rest(rest, frame) => {
                 let mut filling = pool.take(capacity);
+                filling.frame = frame as usize;
                 filling.prepend(rest.bytes());
                 filling
             }
@@ -45,6 +45,7 @@ impl Inbox {
             return self.fill(pool);
         };
         let mut filling = pool.take(len);
+        filling.frame = len;
         filling.prepend(begun);
         filling.restrict(len);
         *self = Inbox::Empty;
@@ -61,18 +62,17 @@ impl Inbox {
 
     /// What is there of a frame that has no room for the whole of it, and the length of that.
     fn needs_room(&self) -> Option<(&[u8], usize)> {
-        let (begun, room) = match self {
+        let (begun, room, len) = match self {
             Inbox::Empty | Inbox::Backlog(_) => return None,
-            Inbox::Rest(rest) => (rest.bytes(), 0),
-            Inbox::Large(filling) => (filling.bytes(), filling.capacity()),
+            Inbox::Rest(rest, frame) => (rest.bytes(), 0, *frame as usize),
+            Inbox::Large(filling) => (filling.bytes(), filling.capacity(), filling.frame),
         };
-        let len = frame_len(begun);
         (len > room).then_some((begun, len))
     }
 
     /// Whether the beginning of a frame is there.
     pub(crate) fn has_begun(&self) -> bool {
-        matches!(self, Inbox::Rest(_) | Inbox::Large(_))
+        matches!(self, Inbox::Rest(..) | Inbox::Large(_))
     }
 
     /// Bytes that [`fill`](Inbox::fill) would newly reserve. A large frame gets room in steps, so
@@ -81,8 +81,8 @@ impl Inbox {
         match self {
             Inbox::Empty | Inbox::Backlog(_) => pool.chunk_bytes(),
             Inbox::Large(_) => 0,
-            Inbox::Rest(rest) => {
-                frame_len(rest.bytes()).min(rest.len() * GROWTH).max(pool.chunk_bytes())
+            Inbox::Rest(rest, frame) => {
+                (*frame as usize).min(rest.len() * GROWTH).max(pool.chunk_bytes())
             }
         }
     }
@@ -96,15 +96,16 @@ impl Inbox {
         Some(filling.seal())
     }
 
-    /// Keeps the beginning of a frame. `idle`: no more is coming soon, so a small rest does not
-    /// keep a whole chunk.
-    pub(crate) fn keep(&mut self, rest: Slice, idle: bool, pool: &Pool) {
+    /// Keeps the beginning of a frame, which has so many bytes as far as is known. `idle`: no more
+    /// is coming soon, so a small rest does not keep a whole chunk.
+    pub(crate) fn keep(&mut self, rest: Slice, frame: usize, idle: bool, pool: &Pool) {
+        let frame = u32::try_from(frame).expect("the largest payload is 1 GiB");
         *self = match rest.len() {
             0 => Inbox::Empty,
             len if idle && len * 4 < rest.chunk_len() => {
-                Inbox::Rest(Slice::private(pool, rest.bytes()))
+                Inbox::Rest(Slice::private(pool, rest.bytes()), frame)
             }
-            _ => Inbox::Rest(rest),
+            _ => Inbox::Rest(rest, frame),
         };
     }
 
@@ -137,19 +138,13 @@ impl Inbox {
     /// Copies a rest out of a chunk that is hardly wanted otherwise. Returns how many bytes it
     /// copied.
     pub(crate) fn compact(&mut self, pool: &Pool) -> usize {
-        let (Inbox::Rest(slice) | Inbox::Backlog(slice)) = self else { return 0 };
+        let (Inbox::Rest(slice, _) | Inbox::Backlog(slice)) = self else { return 0 };
         if !slice.is_sparse() {
             return 0;
         }
         *slice = Slice::private(pool, slice.bytes());
         slice.len()
     }
-}
-
-/// Bytes of the frame that begins here; what the header needs if even that is not whole.
-fn frame_len(bytes: &[u8]) -> usize {
-    let header = bytes.first_chunk::<HEADER_BYTES>().and_then(|head| Header::parse(head).ok());
-    header.map_or(HEADER_BYTES, |header| header.frame_len())
 }
 
 #[cfg(test)]
@@ -170,7 +165,7 @@ mod tests {
         let pool = Pool::new(64);
         let mut inbox = Inbox::default();
         let first = read(&mut inbox, &pool, b"abcdef").unwrap();
-        inbox.keep(first.part(4, 6), true, &pool);
+        inbox.keep(first.part(4, 6), 8, true, &pool);
         drop(first);
         assert_eq!(read(&mut inbox, &pool, b"gh").unwrap().bytes(), b"efgh");
         assert!(matches!(inbox, Inbox::Empty));
@@ -182,7 +177,7 @@ mod tests {
         let pool = Pool::new(1_000);
         let mut inbox = Inbox::default();
         let first = read(&mut inbox, &pool, &[0; 900]).unwrap();
-        inbox.keep(first.part(0, 100), true, &pool);
+        inbox.keep(first.part(0, 100), 8, true, &pool);
         drop(first);
         assert!(pool.held() < 500, "{}", pool.held());
     }
@@ -204,7 +199,7 @@ mod tests {
                 break slice;
             }
             assert!(pool.held() < 4 * GROWTH * at + 1_000, "{} for {at} bytes", pool.held());
-            inbox.keep(slice, true, &pool);
+            inbox.keep(slice, frame.len(), true, &pool);
         };
         assert_eq!(whole.bytes(), frame);
         assert!(most < 3_000, "{most}");

@@ -3,21 +3,34 @@
 //! Owns their order, how far the socket has taken them, and what may be let go of when the
 //! connection ends. Must not decide who receives what, nor what happens when it is full.
 //!
-//! Invariant: `queued` is the sum of the lengths of all slices; each slice but the first starts
-//! at a frame's boundary, and the first one's boundary is remembered in `head_origin`. That lies
-//! behind its start where only the rest of a half-written frame was kept.
+//! Invariant: `queued` is the sum of the lengths of all slices. Each slice but the first starts at
+//! a frame's boundary, or is a tail: all of it belongs to the message that ends the slice before
+//! it. The first one's boundary is remembered in `head_origin`. That lies behind its start where
+//! only the rest of a half-written frame was kept.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use super::chunk::{Own, Pool, Slice};
-use wire::native::frame::{HEADER_BYTES, Header, Kind};
 
 /// An empty queue of messages keeps room for so many slices for the next ones. Behind a frame of
 /// the broker's own it keeps none: most connections that have just been answered are idle then.
 const KEPT_SLICES: usize = 64;
 /// What compaction gathers into one chunk at most, in bytes.
 const GATHERED_BYTES: usize = 256 << 10;
+
+/// How far a frame reaches, which may be into the tails behind its slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Bytes of it.
+    pub(crate) length: usize,
+    /// Whether it is a message.
+    pub(crate) is_message: bool,
+}
+
+/// Finds the extent of the frame that begins here, in the protocol of the connection; `None` if not
+/// even that is there.
+pub(crate) type Walk = fn(&[u8]) -> Option<Extent>;
 
 /// What waits for one connection.
 #[derive(Default)]
@@ -70,13 +83,21 @@ impl Outbox {
         self.ping > 0
     }
 
-    /// Queues the part `start..end` of `source`: whole frames. Adjacent parts become one slice.
+    /// Queues the part `start..end` of `source`: whole frames, or lines of messages whose bodies
+    /// follow as tails. Adjacent parts become one slice.
     pub(crate) fn push(&mut self, source: &Slice, start: usize, end: usize) {
         self.queued += end - start;
         match self.slices.back_mut() {
             Some(last) if last.continues_in(source, start) => last.extend(end - start),
             _ => self.append(source.part(start, end)),
         }
+    }
+
+    /// Queues a part that goes on with the message queued last.
+    pub(crate) fn push_tail(&mut self, source: &Slice, start: usize, end: usize) {
+        assert!(!self.slices.is_empty(), "the message has begun");
+        self.queued += end - start;
+        self.slices.push_back(source.part(start, end).as_tail(true));
     }
 
     /// Queues frames that the broker itself made.
@@ -149,18 +170,20 @@ impl Outbox {
     /// Drops the messages that wait, but for the rest of one that is half-written; the broker's own
     /// frames stay.
     /// Returns how many messages were dropped.
-    pub(crate) fn drop_messages(&mut self) -> u64 {
-        let half = self.half_written();
-        let dropped = self.messages() - u64::from(half.is_some_and(|half| half.is_message));
+    pub(crate) fn drop_messages(&mut self, walk: Walk) -> u64 {
+        let half = self.half_written(walk);
+        let dropped = self.messages(walk) - u64::from(half.is_some_and(|half| half.is_message));
         let slices = std::mem::take(&mut self.slices);
         let before = std::mem::take(self);
+        let mut rest = half.map_or(0, |half| half.rest);
         for (position, slice) in slices.into_iter().enumerate() {
             let first = position == 0;
-            let kept = match half {
+            let kept = match rest.min(slice.len()) {
                 _ if slice.is_own() => slice,
-                Some(half) if first => slice.part(0, half.rest),
-                _ => continue,
+                0 => continue,
+                part => slice.part(0, part).as_tail(slice.is_tail()),
             };
+            rest = rest.saturating_sub(kept.len());
             self.queued += kept.len();
             self.answers += if kept.is_answers() { kept.len() } else { 0 };
             self.append(kept);
@@ -174,49 +197,63 @@ impl Outbox {
 
     /// Messages that wait, a half-written one included. Walks all frames: for the end of a
     /// connection only.
-    pub(crate) fn messages(&self) -> u64 {
-        let tails = self.slices.iter().enumerate().map(|(position, slice)| {
+    pub(crate) fn messages(&self, walk: Walk) -> u64 {
+        let in_slices = self.slices.iter().enumerate().map(|(position, slice)| {
             let from = if position == 0 { self.head_origin } else { slice.start() };
             let ends = slice.start().saturating_sub(from);
-            frames(slice.bytes_from(from)).filter(|f| f.end > ends && f.is_message).count() as u64
+            if slice.is_tail() {
+                // Of the message of the first one nothing else is left.
+                return u64::from(position == 0);
+            }
+            let frames = frames(slice.bytes_from(from), walk).filter(|_| !slice.is_own());
+            frames.filter(|frame| frame.end > ends && frame.is_message).count() as u64
         });
-        tails.sum::<u64>() + u64::from(self.head_is_cut() && self.head_is_message)
+        in_slices.sum::<u64>() + u64::from(self.head_is_cut() && self.head_is_message)
     }
 
     /// The frame at the front of which the socket has taken a part.
-    fn half_written(&self) -> Option<HalfWritten> {
+    fn half_written(&self, walk: Walk) -> Option<HalfWritten> {
         let head = self.slices.front()?;
+        if head.is_tail() {
+            let tails = self.slices.iter().take_while(|slice| slice.is_tail());
+            return Some(HalfWritten { rest: tails.map(Slice::len).sum(), is_message: true });
+        }
         if self.head_is_cut() {
             let rest = self.head_origin - head.start();
             return Some(HalfWritten { rest, is_message: self.head_is_message });
         }
         let taken = head.start() - self.head_origin;
-        let frame = frames(head.bytes_from(self.head_origin)).find(|frame| frame.end > taken)?;
-        let (rest, is_message) = (frame.end - taken, frame.is_message);
+        let mut frames = frames(head.bytes_from(self.head_origin), walk);
+        let frame = frames.find(|frame| frame.end > taken)?;
+        let (rest, is_message) = (frame.end - taken, frame.is_message && !head.is_own());
         (frame.start < taken).then_some(HalfWritten { rest, is_message })
     }
 
     /// Whether only a rest is left of the frame at the front, without its header.
     fn head_is_cut(&self) -> bool {
-        self.slices.front().is_some_and(|head| self.head_origin > head.start())
+        let is_cut = |head: &Slice| !head.is_tail() && self.head_origin > head.start();
+        self.slices.front().is_some_and(is_cut)
     }
 
     /// Copies slices out of chunks that are hardly wanted otherwise, adjacent ones into one.
     /// Returns how many bytes it copied.
-    pub(crate) fn compact(&mut self, pool: &Pool) -> usize {
+    pub(crate) fn compact(&mut self, pool: &Pool, walk: Walk) -> usize {
         let sparse = |slice: &&Slice| slice.is_sparse() && !slice.is_own();
         let copied = self.slices.iter().filter(sparse).map(Slice::len).sum();
         if copied == 0 {
             return 0;
         }
-        let mut half = self.half_written();
+        let mut half = self.half_written(walk);
         let mut gathered = Vec::new();
         for (position, slice) in std::mem::take(&mut self.slices).into_iter().enumerate() {
             let copy = slice.is_sparse() && !slice.is_own();
-            if !copy || gathered.len() + slice.len() > GATHERED_BYTES {
+            if !copy || slice.is_tail() || gathered.len() + slice.len() > GATHERED_BYTES {
                 self.append_gathered(pool, &mut gathered, &mut half);
             }
-            if copy {
+            if copy && slice.is_tail() {
+                half = half.filter(|_| position > 0);
+                self.append(Slice::private(pool, slice.bytes()).as_tail(true));
+            } else if copy {
                 gathered.extend_from_slice(slice.bytes());
             } else if position == 0 {
                 self.slices.push_back(slice); // keeps its origin
@@ -242,7 +279,9 @@ impl Outbox {
         }
         let slice = Slice::private(pool, bytes);
         bytes.clear();
-        let end_of_half = half.take().map(|half| (slice.start() + half.rest, half.is_message));
+        // What of it lies in tails begins no frame anyway.
+        let in_slice = |half: HalfWritten| half.rest.min(slice.len());
+        let end_of_half = half.take().map(|half| (slice.start() + in_slice(half), half.is_message));
         self.append(slice);
         if let Some(cut) = end_of_half {
             (self.head_origin, self.head_is_message) = cut;
@@ -257,7 +296,7 @@ impl Outbox {
 
     /// Asserts the invariant; walks the queue.
     #[cfg(test)]
-    pub(crate) fn check(&self) {
+    pub(crate) fn check(&self, walk: Walk) {
         let sum = |answers: bool| -> usize {
             let some = self.slices.iter().filter(|slice| !answers || slice.is_answers());
             some.map(Slice::len).sum()
@@ -266,10 +305,15 @@ impl Outbox {
         assert!(self.before_ping + self.ping <= self.queued || self.ping == 0);
         for (position, slice) in self.slices.iter().enumerate() {
             let from = if position == 0 { self.head_origin } else { slice.start() };
-            let bytes = slice.bytes_from(from);
             assert!(!slice.bytes().is_empty(), "no slice is empty");
-            let end = frames(bytes).last().map_or(0, |frame| frame.end);
-            assert!(end == bytes.len() && (end > 0 || self.head_is_cut()), "whole frames");
+            if slice.is_tail() {
+                continue;
+            }
+            let bytes = slice.bytes_from(from);
+            let tails = self.slices.iter().skip(position + 1).take_while(|slice| slice.is_tail());
+            let length = bytes.len() + tails.map(Slice::len).sum::<usize>();
+            let end = frames(bytes, walk).last().map_or(0, |frame| frame.end);
+            assert!(end == length && (end > 0 || self.head_is_cut()), "whole frames");
         }
     }
 }
@@ -288,16 +332,14 @@ struct FrameSpan {
     is_message: bool,
 }
 
-/// The frames that fill `bytes`, all of them known to be whole.
-fn frames(bytes: &[u8]) -> impl Iterator<Item = FrameSpan> {
+/// The frames that fill `bytes`, all of them known to be whole but for the tails of the last one.
+fn frames(bytes: &[u8], walk: Walk) -> impl Iterator<Item = FrameSpan> {
     let mut start = 0;
     std::iter::from_fn(move || {
-        let header = Header::parse(bytes[start..].first_chunk::<HEADER_BYTES>()?).ok()?;
-        let end = start + header.frame_len();
-        let is_message = header.kind == Kind::Publish as u8;
-        let span = FrameSpan { start, end, is_message };
-        start = end;
-        (end <= bytes.len()).then_some(span)
+        let Extent { length, is_message } = walk(bytes.get(start..)?)?;
+        let span = FrameSpan { start, end: start + length, is_message };
+        start = span.end;
+        Some(span)
     })
 }
 

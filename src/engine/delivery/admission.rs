@@ -15,15 +15,17 @@
 //! admitted as soon as no outbox on its route is over its limit. Hence no outbox is ever over its
 //! limit by more than one message, times the copies of it that the connection gets.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
+use smallvec::smallvec;
 use wire::Encoding;
 
-use super::runs::Run;
+use super::run::{Copies, Run};
 use super::waits::Obstacle;
 use crate::engine::buffers::chunk::Slice;
-use crate::engine::routing::{Route, RouteGroup};
+use crate::engine::routing::{Member, Route, RouteGroup};
 use crate::engine::rules::OverflowPolicy;
 use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
@@ -48,8 +50,8 @@ pub(super) enum Verdict {
 pub(super) enum Exception {
     /// It is given the run, behind the word of what it has missed.
     TellLost,
-    /// It receives nothing any more.
-    Left,
+    /// It is given nothing: it has left, or it is the publisher and wants no messages of its own.
+    Nothing,
     /// The run is kept from it.
     Drop,
     /// It is closed for being slow.
@@ -63,11 +65,15 @@ pub(crate) struct Admission {
     pub(super) exceptions: Vec<(Token, Exception)>,
     /// For each queue group of the route the member that gets the message; nothing if no member is
     /// left.
-    pub(super) members: Vec<Option<(Token, Encoding, Option<Exception>)>>,
+    pub(super) members: Vec<Option<(Member, Option<Exception>)>>,
     /// Receivers to flush.
     flush_first: Vec<Token>,
     /// By token: bytes that a member was chosen for already, in this look.
     planned: Vec<usize>,
+    /// Connections that get several copies and were looked at already.
+    looked_at: HashMap<Token, Option<Exception>>,
+    /// The publisher, if it wants no messages of its own.
+    silent: Option<Token>,
     /// Receivers that were found full, and their obstacle if they are plain ones.
     full: Vec<Token>,
     /// A queue group without room.
@@ -85,11 +91,13 @@ enum Takes {
 }
 
 impl Admission {
-    fn begin(&mut self, is_oldest: bool) {
+    fn begin(&mut self, is_oldest: bool, silent: Option<Token>) {
+        self.silent = silent;
         self.exceptions.clear();
-        for (token, ..) in self.members.drain(..).flatten() {
-            self.planned[token.index()] = 0;
+        for (member, _) in self.members.drain(..).flatten() {
+            self.planned[member.token.index()] = 0;
         }
+        self.looked_at.clear();
         self.flush_first.clear();
         self.full.clear();
         self.full_group = None;
@@ -100,17 +108,13 @@ impl Admission {
         self.planned.get(token.index()).copied().unwrap_or(0)
     }
 
-    fn choose(
-        &mut self,
-        (token, encoding): (Token, Encoding),
-        exception: Option<Exception>,
-        length: usize,
-    ) {
-        if self.planned.len() <= token.index() {
-            self.planned.resize(token.index() + 1, 0);
+    fn choose(&mut self, member: Member, exception: Option<Exception>, length: usize) {
+        let place = member.token.index();
+        if self.planned.len() <= place {
+            self.planned.resize(place + 1, 0);
         }
-        self.planned[token.index()] += length;
-        self.members.push(Some((token, encoding, exception)));
+        self.planned[place] += length;
+        self.members.push(Some((member, exception)));
     }
 }
 
@@ -124,16 +128,15 @@ impl Engine {
         route: &Rc<Route>,
         now: Instant,
     ) -> Verdict {
-        self.admission.begin(self.waits.is_oldest(publisher));
-        let has_room = |token: &Token| self.connections[token.index()].room >= run.len();
-        let scarce = !self.may_wait() && self.memory_is_scarce();
-        let mut plain = route.plain.iter().flat_map(|audience| &audience.receivers);
+        let silent = Some(publisher).filter(|_| !self.connections[publisher.index()].wants_echo());
+        self.admission.begin(self.waits.is_oldest(publisher), silent);
+        let is_scarce = !self.rules.only_block() && self.memory_is_scarce();
         let mut part = run;
-        if scarce || !plain.all(has_room) {
-            part = self.look_at_plain(source, run, route, scarce, now);
+        if is_scarce || route.needs_look || silent.is_some() || !self.all_have_room(&run, route) {
+            part = self.look_at_plain(source, run, route, is_scarce, now);
         }
         for group in &route.groups {
-            self.look_at_group(group, run.len(), route, scarce, now);
+            self.look_at_group(group, &run, route, is_scarce, now);
         }
         let admission = &self.admission;
         if !admission.flush_first.is_empty() {
@@ -155,6 +158,15 @@ impl Engine {
         tokens
     }
 
+    /// Whether all plain receivers have room for a run of which each gets one copy.
+    fn all_have_room(&self, run: &Run, route: &Route) -> bool {
+        route.plain.iter().all(|audience| {
+            let length = run.len_in(audience.encoding, self.index.sid_bytes(audience.encoding));
+            let has_room = |token: &Token| self.connections[token.index()].room >= length;
+            audience.receivers.iter().all(has_room)
+        })
+    }
+
     /// Looks at each plain receiver without room for all of a run. Returns the first part of the
     /// run for which each receiver takes all or nothing.
     fn look_at_plain(
@@ -162,70 +174,136 @@ impl Engine {
         source: &Slice,
         run: Run,
         route: &Route,
-        scarce: bool,
+        is_scarce: bool,
         now: Instant,
     ) -> Run {
         let mut part = run;
-        for &token in route.plain.iter().flat_map(|audience| &audience.receivers) {
-            let connection = &self.connections[token.index()];
-            if connection.room >= part.len() && !scarce {
-                continue;
-            }
-            self.budget.charge(budget::LOOK);
-            if connection.state != State::Open {
-                self.admission.exceptions.push((token, Exception::Left));
-                continue;
-            }
-            match self.takes(token, source, part, scarce) {
-                Takes::Part(taken) => {
-                    part = taken;
-                    if self.connections[token.index()].untold() > 0 {
-                        self.admission.exceptions.push((token, Exception::TellLost));
-                    }
+        for audience in &route.plain {
+            let one = self.copies_in(audience.encoding);
+            for (place, &token) in audience.receivers.iter().enumerate() {
+                if let Some(id) = audience.subscriptions.get(place)
+                    && let Some(left) = self.index.left(*id)
+                {
+                    part = part.first(source, left);
                 }
-                Takes::Nothing(_) if self.schedule.is_writable(token) => {
-                    self.admission.flush_first.push(token);
+                let connection = &self.connections[token.index()];
+                let has_one = !route.needs_look && self.admission.silent.is_none();
+                if has_one && !is_scarce && connection.room >= one.of(&part) {
+                    continue;
                 }
-                Takes::Nothing(refused) => match self.rules.policy {
-                    OverflowPolicy::Block => {
-                        self.admission.full.push(token);
-                        self.begin_stall(token, refused.first_len(source), now);
-                    }
-                    OverflowPolicy::Drop => {
-                        part = refused;
-                        self.admission.exceptions.push((token, Exception::Drop));
-                    }
-                    OverflowPolicy::Disconnect => {
-                        self.admission.exceptions.push((token, Exception::Close));
-                    }
-                },
+                self.budget.charge(budget::LOOK);
+                let exception = if route.needs_look {
+                    self.look_at_copies(token, source, &mut part, route, is_scarce, now)
+                } else {
+                    self.look_at_one(token, source, &mut part, &one, is_scarce, now)
+                };
+                self.admission.exceptions.extend(exception.map(|it| (token, it)));
             }
         }
         part
     }
 
+    /// The same for a connection that may get several copies: all of them or none.
+    fn look_at_copies(
+        &mut self,
+        token: Token,
+        source: &Slice,
+        part: &mut Run,
+        route: &Route,
+        is_scarce: bool,
+        now: Instant,
+    ) -> Option<Exception> {
+        if let Some(&found) = self.admission.looked_at.get(&token) {
+            return found.filter(|it| *it != Exception::TellLost);
+        }
+        let copies = self.copies_of(token, route);
+        let found = self.look_at_one(token, source, part, &copies, is_scarce, now);
+        self.admission.looked_at.insert(token, found);
+        found
+    }
+
+    /// How a connection takes the first part of a run, which may become a shorter one.
+    fn look_at_one(
+        &mut self,
+        token: Token,
+        source: &Slice,
+        part: &mut Run,
+        copies: &Copies,
+        is_scarce: bool,
+        now: Instant,
+    ) -> Option<Exception> {
+        let connection = &self.connections[token.index()];
+        if connection.state != State::Open || self.admission.silent == Some(token) {
+            return Some(Exception::Nothing);
+        }
+        let refused = match self.takes(token, source, *part, copies, is_scarce) {
+            Takes::Part(taken) => {
+                *part = taken;
+                let is_untold = self.connections[token.index()].untold() > 0;
+                return is_untold.then_some(Exception::TellLost);
+            }
+            Takes::Nothing(refused) => refused,
+        };
+        if self.schedule.is_writable(token) {
+            self.admission.flush_first.push(token);
+            return None;
+        }
+        match self.rules_of(token).policy {
+            OverflowPolicy::Block => {
+                self.admission.full.push(token);
+                self.begin_stall(token, copies.of_first(refused, source), now);
+                None
+            }
+            OverflowPolicy::Drop => {
+                *part = refused;
+                Some(Exception::Drop)
+            }
+            OverflowPolicy::Disconnect => Some(Exception::Close),
+        }
+    }
+
+    /// One copy in an encoding.
+    fn copies_in(&self, encoding: Encoding) -> Copies {
+        Copies(smallvec![(encoding, self.index.sid_bytes(encoding))])
+    }
+
+    /// All copies that a connection gets through its plain subscriptions.
+    fn copies_of(&self, token: Token, route: &Route) -> Copies {
+        let encodings = route.plain_encodings(token);
+        Copies(encodings.map(|it| (it, self.index.sid_bytes(it))).collect())
+    }
+
     /// How a receiver takes the beginning of a run.
-    fn takes(&self, token: Token, source: &Slice, run: Run, scarce: bool) -> Takes {
-        let room = self.room_behind(token, 0, scarce);
-        let part = run.fitting(room, source);
+    fn takes(
+        &self,
+        token: Token,
+        source: &Slice,
+        run: Run,
+        copies: &Copies,
+        is_scarce: bool,
+    ) -> Takes {
+        let room = self.room_behind(token, 0, is_scarce);
+        let part = run.fitting(room, source, copies);
         if part.messages > 0 {
             Takes::Part(part)
         } else if self.takes_any(token) {
-            Takes::Part(run.first(source))
+            Takes::Part(run.first(source, 1))
         } else {
-            Takes::Nothing(run.not_fitting(room, source))
+            Takes::Nothing(run.not_fitting(room, source, copies))
         }
     }
 
     /// Bytes that a receiver has room for behind what is queued and so many bytes more.
-    fn room_behind(&self, token: Token, planned: usize, scarce: bool) -> usize {
+    fn room_behind(&self, token: Token, planned: usize, is_scarce: bool) -> usize {
         let connection = &self.connections[token.index()];
-        if self.may_wait() && connection.stall.is_some() {
+        let rules = self.rules_of(token);
+        let blocks = rules.policy == OverflowPolicy::Block;
+        if blocks && connection.stall.is_some() {
             return 0;
         }
-        let limit = match (scarce, self.schedule.is_writable(token)) {
-            (false, _) => self.rules.outbox_bytes,
-            (true, true) => self.rules.outbox_bytes.min(ROOM_WITHOUT_MEMORY),
+        let limit = match (is_scarce && !blocks, self.schedule.is_writable(token)) {
+            (false, _) => rules.outbox_bytes,
+            (true, true) => rules.outbox_bytes.min(ROOM_WITHOUT_MEMORY),
             (true, false) => 0,
         };
         let lost = match connection.untold() {
@@ -239,43 +317,45 @@ impl Engine {
     /// and the publisher has waited longest.
     fn takes_any(&self, token: Token) -> bool {
         let queued = self.outbox(token).queued();
-        queued == 0 || (self.admission.is_oldest && queued <= self.rules.outbox_bytes)
+        let limit = self.rules_of(token).outbox_bytes;
+        queued == 0 || (self.admission.is_oldest && queued <= limit)
     }
 
-    /// Chooses the member of a queue group that gets a message of so many bytes: the first one with
-    /// room, beginning with the one whose turn it is. If none has room, the policy strikes that
-    /// one.
+    /// Chooses the member of a queue group that gets a message: the first one with room, beginning
+    /// with the one whose turn it is. If none has room, the policy strikes that one.
     fn look_at_group(
         &mut self,
         group: &RouteGroup,
-        length: usize,
+        run: &Run,
         route: &Route,
-        scarce: bool,
+        is_scarce: bool,
         now: Instant,
     ) {
         let is_known_full = self.waits.is_group_full(group) && !self.admission.is_oldest;
-        if is_known_full && self.may_wait() {
+        if is_known_full && self.rules.has_policy(OverflowPolicy::Block) {
             self.admission.full_group = Some(Obstacle::Group(group.group));
             return;
         }
         let (mut looks, mut first, mut chosen) = (0, None, None);
         let mut full = Vec::new();
-        for (member, encoding) in self.index.members(group) {
+        for member in self.index.members(group) {
             looks += 1;
-            let connection = &self.connections[member.index()];
-            if connection.state != State::Open {
+            let token = member.token;
+            let is_open = self.connections[token.index()].state == State::Open;
+            if !is_open || self.admission.silent == Some(token) {
                 continue;
             }
-            first = first.or(Some((member, encoding)));
-            if self.takes_one(member, length, route, scarce) {
-                chosen = Some((member, encoding));
+            first = first.or(Some(member));
+            let length = self.copies_in(member.encoding).of(run);
+            if self.takes_one(token, length, run, route, is_scarce) {
+                chosen = Some((member, length));
                 break;
             }
-            full.push(member);
+            full.push((token, length));
         }
         self.budget.charge(looks * budget::LOOK);
-        if let Some(member) = chosen {
-            let tells = self.connections[member.0.index()].untold() > 0;
+        if let Some((member, length)) = chosen {
+            let tells = self.connections[member.token.index()].untold() > 0;
             self.admission.choose(member, tells.then_some(Exception::TellLost), length);
             return;
         }
@@ -285,26 +365,36 @@ impl Engine {
         };
         let before = self.admission.flush_first.len();
         let schedule = &self.schedule;
-        let writable = full.iter().copied().filter(|member| schedule.is_writable(*member));
+        let writable = full.iter().map(|it| it.0).filter(|member| schedule.is_writable(*member));
         self.admission.flush_first.extend(writable);
         if self.admission.flush_first.len() > before {
             return;
         }
-        let exception = match self.rules.policy {
-            OverflowPolicy::Block => {
-                full.into_iter().for_each(|member| self.begin_stall(member, length, now));
-                self.admission.full_group = Some(Obstacle::Group(group.group));
-                return;
-            }
+        // One that blocks may get room; where none does, the policy strikes.
+        full.retain(|(member, _)| self.blocks(*member));
+        if !full.is_empty() {
+            full.into_iter().for_each(|(member, length)| self.begin_stall(member, length, now));
+            self.admission.full_group = Some(Obstacle::Group(group.group));
+            return;
+        }
+        let exception = match self.rules_of(first.token).policy {
             OverflowPolicy::Drop => Exception::Drop,
-            OverflowPolicy::Disconnect => Exception::Close,
+            _ => Exception::Close,
         };
         self.admission.choose(first, Some(exception), 0);
     }
 
     /// Whether a member takes a message of so many bytes, with all other copies of it.
-    fn takes_one(&self, member: Token, length: usize, route: &Route, scarce: bool) -> bool {
-        let planned = self.admission.planned(member) + length * route.plain_copies(member);
-        self.room_behind(member, planned, scarce) >= length || self.takes_any(member)
+    fn takes_one(
+        &self,
+        member: Token,
+        length: usize,
+        run: &Run,
+        route: &Route,
+        is_scarce: bool,
+    ) -> bool {
+        let plain = self.copies_of(member, route).of(run);
+        let planned = self.admission.planned(member) + plain;
+        self.room_behind(member, planned, is_scarce) >= length || self.takes_any(member)
     }
 }

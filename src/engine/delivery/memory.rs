@@ -75,7 +75,7 @@ impl Memory {
 
     /// When the first frame that has begun must have ended, or earlier.
     pub(crate) fn next_frame_due(&self, rules: &Rules) -> Option<Instant> {
-        self.first_unfinished.map(|since| since + rules.stall_timeout)
+        self.first_unfinished.map(|since| since + rules.native.stall_timeout)
     }
 
     /// What is held now is held under earlier rules.
@@ -122,7 +122,7 @@ impl Engine {
         if is_time && sparse > self.pool.chunk_bytes() && sparse * 2 > held {
             self.compact();
         }
-        if self.rules.policy == OverflowPolicy::Disconnect {
+        if self.rules.has_policy(OverflowPolicy::Disconnect) {
             self.close_the_largest(now);
         }
         if !self.memory.is_full {
@@ -131,9 +131,9 @@ impl Engine {
         self.report_full_memory(now);
         self.measure_holders(now);
         // Where no publisher waits for outboxes, they alone must not keep it from being reached.
-        let resume_below = match self.rules.policy {
-            OverflowPolicy::Block => self.rules.memory_bytes / 8 * 7,
-            OverflowPolicy::Drop | OverflowPolicy::Disconnect => self.rules.memory_bytes,
+        let resume_below = match self.rules.has_policy(OverflowPolicy::Block) {
+            true => self.rules.memory_bytes / 8 * 7,
+            false => self.rules.memory_bytes,
         };
         if self.memory_held() + self.pool.chunk_bytes() <= resume_below {
             self.end_full_memory();
@@ -142,21 +142,17 @@ impl Engine {
         }
     }
 
-    /// Whether outboxes have used up what there is for them.
+    /// Whether outboxes have used up what there is for receivers that do not block.
     pub(crate) fn memory_is_scarce(&self) -> bool {
         let limit = self.rules.memory_bytes;
-        let limit = match self.rules.policy {
-            OverflowPolicy::Block => limit,
-            OverflowPolicy::Drop | OverflowPolicy::Disconnect => limit - limit / OUTBOX_MARGIN,
-        };
-        self.memory_held() > limit
+        self.memory_held() > limit - limit / OUTBOX_MARGIN
     }
 
     /// Whether what a publisher sent must wait although it was read: each message costs a slice for
     /// each of its receivers, which together may be far more than the read was.
     pub(crate) fn is_beyond_memory(&self, publisher: Token) -> bool {
         let held = self.memory_held();
-        if held <= self.rules.memory_bytes || !self.may_wait() {
+        if held <= self.rules.memory_bytes || !self.rules.has_policy(OverflowPolicy::Block) {
             return false;
         }
         let may_finish = self.memory.has(publisher, MAY_FINISH);
@@ -215,7 +211,7 @@ impl Engine {
         let mut copied = 0;
         for token in &holding {
             let connection = &mut self.connections[token.index()];
-            copied += connection.outbox.compact(&self.pool);
+            copied += connection.outbox.compact(&self.pool, connection.role.protocol.walk());
             copied += connection.inbox.compact(&self.pool);
         }
         let looks = holding.len() as u64 * budget::LOOK;
@@ -261,7 +257,7 @@ impl Engine {
         for (since, token) in unfinished {
             // Whole frames are signs of life, parts of one are not.
             let since = since.max(self.connections[token.index()].since);
-            if since + self.rules.stall_timeout > now || self.budget.spent() >= until {
+            if since + self.rules.native.stall_timeout > now || self.budget.spent() >= until {
                 let first = &mut self.memory.first_unfinished;
                 *first = Some(first.map_or(since, |first| first.min(since)));
             } else if self.owes_a_frame(token) {
@@ -285,7 +281,7 @@ impl Engine {
         }
     }
 
-    /// Under the policy `disconnect`: closes subscribers, the one with the longest queue first,
+    /// Closes subscribers with the policy `disconnect`, the one with the longest queue first,
     /// until memory is within its limit. What was held when that was lowered may drain instead.
     fn close_the_largest(&mut self, now: Instant) {
         self.memory.exempt = self.memory.exempt.min(self.memory_held());
@@ -294,8 +290,13 @@ impl Engine {
             self.budget.charge_turn(holding.len() as u64);
             let queued = |token: &Token| {
                 let connection = &self.connections[token.index()];
-                let is_open = connection.state == State::Open;
-                if is_open { connection.outbox.queued() } else { 0 }
+                let rules = self.rules.of(connection.role.protocol);
+                let may_go = rules.policy == OverflowPolicy::Disconnect;
+                if may_go && connection.state == State::Open {
+                    connection.outbox.queued()
+                } else {
+                    0
+                }
             };
             let largest = holding.into_iter().max_by_key(queued);
             let Some(largest) = largest.filter(|token| queued(token) > 0) else { return };

@@ -13,8 +13,8 @@ use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
 use crate::engine::{Engine, Input};
 
-/// Beyond `memory_bytes`, the policies that go on reading when outboxes are full may use this much
-/// more for frames that have begun.
+/// Beyond `memory_bytes`, this much more may be used for frames that have begun where no receivers
+/// block: reading goes on then when outboxes are full.
 const READING_RESERVE: usize = 16 << 20;
 /// The part of `memory_bytes` that may be used beyond it to end frames that have begun.
 const FRAME_RESERVE: usize = 32;
@@ -71,11 +71,9 @@ impl Engine {
 
     /// Up to where there is memory for reading.
     pub(super) fn reading_limit(&self) -> usize {
-        match self.rules.policy {
-            OverflowPolicy::Block => self.rules.memory_bytes,
-            OverflowPolicy::Drop | OverflowPolicy::Disconnect => {
-                self.rules.memory_bytes + READING_RESERVE
-            }
+        match self.rules.has_policy(OverflowPolicy::Block) {
+            true => self.rules.memory_bytes,
+            false => self.rules.memory_bytes + READING_RESERVE,
         }
     }
 

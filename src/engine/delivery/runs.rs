@@ -1,96 +1,46 @@
 //! Cuts what a publisher sent into runs: adjacent messages with the same receivers.
 //!
-//! Owns the run, and the loop that takes each run through admission and delivery. This is the path
-//! of every message, so it must do nothing twice: a message that looks like the one before it costs
-//! two comparisons. Must not know who the receivers are.
+//! Owns the loop that takes each run through admission and delivery. This is the path of every
+//! message, so it must do nothing twice: a message that looks like the one before it costs two
+//! comparisons. Must not know who the receivers are.
 
 use std::rc::Rc;
 use std::time::Instant;
 
 use log::{Level, log_enabled, trace};
 use wire::native::frame::{HEADER_BYTES, Header, Kind, Reader};
+use wire::nats::line::{self, Line};
+use wire::nats::subject::is_reply_carried;
+use wire::nats::{LINE_END, MAX_CONTROL_LINE_BYTES};
 
 use super::admission::Verdict;
+use super::messages::{Message, Sizes, alike};
+use super::run::Run;
 use super::waits::Obstacle;
 use crate::engine::buffers::chunk::Slice;
 use crate::engine::routing::{NoRoute, Route};
+use crate::engine::sessions::connection::Connection;
+use crate::engine::sessions::nats::check_publish;
+use crate::engine::sessions::protocol::Protocol;
 use crate::engine::sessions::requests::Stop;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
-
-/// Adjacent messages with one route, as a part of what was read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Run {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) messages: u64,
-    /// Bytes of the shortest message, or less.
-    shortest: usize,
-}
-
-impl Run {
-    pub(super) fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    /// The first messages, which together take no more than so many bytes; maybe none.
-    pub(super) fn fitting(self, room: usize, source: &Slice) -> Run {
-        if self.len() <= room {
-            return self;
-        }
-        // A full outbox costs one comparison, however long the run.
-        if room < self.shortest {
-            return Run { end: self.start, messages: 0, ..self };
-        }
-        self.take_while(source, |part, length| part.len() + length <= room)
-    }
-
-    /// The first messages, each of which takes more than so many bytes; the first one does.
-    pub(super) fn not_fitting(self, room: usize, source: &Slice) -> Run {
-        if room < self.shortest {
-            return self;
-        }
-        self.take_while(source, |_, length| length > room)
-    }
-
-    /// The first message.
-    pub(super) fn first(self, source: &Slice) -> Run {
-        self.take_while(source, |part, _| part.messages == 0)
-    }
-
-    /// Bytes of the first message.
-    pub(super) fn first_len(self, source: &Slice) -> usize {
-        message_len(&source.bytes()[self.start..])
-    }
-
-    /// The first messages as long as each may be added, which its length is given of.
-    fn take_while(self, source: &Slice, may_add: impl Fn(&Run, usize) -> bool) -> Run {
-        let mut part = Run { end: self.start, messages: 0, ..self };
-        while part.messages < self.messages {
-            let length = message_len(&source.bytes()[part.end..]);
-            if !may_add(&part, length) {
-                break;
-            }
-            part.end += length;
-            part.messages += 1;
-        }
-        part
-    }
-
-    /// What is behind a first part.
-    fn behind(self, part: Run) -> Run {
-        Run { start: part.end, messages: self.messages - part.messages, ..self }
-    }
-}
 
 /// How far a scan for runs is.
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Header and topic of the message before: one with the same is like it in all that matters.
-    header: [u8; HEADER_BYTES],
+    protocol: Protocol,
+    /// The client sends headers, in NATS.
+    has_headers: bool,
+    /// Each message is a run of its own, in NATS: it is answered.
+    is_verbose: bool,
+    /// The message before: one with the same line is like it in all that matters. In the native
+    /// protocol the line is header and topic.
+    line: &'a [u8],
     topic: &'a [u8],
     frame_len: usize,
+    payload: usize,
     /// The first message of the next run and its route, if that was looked up already.
     ahead: Option<(Rc<Route>, usize)>,
     /// The search for the route of the next message is not finished.
@@ -98,31 +48,90 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(bytes: &'a [u8], at: usize) -> Scan<'a> {
-        // Eight zeros are no header, so nothing is taken to be like a message before the first.
-        let (header, topic, frame_len) = ([0; HEADER_BYTES], &bytes[..0], usize::MAX);
-        Scan { bytes, at, header, topic, frame_len, ahead: None, is_searching: false }
+    fn new(bytes: &'a [u8], at: usize, connection: &Connection) -> Scan<'a> {
+        let session = connection.nats.as_ref();
+        Scan {
+            bytes,
+            at,
+            protocol: connection.role.protocol,
+            has_headers: session.is_some_and(|session| session.headers),
+            is_verbose: session.is_some_and(|session| session.verbose),
+            line: &bytes[..0],
+            topic: &bytes[..0],
+            // No message is taken to be like one before the first.
+            frame_len: usize::MAX,
+            payload: 0,
+            ahead: None,
+            is_searching: false,
+        }
     }
 
-    /// Whether there is another frame, as far as its length tells.
+    /// Whether there is another message or frame, as far as its length tells.
     fn has_whole_frame(&self) -> bool {
         let rest = &self.bytes[self.at..];
-        let header = rest.first_chunk::<HEADER_BYTES>().map(Header::parse);
-        matches!(header, Some(Ok(header)) if rest.len() >= header.frame_len())
+        !rest.is_empty() && rest.len() >= self.protocol.begun_bytes(rest)
     }
 
     /// Takes all messages into the run that are like the last one in it.
     fn extend(&self, run: &mut Run) {
-        let topic = HEADER_BYTES..HEADER_BYTES + self.topic.len();
         while let Some(rest) = self.bytes.get(run.end..)
             && rest.len() >= self.frame_len
-            && rest[..HEADER_BYTES] == self.header
-            && rest[topic.clone()] == *self.topic
+            && rest.starts_with(self.line)
+            && self.ends_well(&rest[..self.frame_len])
         {
             run.end += self.frame_len;
             run.messages += 1;
         }
     }
+
+    /// Whether the end of a message is what it has to be.
+    fn ends_well(&self, message: &[u8]) -> bool {
+        self.protocol == Protocol::Native || message.ends_with(LINE_END)
+    }
+
+    /// The message at the beginning of `rest`, if its line is there and valid.
+    fn see(&self, rest: &'a [u8], max_payload: usize) -> Option<Seen<'a>> {
+        match self.protocol {
+            Protocol::Native => {
+                let bytes = rest.first_chunk::<HEADER_BYTES>()?;
+                let header = Header::parse(bytes).ok()?;
+                let kind = header.check(Reader::BrokerFromPublisher, max_payload).ok()?;
+                let line = rest.get(..HEADER_BYTES + header.topic_len())?;
+                let (topic, length) = (&line[HEADER_BYTES..], header.frame_len());
+                let payload = length - line.len();
+                (kind == Kind::Publish).then_some(Seen { line, topic, length, payload })
+            }
+            Protocol::Nats => {
+                let (found, line) = line::parse(rest, MAX_CONTROL_LINE_BYTES).ok()??;
+                let Line::Publish(publish) = found else { return None };
+                check_publish(&publish, self.has_headers, max_payload).ok()?;
+                if publish.reply.is_some_and(|reply| !is_reply_carried(reply)) {
+                    return None;
+                }
+                let Message { topic, length, body, headers, .. } = Message::nats(publish, line);
+                Some(Seen { line: &rest[..line], topic, length, payload: body - headers })
+            }
+        }
+    }
+}
+
+/// A message, as its line tells.
+struct Seen<'a> {
+    line: &'a [u8],
+    topic: &'a [u8],
+    length: usize,
+    /// Bytes without line and headers.
+    payload: usize,
+}
+
+/// What came of a run.
+pub(super) enum Outcome {
+    /// All of it was delivered.
+    Done,
+    /// Subscriptions have ended with it: routes that were found before may be others now.
+    Changed,
+    /// It goes on later.
+    Stopped(Stop),
 }
 
 impl Engine {
@@ -138,7 +147,11 @@ impl Engine {
         let start = *at;
         let stop = self.process_runs(token, input, at, now);
         if self.is_counting_topics {
-            self.count_topics_of(&input.bytes()[start..*at]);
+            let protocol = self.connections[token.index()].role.protocol;
+            for alike in alike(input.bytes(), start..*at, protocol) {
+                let bytes = alike.count * alike.first.length;
+                self.index.count_messages(alike.first.topic, alike.count as u64, bytes as u64);
+            }
         }
         stop
     }
@@ -151,7 +164,7 @@ impl Engine {
         now: Instant,
     ) -> Option<Stop> {
         let start = *at;
-        let mut scan = Scan::new(input.bytes(), start);
+        let mut scan = Scan::new(input.bytes(), start, &self.connections[token.index()]);
         loop {
             // The first run is tried in any case: behind a flush that it waited for, others must
             // not refill its receivers again and again.
@@ -161,13 +174,17 @@ impl Engine {
             // What was found is delivered, or a search that uses up each share would lead nowhere.
             let Some((route, run)) = self.next_run(&mut scan) else { break };
             self.budget.charge(budget::RUN);
+            let run = run.measured(input, &route);
             if log_enabled!(Level::Trace) {
                 let (publisher, plain) = (&self.connections[token.index()], route.receivers());
                 trace!("{} messages from {publisher} to {plain} subscribers", run.messages);
             }
-            let stop = self.process_run(token, input, run, &route, at, now);
-            if stop.is_some() {
-                return stop;
+            match self.process_run(token, input, run, &route, at, now) {
+                Outcome::Done => {}
+                Outcome::Changed => {
+                    scan = Scan::new(input.bytes(), *at, &self.connections[token.index()]);
+                }
+                Outcome::Stopped(stop) => return Some(stop),
             }
             if scan.is_searching {
                 break;
@@ -185,30 +202,36 @@ impl Engine {
         route: &Rc<Route>,
         at: &mut usize,
         now: Instant,
-    ) -> Option<Stop> {
+    ) -> Outcome {
+        if self.wants_no_responders(token) && !self.is_heard(token, route) {
+            return self.process_unheard(token, input, &run, at, now);
+        }
         while run.messages > 0 {
             match self.admit(token, input, run, route, now) {
                 Verdict::Deliver(part) => {
-                    self.deliver(token, input, part, route, now);
+                    let has_ended = self.deliver(token, input, part, route, now);
                     self.waits.admitted(token);
                     *at = part.end;
                     run = run.behind(part);
                     if run.messages > 0 && self.budget.is_share_used() {
-                        return Some(Stop::Yield);
+                        return Outcome::Stopped(Stop::Yield);
+                    }
+                    if has_ended {
+                        return Outcome::Changed;
                     }
                 }
-                Verdict::FlushFirst => return Some(Stop::FlushFirst),
+                Verdict::FlushFirst => return Outcome::Stopped(Stop::FlushFirst),
                 Verdict::Wait(obstacle) => {
                     self.park(token, obstacle, Some(route));
-                    return Some(Stop::Parked);
+                    return Outcome::Stopped(Stop::Parked);
                 }
             }
             if self.is_beyond_memory(token) {
                 self.park(token, Obstacle::Memory, None);
-                return Some(Stop::Parked);
+                return Outcome::Stopped(Stop::Parked);
             }
         }
-        None
+        Outcome::Done
     }
 
     /// A connection cannot go on.
@@ -221,30 +244,17 @@ impl Engine {
         self.waits.park(token, obstacle, refused);
     }
 
-    /// Counts whole and valid messages for their topics, once for all adjacent ones that are alike.
-    /// A look at them of its own, so that figures which are not wanted cost nothing.
-    fn count_topics_of(&mut self, mut bytes: &[u8]) {
-        while let Some(Ok(header)) = bytes.first_chunk::<HEADER_BYTES>().map(Header::parse) {
-            let length = header.frame_len();
-            let like = &bytes[..HEADER_BYTES + header.topic_len()];
-            let mut end = length;
-            while bytes[end..].len() >= length && bytes[end..].starts_with(like) {
-                end += length;
-            }
-            let messages = (end / length) as u64;
-            self.index.count_messages(&like[HEADER_BYTES..], messages, end as u64);
-            bytes = &bytes[end..];
-        }
-    }
-
     /// The next run and its route. A message for queue groups is a run of its own, since each
     /// goes to another member.
     fn next_run(&mut self, scan: &mut Scan<'_>) -> Option<(Rc<Route>, Run)> {
         let ahead = scan.ahead.take();
         let (route, first) = ahead.or_else(|| self.look_up(scan, scan.at, None))?;
         let end = scan.at + first;
-        let mut run = Run { start: scan.at, end, messages: 1, shortest: first };
-        if route.groups.is_empty() {
+        let shortest = scan.payload;
+        let sizes = Sizes::default();
+        let protocol = scan.protocol;
+        let mut run = Run { start: scan.at, end, messages: 1, protocol, shortest, sizes };
+        if route.groups.is_empty() && !scan.is_verbose {
             loop {
                 scan.extend(&mut run);
                 if run.messages > 1 {
@@ -257,7 +267,7 @@ impl Engine {
                 }
                 run.end += length;
                 run.messages += 1;
-                run.shortest = run.shortest.min(length);
+                run.shortest = run.shortest.min(scan.payload);
             }
         }
         scan.at = run.end;
@@ -273,20 +283,10 @@ impl Engine {
         before: Option<&Rc<Route>>,
     ) -> Option<(Rc<Route>, usize)> {
         let rest = &scan.bytes[at..];
-        let bytes = rest.first_chunk::<HEADER_BYTES>()?;
-        let (mut topic_len, mut frame_len) = (scan.topic.len(), scan.frame_len);
-        if *bytes != scan.header {
-            let header = Header::parse(bytes).ok()?;
-            let kind = header.check(Reader::BrokerFromPublisher, self.rules.max_payload).ok()?;
-            if kind != Kind::Publish {
-                return None;
-            }
-            (topic_len, frame_len) = (header.topic_len(), header.frame_len());
-        }
-        if rest.len() < frame_len {
+        let Seen { line, topic, length, payload } = scan.see(rest, self.rules.max_payload)?;
+        if rest.len() < length || !scan.ends_well(&rest[..length]) {
             return None;
         }
-        let topic: &'a [u8] = &rest[HEADER_BYTES..HEADER_BYTES + topic_len];
         let route = match before {
             Some(route) if topic == scan.topic => route.clone(),
             _ => {
@@ -300,13 +300,7 @@ impl Engine {
                 }
             }
         };
-        (scan.header, scan.topic, scan.frame_len) = (*bytes, topic, frame_len);
-        Some((route, frame_len))
+        (scan.line, scan.topic, scan.frame_len, scan.payload) = (line, topic, length, payload);
+        Some((route, length))
     }
-}
-
-/// Bytes of the message that begins here; it is known to be whole.
-fn message_len(bytes: &[u8]) -> usize {
-    let header = bytes.first_chunk::<HEADER_BYTES>().and_then(|head| Header::parse(head).ok());
-    header.expect("a run consists of whole messages").frame_len()
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::waits::Obstacle;
 use crate::engine::close_reason::CloseReason;
-use crate::engine::rules::OverflowPolicy;
+use crate::engine::rules::{OverflowPolicy, ReceiverRules};
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
@@ -33,7 +33,7 @@ impl Engine {
     /// A receiver has no room for a message of so many bytes, and a flush makes none.
     pub(super) fn begin_stall(&mut self, token: Token, length: usize, now: Instant) {
         // Down to half, or to where the message fits if that is less.
-        let limit = self.rules.outbox_bytes;
+        let limit = self.rules_of(token).outbox_bytes;
         let level = (limit / 2).min(limit.saturating_sub(length));
         let connection = &mut self.connections[token.index()];
         match &mut connection.stall {
@@ -99,12 +99,13 @@ impl Engine {
     /// Closes a receiver that has held up others for a whole `stall_timeout` and took too little.
     pub(crate) fn judge_stall(&mut self, token: Token, now: Instant) {
         let Some(stall) = &self.connections[token.index()].stall else { return };
-        let is_due = stall.since + self.rules.stall_timeout <= now && !self.draining;
+        let timeout = self.rules_of(token).stall_timeout;
+        let is_due = stall.since + timeout <= now && !self.draining;
         if !is_due {
             return;
         }
         let taken = stall.taken as f64;
-        let seconds = self.rules.stall_timeout.as_secs_f64();
+        let seconds = timeout.as_secs_f64();
         let (is_waited_for, looks) = self.waits.is_waited_for(token, &self.index);
         self.budget.charge_turn(looks * budget::LOOK);
         let holds_memory = self.memory.is_full() && !self.outbox(token).is_empty();
@@ -117,8 +118,13 @@ impl Engine {
         }
     }
 
-    /// Whether connections wait for receivers under the present rules.
-    pub(crate) fn may_wait(&self) -> bool {
-        self.rules.policy == OverflowPolicy::Block
+    /// What holds for a receiver.
+    pub(crate) fn rules_of(&self, token: Token) -> &ReceiverRules {
+        self.rules.of(self.connections[token.index()].role.protocol)
+    }
+
+    /// Whether connections wait for a receiver under the present rules.
+    pub(crate) fn blocks(&self, token: Token) -> bool {
+        self.rules_of(token).policy == OverflowPolicy::Block
     }
 }

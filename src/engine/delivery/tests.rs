@@ -26,12 +26,13 @@ impl World {
     fn new(change: impl FnOnce(&mut Rules)) -> World {
         let mut rules = Rules { max_connections: 1_000, ..Rules::of_a_test() };
         change(&mut rules);
+        rules.nats = rules.native;
         World { engine: Engine::new(rules, 100_000, "test".to_owned()), now: Instant::now() }
     }
 
     /// A queue group of members whose outboxes are full and whose sockets take nothing.
     fn with_full_group(stall_timeout: Duration) -> (World, Vec<Token>) {
-        let mut world = World::new(|rules| rules.stall_timeout = stall_timeout);
+        let mut world = World::new(|rules| rules.native.stall_timeout = stall_timeout);
         let fills = world.client(Role::PUBLISHER);
         let members = (0..MEMBERS).map(|_| {
             let member = world.stalled(b"q", b"g");
@@ -228,7 +229,8 @@ fn members_are_judged_each_by_its_own_time_and_the_last_one_wakes_those_that_wai
 fn many_messages_to_a_full_group_are_the_work_of_several_turns() {
     const MANY: usize = 5_000;
     let (mut world, _) = World::with_full_group(LONG);
-    let rules = Rules { policy: OverflowPolicy::Drop, ..world.engine.rules.clone() };
+    let mut rules = world.engine.rules.clone();
+    rules.native.policy = OverflowPolicy::Drop;
     world.engine.set_rules(rules, world.now);
     let publisher = world.client(Role::PUBLISHER);
     let mut message = Vec::new();
@@ -285,7 +287,7 @@ fn the_connection_that_has_waited_longest_needs_no_room() {
             world.engine.go_on(wide, world.now);
         }
     }
-    let limit = world.engine.rules.outbox_bytes;
+    let limit = world.engine.rules.native.outbox_bytes;
     for receiver in receivers {
         let queued = world.engine.outbox(receiver).queued();
         assert!(queued <= limit + 110, "{queued} bytes: over the limit by more than one message");
@@ -311,7 +313,7 @@ fn an_outbox_that_was_found_full_counts_as_full_until_it_has_drained_to_half() {
 
 #[test]
 fn a_receiver_that_no_parked_connection_needs_is_not_closed() {
-    let mut world = World::new(|rules| rules.stall_timeout = Duration::from_secs(10));
+    let mut world = World::new(|rules| rules.native.stall_timeout = Duration::from_secs(10));
     let (receiver, fills) = (world.stalled(b"t", b""), world.client(Role::PUBLISHER));
     world.publish(fills, b"t", 900);
     let waiting = world.waiting(b"t");
@@ -328,7 +330,7 @@ fn a_receiver_that_no_parked_connection_needs_is_not_closed() {
 
 #[test]
 fn losses_that_are_told_are_no_answers() {
-    let mut world = World::new(|rules| rules.policy = OverflowPolicy::Drop);
+    let mut world = World::new(|rules| rules.native.policy = OverflowPolicy::Drop);
     let (receiver, publisher) = (world.stalled(b"t", b""), world.client(Role::PUBLISHER));
     world.publish(publisher, b"t", 900);
     world.publish(publisher, b"t", 900);

@@ -144,6 +144,9 @@ impl Cache {
         generation: u64,
     ) -> (Rc<Route>, u64) {
         let route = self.routes.share(route);
+        if let Some(last) = self.last_new.as_mut().filter(|last| **last == route) {
+            *last = route.clone();
+        }
         if let Some(&place) = self.by_topic.get(topic)
             && let Some(entry) = &mut self.entries[place as usize]
         {
@@ -291,8 +294,9 @@ mod tests {
     /// A route that no other number has.
     fn route(number: usize) -> Route {
         let receivers = Box::new([Token::new(number)]);
-        let audience = Audience { encoding: Encoding::Native, receivers };
-        Route { plain: smallvec![audience], groups: Box::default() }
+        let audience =
+            Audience { encoding: Encoding::Native, receivers, subscriptions: Box::default() };
+        Route { plain: smallvec![audience], groups: Box::default(), needs_look: false }
     }
 
     fn fresh(number: usize) -> Cached {
@@ -367,8 +371,9 @@ mod tests {
         cache.limit(1_000);
         (0..3).for_each(|number| drop(cache.insert(&topic(number), route(number), 1)));
         let receivers: Box<[Token]> = (0..1_000).map(Token::new).collect();
-        let audience = Audience { encoding: Encoding::Native, receivers };
-        let heavy = Route { plain: smallvec![audience], groups: Box::default() };
+        let audience =
+            Audience { encoding: Encoding::Native, receivers, subscriptions: Box::default() };
+        let heavy = Route { plain: smallvec![audience], groups: Box::default(), needs_look: false };
         cache.insert(b"heavy", heavy, 1);
         assert_eq!(cache.len(), 1);
         assert!(matches!(cache.find(b"heavy", 1), Cached::Fresh(_)));

@@ -8,7 +8,8 @@ use std::hash::BuildHasher;
 use wire::{Encoding, topic};
 
 use super::registry::{
-    Filter, Held, InGroup, List, Name, Numbers, Registry, Subscription, key, remove,
+    Filter, Held, InGroup, List, Name, Numbers, Place, Registry, Subscription, key, member_hash,
+    remove,
 };
 use crate::engine::token::Token;
 
@@ -36,7 +37,7 @@ impl Registry {
             group
         });
         let list = self.list(filter, group);
-        let weight = self.weight(list);
+        let weight = self.weight(list, encoding);
         self.bytes += weight;
         let held = &mut self.by_connection[token.index()];
         held.bytes += weight;
@@ -44,29 +45,34 @@ impl Registry {
         let members = &mut self.lists[list as usize].members;
         let place = match group {
             None => members.len(),
-            Some(_) => members.partition_point(|&it| subscriptions[it as usize].token < token),
+            Some(_) => members.partition_point(|&it| {
+                let found = &subscriptions[it as usize];
+                (found.token, found.encoding) < (token, encoding)
+            }),
         };
         let in_connection = key(held.subscriptions.len());
         let in_list = key(place);
-        let subscription = Subscription { list, token, in_list, in_connection, encoding };
+        let delivered = 0;
+        let subscription =
+            Subscription { list, token, in_list, in_connection, encoding, delivered };
         let subscription = key(self.subscriptions.insert(subscription));
         members.insert(place, subscription);
         held.subscriptions.push(subscription);
         let (hasher, subscriptions) = (&self.hasher, &self.subscriptions);
         let hash = |&number: &u32| {
-            let Subscription { list, token, .. } = subscriptions[number as usize];
-            hasher.hash_one((list, token))
+            let Subscription { list, token, encoding, .. } = subscriptions[number as usize];
+            member_hash(hasher, list, token, encoding)
         };
         self.by_member.insert_unique(hash(&subscription), subscription, hash);
     }
 
     /// Undoes `link`, and forgets a list, a filter and a group that nothing is left in.
     pub(super) fn unlink(&mut self, number: u32) {
-        let Subscription { list, token, in_list, in_connection, .. } =
+        let Subscription { list, token, in_list, in_connection, encoding, .. } =
             self.subscriptions[number as usize];
-        let hash = self.hasher.hash_one((list, token));
-        remove(&mut self.by_member, hash, number);
-        let weight = self.weight(list);
+        remove(&mut self.by_member, member_hash(&self.hasher, list, token, encoding), number);
+        self.limits.remove(&number);
+        let weight = self.weight(list, encoding);
         self.bytes -= weight;
         let held = &mut self.by_connection[token.index()];
         held.bytes -= weight;
@@ -74,7 +80,10 @@ impl Registry {
         if let Some(&moved) = held.subscriptions.get(in_connection as usize) {
             self.subscriptions[moved as usize].in_connection = in_connection;
         }
-        self.remove_from_list(list, token, in_list);
+        self.remove_from_list(list, (token, encoding), in_list);
+        if let Encoding::Nats { sid, .. } = encoding {
+            self.sids.release(sid);
+        }
         self.subscriptions.remove(number as usize);
         let group = self.lists[list as usize].group.as_ref().map(|group| group.group);
         if self.lists[list as usize].members.is_empty() {
@@ -89,11 +98,14 @@ impl Registry {
         }
     }
 
-    /// Takes a connection's subscription out of a list.
-    fn remove_from_list(&mut self, list: u32, token: Token, in_list: u32) {
+    /// Takes a subscription out of a list.
+    fn remove_from_list(&mut self, list: u32, place: Place, in_list: u32) {
         let left = &mut self.lists[list as usize];
         if left.group.is_some() {
-            let before = |&it: &u32| self.subscriptions[it as usize].token < token;
+            let before = |&it: &u32| {
+                let found = &self.subscriptions[it as usize];
+                (found.token, found.encoding) < place
+            };
             left.members.remove(left.members.partition_point(before));
             return;
         }
@@ -105,12 +117,18 @@ impl Registry {
 
     /// About what a subscription in this list costs in bytes, as if its filter were not shared: its
     /// names, twice, its places in lists, and for a wildcard a node for each token.
-    fn weight(&self, list: u32) -> usize {
+    fn weight(&self, list: u32, encoding: Encoding) -> usize {
         let List { filter, group, .. } = &self.lists[list as usize];
         let name = &self.filters[*filter as usize].name;
         let nodes = if topic::has_wildcard(name) { topic::tokens(name).count() } else { 0 };
         let group = group.as_ref().map_or(0, |group| self.groups.name(group.group).len());
-        SUBSCRIPTION_BYTES + 2 * (name.len() + group) + NODE_BYTES * nodes
+        let sid = match encoding {
+            Encoding::Nats { sid, .. } => {
+                sid.value().map_or_else(|_| self.sids.text_bytes(sid), |_| 0)
+            }
+            Encoding::Native => 0,
+        };
+        SUBSCRIPTION_BYTES + 2 * (name.len() + group + sid) + NODE_BYTES * nodes
     }
 
     /// The list of a filter, made if there is none.

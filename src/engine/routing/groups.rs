@@ -1,8 +1,8 @@
 //! Queue groups: a name, its members, and whose turn it is.
 //!
-//! Owns groups by name and by number. A connection is one member however many of its subscriptions
-//! name the group. There is one turn for each group: next is the member behind the one served last,
-//! in the order of tokens, whatever the topic. Must not know filters.
+//! Owns groups by name and by number, and which connections are in them. There is one turn for each
+//! group: next is the member behind the one served last, in the order of their places, whatever the
+//! topic. Must not know filters.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::registry::{Name, key, remove};
+use super::registry::{Name, Place, key, remove};
 use super::route::GroupId;
 use crate::engine::token::Token;
 
@@ -29,7 +29,7 @@ struct Group {
     /// Each member and how many of its subscriptions name the group, by token.
     members: SmallVec<[(Token, u32); 2]>,
     /// The member served last.
-    served: Option<Token>,
+    served: Option<Place>,
 }
 
 impl Groups {
@@ -95,12 +95,12 @@ impl Groups {
     }
 
     /// The member served last, if the group is there and any was.
-    pub(super) fn served(&self, id: GroupId) -> Option<Token> {
+    pub(super) fn served(&self, id: GroupId) -> Option<Place> {
         self.get(id)?.served
     }
 
     /// This member has had its turn.
-    pub(super) fn pass_turn(&mut self, id: GroupId, served: Token) {
+    pub(super) fn pass_turn(&mut self, id: GroupId, served: Place) {
         let group = self.groups.get_mut(id.number as usize);
         if let Some(group) = group.filter(|group| group.generation == id.generation) {
             group.served = Some(served);
@@ -167,7 +167,7 @@ mod tests {
         let before = groups.id(number);
         groups.leave(number, token);
         assert_eq!(groups.join(b"h", token).0, number);
-        groups.pass_turn(before, token);
+        groups.pass_turn(before, (token, wire::Encoding::Native));
         assert_eq!(groups.served(groups.id(number)), None);
         assert!(!groups.is_member(before, token));
     }

@@ -13,13 +13,14 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use wire::Encoding;
+use smallvec::SmallVec;
 use wire::topic::{self, TopicError};
+use wire::{Encoding, Sid};
 
 use super::cache::{Cache, Cached};
 use super::counts::{TopicCount, TopicCounts};
 use super::registry::{Holding, Registry};
-use super::route::{Audience, GroupId, Route, RouteGroup};
+use super::route::{Audience, GroupId, Member, Route, RouteGroup, SubscriptionId};
 use crate::engine::budget::{self, Budget};
 use crate::engine::token::Token;
 
@@ -116,12 +117,13 @@ impl Index {
         self.cache.busiest(count)
     }
 
-    /// Whether a connection holds a valid filter, in `group` if one is given.
+    /// Whether a native connection holds a valid filter, in `group` if one is given.
     pub fn holds(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> bool {
         self.registry.find(token, filter, group).is_some()
     }
 
-    /// Adds a subscription to a valid filter; nothing changes if it is held already.
+    /// Adds a subscription to a valid filter. Nothing changes if a native connection holds it
+    /// already; a sid must not be in use.
     pub fn subscribe(
         &mut self,
         token: Token,
@@ -130,10 +132,72 @@ impl Index {
         encoding: Encoding,
         budget: &mut Budget,
     ) {
-        if !self.holds(token, filter, group) {
+        if encoding != Encoding::Native || !self.holds(token, filter, group) {
             self.registry.link(token, filter, group, encoding);
             self.make_stale(filter, budget);
         }
+    }
+
+    /// What stands for the name that a NATS client gives to a subscription which it makes.
+    pub fn keep_sid(&mut self, name: &[u8]) -> Sid {
+        self.registry.sids.keep(name)
+    }
+
+    /// The name of the subscription that an encoding is for; empty in the native one.
+    pub(crate) fn sid_text(&self, encoding: Encoding) -> SmallVec<[u8; 16]> {
+        match encoding {
+            Encoding::Native => SmallVec::new(),
+            Encoding::Nats { sid, .. } => self.registry.sids.text(sid),
+        }
+    }
+
+    /// The length of that name, in bytes.
+    pub(crate) fn sid_bytes(&self, encoding: Encoding) -> usize {
+        match encoding {
+            Encoding::Native => 0,
+            Encoding::Nats { sid, .. } => self.registry.sids.text_bytes(sid),
+        }
+    }
+
+    /// The subscription that a NATS client calls so.
+    pub fn find_sid(&self, token: Token, name: &[u8]) -> Option<SubscriptionId> {
+        let sid = self.registry.sids.find(name)?;
+        self.registry.find_sid(token, sid).map(SubscriptionId)
+    }
+
+    /// Ends a subscription of a NATS client behind so many messages in all, counted from its
+    /// beginning; at once if it has had them.
+    pub fn end_behind(&mut self, id: SubscriptionId, messages: u64, budget: &mut Budget) {
+        self.registry.limits.insert(id.0, messages);
+        if self.registry.left(id.0) == Some(0) {
+            return self.end(id, budget);
+        }
+        // Routes say whether a receiver ends, so those that lead to it are made anew.
+        let name: Box<[u8]> = self.registry.name(id.0).into();
+        self.make_stale(&name, budget);
+    }
+
+    /// Ends a subscription.
+    pub fn end(&mut self, id: SubscriptionId, budget: &mut Budget) {
+        let name: Box<[u8]> = self.registry.name(id.0).into();
+        self.registry.unlink(id.0);
+        self.make_stale(&name, budget);
+    }
+
+    /// Behind how many messages more a subscription ends, if it does.
+    pub(crate) fn left(&self, id: SubscriptionId) -> Option<u64> {
+        self.registry.left(id.0)
+    }
+
+    /// So many messages were delivered for a subscription. Returns whether it is to end now.
+    pub(crate) fn note_delivered(&mut self, id: SubscriptionId, messages: u64) -> bool {
+        self.registry.subscriptions[id.0 as usize].delivered += messages;
+        !self.registry.limits.is_empty() && self.registry.left(id.0) == Some(0)
+    }
+
+    /// The queue group of a subscription.
+    pub(crate) fn group_of(&self, id: SubscriptionId) -> Option<GroupId> {
+        self.registry.group_of(id.0)
     }
 
     /// Ends a subscription; nothing changes if it is not held.
@@ -258,16 +322,13 @@ impl Index {
 
     /// The members of a queue group that match, and how they want their messages, beginning with
     /// the one whose turn it is; none if the last one has left since the route was made.
-    pub fn members<'a>(
-        &'a self,
-        group: &'a RouteGroup,
-    ) -> impl Iterator<Item = (Token, Encoding)> + 'a {
+    pub fn members<'a>(&'a self, group: &'a RouteGroup) -> impl Iterator<Item = Member> + 'a {
         self.registry.members(group)
     }
 
     /// This member of a queue group has had its turn.
-    pub fn pass_turn(&mut self, group: GroupId, served: Token) {
-        self.registry.queue_groups_mut().pass_turn(group, served);
+    pub fn pass_turn(&mut self, group: GroupId, served: &Member) {
+        self.registry.queue_groups_mut().pass_turn(group, (served.token, served.encoding));
     }
 
     /// Another limit of nodes in a call than the budget's.
@@ -289,12 +350,19 @@ impl Index {
         let mut lists: Vec<_> = filters().flat_map(|filter| self.registry.groups(filter)).collect();
         budget.charge((plain.len() + lists.len()) as u64 * budget::RECEIVER);
         plain.sort_unstable();
-        plain.dedup();
+        // A native connection gets a message once, whatever subscriptions match.
+        plain.dedup_by_key(|(encoding, token, _)| (*encoding, *token));
         lists.sort_unstable();
-        let audience = |same: &[(Encoding, Token)]| Audience {
+        let audience = |same: &[(Encoding, Token, u32)]| Audience {
             encoding: same[0].0,
-            receivers: same.iter().map(|(_, token)| *token).collect(),
+            receivers: same.iter().map(|(_, token, _)| *token).collect(),
+            subscriptions: match same[0].0 {
+                Encoding::Native => Box::default(),
+                Encoding::Nats { .. } => same.iter().map(|it| SubscriptionId(it.2)).collect(),
+            },
         };
+        let needs_look = self.registry.has_limits(plain.iter().map(|it| it.2))
+            || has_twice(plain.iter().map(|it| it.1));
         let group = |same: &[(GroupId, u32)]| RouteGroup {
             group: same[0].0,
             lists: same.iter().map(|(_, list)| *list).collect(),
@@ -302,6 +370,7 @@ impl Index {
         Route {
             plain: plain.chunk_by(|a, b| a.0 == b.0).map(audience).collect(),
             groups: lists.chunk_by(|a, b| a.0 == b.0).map(group).collect(),
+            needs_look,
         }
     }
 
@@ -320,6 +389,16 @@ impl Index {
             self.cache.make_stale(filter);
         }
     }
+}
+
+/// Whether a connection stands in several audiences; those are sorted by themselves.
+fn has_twice(receivers: impl Iterator<Item = Token> + Clone) -> bool {
+    if receivers.clone().is_sorted_by(|a, b| a < b) {
+        return false;
+    }
+    let mut all: Vec<_> = receivers.collect();
+    all.sort_unstable();
+    all.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 #[cfg(test)]

@@ -4,11 +4,9 @@
 //! turn has passed is told to the group.
 
 use smallvec::SmallVec;
-use wire::Encoding;
 
-use super::registry::Registry;
-use super::route::RouteGroup;
-use crate::engine::token::Token;
+use super::registry::{Place, Registry};
+use super::route::{Member, RouteGroup, SubscriptionId};
 
 /// The members of a queue group that match a topic, from the first one behind the
 /// member served last to that one.
@@ -16,25 +14,26 @@ pub(super) struct MembersInTurn<'a> {
     registry: &'a Registry,
     /// Each list, and the position of its next member.
     lists: SmallVec<[(&'a [u32], usize); 2]>,
-    served: Option<Token>,
+    served: Option<Place>,
     is_second_round: bool,
 }
 
 impl Iterator for MembersInTurn<'_> {
-    type Item = (Token, Encoding);
+    type Item = Member;
 
-    fn next(&mut self) -> Option<(Token, Encoding)> {
+    fn next(&mut self) -> Option<Member> {
         loop {
             let heads = self.lists.iter().filter_map(|(list, at)| list.get(*at));
-            let next = heads.map(|&member| (self.registry.token(member), member)).min();
+            let next = heads.map(|&member| (self.registry.place(member), member)).min();
             let is_left =
-                |(token, _): &(Token, u32)| !self.is_second_round || Some(*token) <= self.served;
-            if let Some((token, member)) = next.filter(is_left) {
+                |(place, _): &(Place, u32)| !self.is_second_round || Some(*place) <= self.served;
+            if let Some((place, member)) = next.filter(is_left) {
                 for (list, at) in &mut self.lists {
-                    let head = list.get(*at).map(|&member| self.registry.token(member));
-                    *at += usize::from(head == Some(token));
+                    let head = list.get(*at).map(|&member| self.registry.place(member));
+                    *at += usize::from(head == Some(place));
                 }
-                return Some((token, self.registry.encoding(member)));
+                let (token, encoding) = place;
+                return Some(Member { token, encoding, subscription: SubscriptionId(member) });
             }
             if self.is_second_round {
                 return None;
@@ -52,7 +51,7 @@ impl Registry {
         let served = self.queue_groups().served(group.group);
         let first_behind = |&list: &u32| {
             let members = self.members_of(list);
-            let behind = |member: &u32| Some(self.token(*member)) <= served;
+            let behind = |member: &u32| Some(self.place(*member)) <= served;
             (members, members.partition_point(behind))
         };
         let lists = group.lists.iter().map(first_behind).collect();

@@ -5,7 +5,8 @@
 //! deliver.
 //!
 //! - `index`: the room's face: subscribe, unsubscribe, and the route of a topic.
-//! - `registry`, `changes`: subscriptions by filter and connection, and how they come and go.
+//! - `registry`, `changes`, `sids`: subscriptions by filter and connection, how they come and go,
+//!   and what NATS clients call them.
 //! - `groups`, `members`: queue groups by name, and whose turn it is.
 //! - `trie`, `search`: filters with wildcards, and the search for those that match a topic.
 //! - `route`, `routes`: a set of receivers; equal sets are one object.
@@ -23,7 +24,8 @@ pub mod route;
 mod routes;
 mod search;
 mod seen;
+mod sids;
 mod trie;
 
 pub use index::{Index, NoRoute};
-pub use route::{GroupId, Route, RouteGroup};
+pub use route::{GroupId, Member, Route, RouteGroup, SubscriptionId};

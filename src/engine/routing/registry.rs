@@ -8,17 +8,19 @@
 //! own. So short lists lie where they belong instead of on the heap, and the tables that look
 //! something up hold only its number.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use wire::Encoding;
+use wire::{Encoding, Sid};
 
 use super::groups::Groups;
 use super::route::GroupId;
 use super::search::Step;
+use super::sids::Sids;
 use super::trie::Trie;
 use crate::engine::token::Token;
 
@@ -28,10 +30,14 @@ pub(super) type Numbers = SmallVec<[u32; 4]>;
 /// The name of a filter or a queue group; most are short enough to lie in place.
 pub(super) type Name = SmallVec<[u8; 16]>;
 
+/// Where a member of a queue group stands among the others: a native connection is one member
+/// however many of its subscriptions name the group, of a NATS client each subscription is one.
+pub(super) type Place = (Token, Encoding);
+
 /// The subscriptions to one filter, plain ones or those in one queue group.
 pub(super) struct List {
     pub(super) filter: u32,
-    /// In a queue group they are in the order of their tokens.
+    /// In a queue group they are in the order of their places.
     pub(super) members: Numbers,
     pub(super) group: Option<Box<InGroup>>,
 }
@@ -60,6 +66,8 @@ pub(super) struct Subscription {
     pub(super) in_list: u32,
     pub(super) in_connection: u32,
     pub(super) encoding: Encoding,
+    /// Messages delivered to a NATS client for it.
+    pub(super) delivered: u64,
 }
 
 /// What one connection holds.
@@ -91,8 +99,12 @@ pub(super) struct Registry {
     /// Lists of queue groups by filter and group.
     pub(super) by_group: HashTable<u32>,
     pub(super) subscriptions: Slab<Subscription>,
-    /// Subscriptions by list and token.
+    /// Subscriptions by what connections call them: native ones by list and token, those of NATS
+    /// clients by token and sid.
     pub(super) by_member: HashTable<u32>,
+    /// Behind how many messages in all subscriptions end; of those that do.
+    pub(super) limits: HashMap<u32, u64>,
+    pub(super) sids: Sids,
     /// By token: the subscriptions of each connection.
     pub(super) by_connection: Vec<Held>,
     pub(super) groups: Groups,
@@ -113,6 +125,8 @@ impl Registry {
             by_group: HashTable::new(),
             subscriptions: Slab::with_capacity(expected),
             by_member: HashTable::new(),
+            limits: HashMap::new(),
+            sids: Sids::default(),
             by_connection: Vec::with_capacity(expected),
             groups: Groups::new(),
             bytes: 0,
@@ -151,16 +165,29 @@ impl Registry {
         self.bytes
     }
 
-    /// The number of a connection's subscription.
+    /// The number of a native connection's subscription.
     pub(super) fn find(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> Option<u32> {
         let group = match group {
             Some(name) => Some(self.groups.find(name)?),
             None => None,
         };
         let list = self.find_list(self.find_filter(filter)?, group)?;
-        let hash = self.hasher.hash_one((list, token));
-        let is_it = |&number: &u32| self.subscriptions[number as usize].is(list, token);
+        let is_it = |&number: &u32| {
+            let found = &self.subscriptions[number as usize];
+            (found.list, found.token, found.encoding) == (list, token, Encoding::Native)
+        };
+        let hash = member_hash(&self.hasher, list, token, Encoding::Native);
         self.by_member.find(hash, is_it).copied()
+    }
+
+    /// The number of the subscription that a NATS client calls so.
+    pub(super) fn find_sid(&self, token: Token, sid: Sid) -> Option<u32> {
+        let is_it = |&number: &u32| {
+            let found = &self.subscriptions[number as usize];
+            found.token == token && found.sid() == Some(sid)
+        };
+        let encoding = Encoding::Nats { sid, headers: false };
+        self.by_member.find(member_hash(&self.hasher, 0, token, encoding), is_it).copied()
     }
 
     /// A subscription of a connection: the one that is ended at the least cost.
@@ -192,13 +219,13 @@ impl Registry {
         self.by_name.find(self.hasher.hash_one(name), is_it).copied()
     }
 
-    /// Plain subscriptions to a filter: how each wants its messages, and its connection.
-    pub(super) fn plain(&self, filter: u32) -> impl Iterator<Item = (Encoding, Token)> {
+    /// Plain subscriptions to a filter: how each wants its messages, its connection, and its number.
+    pub(super) fn plain(&self, filter: u32) -> impl Iterator<Item = (Encoding, Token, u32)> {
         let list = self.filters[filter as usize].plain;
         let members = list.map_or(&[][..], |list| self.members_of(list));
         members.iter().map(|&member| {
             let Subscription { encoding, token, .. } = self.subscriptions[member as usize];
-            (encoding, token)
+            (encoding, token, member)
         })
     }
 
@@ -209,6 +236,17 @@ impl Registry {
             let group = self.lists[list as usize].group.as_ref()?.group;
             Some((self.groups.id(group), list))
         })
+    }
+
+    /// Whether any of these subscriptions ends behind so many messages.
+    pub(super) fn has_limits(&self, mut subscriptions: impl Iterator<Item = u32>) -> bool {
+        !self.limits.is_empty() && subscriptions.any(|it| self.limits.contains_key(&it))
+    }
+
+    /// The queue group of a subscription.
+    pub(super) fn group_of(&self, subscription: u32) -> Option<GroupId> {
+        let list = self.subscriptions[subscription as usize].list;
+        Some(self.groups.id(self.lists[list as usize].group.as_ref()?.group))
     }
 
     /// Queue groups, by name or of a connection, are looked up in here.
@@ -225,10 +263,7 @@ impl Registry {
     pub(super) fn groups_of(&self, token: Token) -> impl Iterator<Item = GroupId> {
         let held = self.by_connection.get(token.index());
         let subscriptions = held.into_iter().flat_map(|held| held.subscriptions.iter());
-        subscriptions.filter_map(|&number| {
-            let list = self.subscriptions[number as usize].list;
-            Some(self.groups.id(self.lists[list as usize].group.as_ref()?.group))
-        })
+        subscriptions.filter_map(|&number| self.group_of(number))
     }
 
     /// The filters of a connection's subscriptions, each with its queue group.
@@ -246,14 +281,16 @@ impl Registry {
         self.lists.get(list as usize).map_or(&[], |list| &list.members)
     }
 
-    /// The connection of a subscription.
-    pub(super) fn token(&self, subscription: u32) -> Token {
-        self.subscriptions[subscription as usize].token
+    /// Where a subscription stands among those of its queue group.
+    pub(super) fn place(&self, subscription: u32) -> Place {
+        let Subscription { token, encoding, .. } = self.subscriptions[subscription as usize];
+        (token, encoding)
     }
 
-    /// How the messages of a subscription are wanted.
-    pub(super) fn encoding(&self, subscription: u32) -> Encoding {
-        self.subscriptions[subscription as usize].encoding
+    /// Behind how many messages more a subscription ends, if it does.
+    pub(super) fn left(&self, subscription: u32) -> Option<u64> {
+        let limit = self.limits.get(&subscription)?;
+        Some(limit.saturating_sub(self.subscriptions[subscription as usize].delivered))
     }
 
     /// The list of a filter, of its plain subscriptions or those in a queue group.
@@ -268,8 +305,25 @@ impl Registry {
 }
 
 impl Subscription {
-    fn is(&self, list: u32, token: Token) -> bool {
-        self.list == list && self.token == token
+    /// What a NATS client calls it.
+    pub(super) fn sid(&self) -> Option<Sid> {
+        match self.encoding {
+            Encoding::Native => None,
+            Encoding::Nats { sid, .. } => Some(sid),
+        }
+    }
+}
+
+/// The hash by which a subscription is found: native ones by their list, others by their sid.
+pub(super) fn member_hash(
+    hasher: &RandomState,
+    list: u32,
+    token: Token,
+    encoding: Encoding,
+) -> u64 {
+    match encoding {
+        Encoding::Native => hasher.hash_one((list, token)),
+        Encoding::Nats { sid, .. } => hasher.hash_one((sid, token)),
     }
 }
 

@@ -15,6 +15,9 @@ pub struct Route {
     pub plain: SmallVec<[Audience; 1]>,
     /// Queue groups that match; each gets the message once.
     pub groups: Box<[RouteGroup]>,
+    /// Some receiver gets several copies, or a subscription of one ends behind so many messages:
+    /// having room is not all that is to be looked at.
+    pub needs_look: bool,
 }
 
 /// The plain receivers of a route that want one encoding.
@@ -24,6 +27,24 @@ pub struct Audience {
     pub encoding: Encoding,
     /// Each once, in ascending order.
     pub receivers: Box<[Token]>,
+    /// Of NATS clients: the subscription of each receiver, which counts its messages.
+    pub subscriptions: Box<[SubscriptionId]>,
+}
+
+/// Names a subscription, as long as it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub(crate) u32);
+
+/// A member of a queue group for one topic: a native connection, or one subscription of a NATS
+/// client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Its connection.
+    pub token: Token,
+    /// How it wants its messages.
+    pub encoding: Encoding,
+    /// Its subscription; one of them, for a native connection.
+    pub subscription: SubscriptionId,
 }
 
 /// A queue group in a route.
@@ -49,10 +70,22 @@ impl Route {
         self.plain.iter().map(|audience| audience.receivers.len()).sum()
     }
 
+    /// Whether all receivers want the very bytes that a native publisher sends. (The members of queue
+    /// groups are not known to the route.)
+    pub fn is_native(&self) -> bool {
+        let is_native = |audience: &Audience| audience.encoding == Encoding::Native;
+        self.groups.is_empty() && self.plain.iter().all(is_native)
+    }
+
     /// Copies of a message that a connection gets through its plain subscriptions.
     pub fn plain_copies(&self, token: Token) -> usize {
-        let holds = |audience: &&Audience| audience.receivers.binary_search(&token).is_ok();
-        self.plain.iter().filter(holds).count()
+        self.plain_encodings(token).count()
+    }
+
+    /// The encodings in which a connection gets a message through its plain subscriptions.
+    pub fn plain_encodings(&self, token: Token) -> impl Iterator<Item = Encoding> {
+        let holds = move |audience: &&Audience| audience.receivers.binary_search(&token).is_ok();
+        self.plain.iter().filter(holds).map(|audience| audience.encoding)
     }
 
     /// What its receivers take up in memory, in bytes.
@@ -61,7 +94,8 @@ impl Route {
             |group: &RouteGroup| if group.lists.spilled() { 4 * group.lists.len() } else { 0 };
         let audiences = if self.plain.spilled() { size_of_val(&self.plain[..]) } else { 0 };
         audiences
-            + self.receivers() * size_of::<Token>()
+            + self.plain.iter().map(|it| size_of_val(&*it.receivers)).sum::<usize>()
+            + self.plain.iter().map(|it| size_of_val(&*it.subscriptions)).sum::<usize>()
             + size_of_val(&*self.groups)
             + self.groups.iter().map(lists).sum::<usize>()
     }

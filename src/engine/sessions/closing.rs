@@ -65,6 +65,7 @@ impl Engine {
             }
             if self.connections[token.index()].state == State::Finishing {
                 self.tell_lost(token);
+                self.say_lame_duck(token);
                 self.say(token, Notice::Goodbye, Own::Notice);
             }
         }
@@ -96,7 +97,7 @@ impl Engine {
         connection.reason = Some(reason);
         connection.since = now;
         connection.inbox = Inbox::Empty;
-        let undelivered = connection.outbox.drop_messages();
+        let undelivered = connection.outbox.drop_messages(connection.role.protocol.walk());
         connection.add_undelivered(undelivered);
         self.budget.charge_turn(budget::CLOSE);
         self.detach(token);
@@ -117,7 +118,7 @@ impl Engine {
         if reason == CloseReason::DrainTimeout {
             connection.reason = Some(reason);
         }
-        let undelivered = connection.outbox.messages();
+        let undelivered = connection.outbox.messages(connection.role.protocol.walk());
         connection.add_undelivered(undelivered);
         self.mark_gone(token);
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Instant;
 
+use super::nats::Session;
 use super::protocol::Protocol;
 use crate::engine::buffers::inbox::Inbox;
 use crate::engine::buffers::outbox::Outbox;
@@ -29,9 +30,32 @@ impl Role {
     /// Sends messages, in the native protocol.
     pub const PUBLISHER: Role =
         Role { protocol: Protocol::Native, may_publish: true, may_subscribe: false };
+    /// Sends and receives messages, in the NATS protocol.
+    pub const NATS: Role =
+        Role { protocol: Protocol::Nats, may_publish: true, may_subscribe: true };
     /// Receives messages, in the native protocol.
     pub const SUBSCRIBER: Role =
         Role { protocol: Protocol::Native, may_publish: false, may_subscribe: true };
+}
+
+impl Role {
+    /// The setting of the port that it comes through.
+    pub fn key(self) -> &'static str {
+        match (self.protocol, self.may_publish) {
+            (Protocol::Nats, _) => "nats_port",
+            (Protocol::Native, true) => "publisher_port",
+            (Protocol::Native, false) => "subscriber_port",
+        }
+    }
+
+    /// Those who have it, for people.
+    pub fn plural(self) -> &'static str {
+        match (self.protocol, self.may_publish) {
+            (Protocol::Nats, _) => "NATS clients",
+            (Protocol::Native, true) => "publishers",
+            (Protocol::Native, false) => "subscribers",
+        }
+    }
 }
 
 impl fmt::Display for Role {
@@ -66,9 +90,10 @@ pub(crate) enum State {
 pub struct Traffic {
     /// Frames of any kind that it sent and that were processed, refused ones included.
     pub frames: u64,
-    /// Messages that a publisher sent, or that were queued for a subscriber.
+    /// Messages that a publisher sent, or that were queued for a subscriber; what a NATS client sent
+    /// is counted apart.
     pub messages: u64,
-    /// Bytes of those messages, as frames.
+    /// Bytes of those messages, as they were sent or queued.
     pub bytes: u64,
 }
 
@@ -112,12 +137,14 @@ pub(crate) struct Connection {
     pub(crate) connected: u32,
     /// Bytes that waited for it at most, as of the last write.
     pub(crate) highest_queue: usize,
-    /// It was asked for a sign of life.
-    pub(crate) pinged: bool,
+    /// How often it was asked for a sign of life since it last showed one.
+    pub(crate) pings: u8,
     /// The earliest entry for it among the deadlines.
     pub(crate) armed: Option<Instant>,
     pub(crate) reason: Option<CloseReason>,
     pub(crate) traffic: Traffic,
+    /// What only a NATS connection has.
+    pub(crate) nats: Option<Box<Session>>,
 }
 
 impl Connection {
@@ -140,10 +167,11 @@ impl Connection {
             since: now,
             connected: 0,
             highest_queue: 0,
-            pinged: false,
+            pings: 0,
             armed: None,
             reason: None,
             traffic: Traffic::default(),
+            nats: None,
         }
     }
 
@@ -189,10 +217,32 @@ impl Connection {
 
     /// Works out anew what its outbox takes without a further look.
     pub(crate) fn update_room(&mut self, rules: &Rules) {
+        let rules = rules.of(self.role.protocol);
         let is_full = self.stall.is_some() && rules.policy == OverflowPolicy::Block;
         let needs_look = self.state != State::Open || is_full || self.untold() > 0;
         let room = rules.outbox_bytes.saturating_sub(self.outbox.queued());
         self.room = if needs_look { 0 } else { room };
+    }
+
+    /// What went over it from the client, if it may subscribe as well.
+    pub(crate) fn published(&self) -> Traffic {
+        self.nats.as_ref().map_or(self.traffic, |session| session.published)
+    }
+
+    /// Messages of it were accepted.
+    pub(crate) fn note_published(&mut self, messages: u64, bytes: u64) {
+        self.traffic.frames += messages;
+        let published = match &mut self.nats {
+            Some(session) => &mut session.published,
+            None => &mut self.traffic,
+        };
+        published.messages += messages;
+        published.bytes += bytes;
+    }
+
+    /// Whether it is given messages that it published itself.
+    pub(crate) fn wants_echo(&self) -> bool {
+        self.nats.as_ref().is_none_or(|session| session.echo)
     }
 
     /// Whether the conversation still goes on.
@@ -204,7 +254,7 @@ impl Connection {
     pub(crate) fn showed_life(&mut self, now: Instant) {
         if self.is_alive() {
             self.since = now;
-            self.pinged = false;
+            self.pings = 0;
         }
     }
 

@@ -10,7 +10,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, State};
-use super::protocol::Notice;
+use super::protocol::{Notice, Protocol};
 use crate::engine::close_reason::CloseReason;
 use crate::engine::rules::Rules;
 use crate::engine::token::Token;
@@ -18,6 +18,8 @@ use crate::engine::{Engine, budget};
 
 /// All that closing takes is done this long after the decision to close.
 pub(crate) const CLOSING_TIME: Duration = Duration::from_secs(1);
+/// NATS clients ping by themselves and expect to be asked rarely.
+const MIN_NATS_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Room for so many HELLOs that are due is kept when none is.
 const MANY_HELLOS: usize = 64;
 /// So many stale entries are no reason to remove them.
@@ -34,6 +36,14 @@ pub(crate) struct Deadlines {
 }
 
 impl Connection {
+    /// The silence behind which it is asked for a sign of life; zero: it never is.
+    fn heartbeat(&self, rules: &Rules) -> Duration {
+        match self.role.protocol {
+            Protocol::Nats if !rules.heartbeat.is_zero() => rules.heartbeat.max(MIN_NATS_HEARTBEAT),
+            _ => rules.heartbeat,
+        }
+    }
+
     /// When to look at it next.
     pub(crate) fn deadline(&self, rules: &Rules, draining: bool) -> Option<Instant> {
         let silence = match self.state {
@@ -42,11 +52,11 @@ impl Connection {
             State::Gone => return None,
             State::Handshake => None,
             State::Open | State::Finishing if rules.heartbeat.is_zero() || draining => None,
-            State::Open | State::Finishing => Some(self.since + rules.heartbeat),
+            State::Open | State::Finishing => Some(self.since + self.heartbeat(rules)),
         };
         // While draining, the drain time-out is the limit.
         let stall = self.stall.as_ref().filter(|_| !draining);
-        let stall = stall.map(|stall| stall.since + rules.stall_timeout);
+        let stall = stall.map(|stall| stall.since + rules.of(self.role.protocol).stall_timeout);
         [stall, silence].into_iter().flatten().min()
     }
 }
@@ -173,8 +183,8 @@ impl Engine {
     }
 
     fn check_heartbeat(&mut self, token: Token, now: Instant) {
-        let heartbeat = self.rules.heartbeat;
         let connection = &mut self.connections[token.index()];
+        let heartbeat = connection.heartbeat(&self.rules);
         if heartbeat.is_zero() || self.draining || !connection.is_alive() {
             return;
         }
@@ -182,11 +192,14 @@ impl Engine {
             connection.showed_life(now);
         } else if connection.since + heartbeat > now {
             // It showed life after this deadline was set.
-        } else if connection.pinged {
+        } else if connection.pings >= connection.role.protocol.max_pings() {
             self.close(token, CloseReason::HeartbeatTimeout, now);
         } else {
-            (connection.since, connection.pinged) = (now, true);
-            if connection.state == State::Open && !connection.outbox.has_ping() {
+            connection.since = now;
+            connection.pings += 1;
+            let may_be_asked = connection.nats.as_ref().is_none_or(|it| it.has_ponged);
+            let is_open = connection.state == State::Open;
+            if is_open && may_be_asked && !connection.outbox.has_ping() {
                 let mut ping = Vec::new();
                 connection.role.protocol.say(Notice::Ping, &mut ping);
                 connection.outbox.push_ping(&self.pool, &ping);
@@ -206,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_closing_connection_is_due_when_closing_must_be_over() {
-        let rules = Rules { stall_timeout: CLOSING_TIME / 10, ..Rules::of_a_test() };
+        let mut rules = Rules::of_a_test();
+        rules.native.stall_timeout = CLOSING_TIME / 10;
         let now = Instant::now();
         let mut connection = Connection::new(Role::SUBSCRIBER, "test", NonZeroU64::MIN, now);
         connection.state = State::Closing;

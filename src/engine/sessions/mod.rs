@@ -5,8 +5,8 @@
 //! `delivery`.
 //!
 //! - `connection`: one peer and its state.
-//! - `protocol`, `native`: what clients ask for and are told, in general and as bytes.
-//! - `requests`: from bytes that were read to what they ask for.
+//! - `protocol`, `native`, `nats`: what clients ask for and are told, in general and as bytes.
+//! - `requests`, `nats_requests`: from bytes that were read to what they ask for.
 //! - `liveness`: what is due when: hello time-outs, heartbeats, stalls.
 //! - `closing`: how conversations end.
 //! - `rule_change`: what other rules mean for those connected.
@@ -15,6 +15,8 @@ pub(super) mod closing;
 pub mod connection;
 pub(super) mod liveness;
 mod native;
-pub(crate) mod protocol;
+pub(super) mod nats;
+pub mod nats_requests;
+pub mod protocol;
 pub(super) mod requests;
 mod rule_change;

@@ -2,20 +2,33 @@
 //!
 //! Owns how requests look as frames and notices as bytes. Must not decide what is answered.
 
-use wire::Encoding;
 use wire::native::error_code::ErrorCode;
-use wire::native::frame::{self, Frame, HEADER_BYTES, Kind, Reader};
+use wire::native::frame::{self, Frame, HEADER_BYTES, Header, Kind, Reader};
 use wire::native::handshake::{Hello, Welcome};
 use wire::topic::{self, MAX_TOPIC_BYTES};
 
 use super::connection::{Role, State};
 use super::protocol::{Notice, Refusal, Request};
+use crate::engine::buffers::outbox::Extent;
 use crate::engine::close_reason::CloseReason;
 
 /// What WELCOME says the broker is.
 const SERVER: &str = concat!("broker/", env!("CARGO_PKG_VERSION"));
 /// Bytes of a LOST frame.
 pub(super) const LOST_BYTES: usize = HEADER_BYTES + 8;
+
+/// Bytes of the frame that begins here; what the header needs if even that is not whole.
+pub(super) fn begun_bytes(bytes: &[u8]) -> usize {
+    let header = bytes.first_chunk::<HEADER_BYTES>().and_then(|head| Header::parse(head).ok());
+    header.map_or(HEADER_BYTES, |header| header.frame_len())
+}
+
+/// How far the frame reaches that begins here.
+pub(super) fn walk(bytes: &[u8]) -> Option<Extent> {
+    let header = Header::parse(bytes.first_chunk::<HEADER_BYTES>()?).ok()?;
+    let is_message = header.kind == Kind::Publish as u8;
+    Some(Extent { length: header.frame_len(), is_message })
+}
 
 /// What may come next.
 fn reader(role: Role, state: State) -> Reader {
@@ -46,11 +59,11 @@ fn request<'a>(frame: &Frame<'a>) -> Result<Request<'a>, ErrorCode> {
             if group.is_some_and(|group| topic::validate_group(group).is_err()) {
                 return Err(ErrorCode::Malformed);
             }
-            let (filter, encoding) = (frame.topic, Encoding::Native);
+            let filter = frame.topic;
             match topic::validate_filter(filter) {
                 Err(error) => Request::BadTopic { topic: filter, error },
                 Ok(()) if frame.kind == Kind::Unsubscribe => Request::Unsubscribe { filter, group },
-                Ok(()) => Request::Subscribe { filter, group, encoding },
+                Ok(()) => Request::Subscribe { filter, group, sid: None },
             }
         }
         // A valid message has gone its own way already.
@@ -69,6 +82,7 @@ fn request<'a>(frame: &Frame<'a>) -> Result<Request<'a>, ErrorCode> {
 /// Appends a notice to `out`.
 pub(super) fn say(notice: Notice<'_>, out: &mut Vec<u8>) {
     match notice {
+        Notice::Info(_) | Notice::Done | Notice::NoResponders { .. } => {}
         Notice::Welcome { id, max_payload, heartbeat } => {
             let heartbeat = heartbeat.as_secs_f64();
             Welcome { id, server: SERVER, max_payload, heartbeat }.encode(out);
@@ -82,6 +96,7 @@ pub(super) fn say(notice: Notice<'_>, out: &mut Vec<u8>) {
                     let text = error.to_string();
                     frame::encode_error(ErrorCode::BadTopic, false, about, &text, out);
                 }
+                Refusal::MayNotPublish | Refusal::MayNotSubscribe { .. } | Refusal::Unroutable => {}
                 Refusal::TooMany(text) => {
                     frame::encode_error(ErrorCode::TooMany, false, about, text, out);
                 }
@@ -136,6 +151,10 @@ fn error(reason: CloseReason) -> Option<(ErrorCode, &'static str)> {
             (ErrorCode::Timeout, "memory is full, and the frame that was begun did not end")
         }
         CloseReason::ClientClosed
+        | CloseReason::UnknownOperation
+        | CloseReason::LineTooLong
+        | CloseReason::Unauthorized
+        | CloseReason::NoHeaders
         | CloseReason::ConnectionLost
         | CloseReason::Shutdown
         | CloseReason::DrainTimeout => return None,

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use wire::Encoding;
+use wire::nats::info::Info;
 use wire::topic::TopicError;
 
-use super::connection::{Role, State};
-use super::native;
+use super::connection::Connection;
+use super::{native, nats};
+use crate::engine::buffers::outbox::Walk;
 use crate::engine::close_reason::CloseReason;
 
 /// A protocol that clients speak.
@@ -17,6 +18,8 @@ use crate::engine::close_reason::CloseReason;
 pub enum Protocol {
     /// Our own, version 1.
     Native,
+    /// That of NATS clients.
+    Nats,
 }
 
 /// What a client asks for, messages aside.
@@ -24,10 +27,21 @@ pub enum Protocol {
 pub(super) enum Request<'a> {
     /// It introduces itself.
     Connect { id: &'a str },
-    /// It subscribes to a filter, in a queue group if one is named.
-    Subscribe { filter: &'a [u8], group: Option<&'a [u8]>, encoding: Encoding },
+    /// The same in NATS, with what it wants, as JSON; it may do so again.
+    Configure { json: &'a [u8] },
+    /// It subscribes to a filter, in a queue group if one is named. NATS clients name each
+    /// subscription, too.
+    Subscribe { filter: &'a [u8], group: Option<&'a [u8]>, sid: Option<&'a [u8]> },
     /// It ends a subscription.
     Unsubscribe { filter: &'a [u8], group: Option<&'a [u8]> },
+    /// It ends the subscription that it calls so: now, or behind so many messages in all.
+    EndSubscription { sid: &'a [u8], behind: Option<u64> },
+    /// A message, in NATS, to a subject that no filter matches.
+    Unroutable { subject: &'a [u8], reply: Option<&'a [u8]> },
+    /// It asks for something that NATS allows and that is refused here; the conversation goes on.
+    Refused { about: &'a [u8], refusal: Refusal<'a> },
+    /// It says what means nothing here.
+    Ignored,
     /// It asks for an answer behind everything that it sent before.
     Ping { body: &'a [u8] },
     /// It answers; that it did is a sign of life.
@@ -39,6 +53,12 @@ pub(super) enum Request<'a> {
 /// What a client is told.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Notice<'a> {
+    /// What NATS clients are told of the broker when they connect, and when it stops.
+    Info(&'a Info<'a>),
+    /// What it asked for is done; for NATS clients that want to be told.
+    Done,
+    /// A request that nobody hears, to the subscription that waits for the reply.
+    NoResponders { subject: &'a [u8], reply: &'a [u8], sid: &'a [u8] },
     /// It is welcome, and what holds here.
     Welcome { id: &'a str, max_payload: usize, heartbeat: Duration },
     /// Whether it is still there.
@@ -46,7 +66,7 @@ pub(crate) enum Notice<'a> {
     /// Everything before its PING is done.
     Pong { body: &'a [u8] },
     /// One request is refused; `about` is the topic or filter.
-    Refused { about: &'a [u8], refusal: Refusal },
+    Refused { about: &'a [u8], refusal: Refusal<'a> },
     /// So many messages were not delivered to it.
     Lost { messages: u64 },
     /// The connection ends, and why; some reasons are told by the end alone.
@@ -57,9 +77,15 @@ pub(crate) enum Notice<'a> {
 
 /// Why a request is refused though the conversation goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Refusal<'a> {
     /// The topic or filter breaks a rule.
     BadTopic(TopicError),
+    /// NATS allows to publish to it, or to ask for replies to it, and we do not.
+    MayNotPublish,
+    /// NATS allows to subscribe to it, in this queue group, and we do not.
+    MayNotSubscribe { group: Option<&'a [u8]>, too_many_tokens: bool },
+    /// No filter matches the subject of a message; pedantic NATS clients are told.
+    Unroutable,
     /// The connection has as much of this as it may; a text for a person.
     TooMany(&'static str),
 }
@@ -73,11 +99,30 @@ impl Protocol {
     pub(super) fn cut<'a>(
         self,
         bytes: &'a [u8],
-        (role, state): (Role, State),
+        connection: &Connection,
         max_payload: usize,
     ) -> Result<Option<(Request<'a>, usize)>, CloseReason> {
         match self {
-            Protocol::Native => native::cut(bytes, (role, state), max_payload),
+            Protocol::Native => {
+                native::cut(bytes, (connection.role, connection.state), max_payload)
+            }
+            Protocol::Nats => nats::cut(bytes, connection, max_payload),
+        }
+    }
+
+    /// Bytes of the request or message that begins here, as far as that can be told by now.
+    pub(crate) fn begun_bytes(self, bytes: &[u8]) -> usize {
+        match self {
+            Protocol::Native => native::begun_bytes(bytes),
+            Protocol::Nats => nats::begun_bytes(bytes),
+        }
+    }
+
+    /// Finds how far what the broker has written reaches: the frame or line that begins here.
+    pub(crate) fn walk(self) -> Walk {
+        match self {
+            Protocol::Native => native::walk,
+            Protocol::Nats => nats::walk,
         }
     }
 
@@ -85,6 +130,7 @@ impl Protocol {
     pub(crate) fn say(self, notice: Notice<'_>, out: &mut Vec<u8>) {
         match self {
             Protocol::Native => native::say(notice, out),
+            Protocol::Nats => nats::say(notice, out),
         }
     }
 
@@ -92,6 +138,24 @@ impl Protocol {
     pub(crate) fn lost_bytes(self) -> usize {
         match self {
             Protocol::Native => native::LOST_BYTES,
+            // It has no word for that.
+            Protocol::Nats => 0,
+        }
+    }
+
+    /// How often a client is asked for a sign of life before it is found silent.
+    pub(super) fn max_pings(self) -> u8 {
+        match self {
+            Protocol::Native => 1,
+            Protocol::Nats => 2,
+        }
+    }
+
+    /// The name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Native => "native",
+            Protocol::Nats => "nats",
         }
     }
 }

@@ -81,7 +81,8 @@ impl Engine {
         }
         let rest = input.part(at, input.len());
         if stop == Stop::Incomplete {
-            connection.inbox.keep(rest, idle, &self.pool);
+            let frame = connection.role.protocol.begun_bytes(rest.bytes());
+            connection.inbox.keep(rest, frame, idle, &self.pool);
         } else {
             connection.inbox.put_back(rest);
         }
@@ -104,30 +105,30 @@ impl Engine {
         now: Instant,
     ) -> Stop {
         loop {
-            let connection = &self.connections[token.index()];
-            if connection.outbox.answers() > MAX_ANSWER_BYTES {
-                self.park(token, Obstacle::Answers(token), None);
+            if !self.has_room_for_answers(token, now) {
                 return Stop::Parked;
             }
+            let connection = &self.connections[token.index()];
             if connection.role.may_publish
                 && connection.state == State::Open
                 && let Some(stop) = self.process_messages(token, input, at, now)
             {
                 return stop;
             }
-            let connection = &mut self.connections[token.index()];
-            let (role, state) = (connection.role, connection.state);
-            let cut =
-                role.protocol.cut(&input.bytes()[*at..], (role, state), self.rules.max_payload);
+            let connection = &self.connections[token.index()];
+            let protocol = connection.role.protocol;
+            let cut = protocol.cut(&input.bytes()[*at..], connection, self.rules.max_payload);
             match cut {
                 Ok(None) => return Stop::Incomplete,
                 Ok(Some(_)) if self.budget.is_share_used() => return Stop::Yield,
                 Ok(Some((request, length))) => {
-                    *at += length;
-                    connection.traffic.frames += 1;
-                    self.journal.processed(token);
                     self.budget.charge(budget::FRAME);
-                    self.process(token, request, now);
+                    if !self.process(token, request, length, now) {
+                        return Stop::Yield;
+                    }
+                    *at += length;
+                    self.connections[token.index()].traffic.frames += 1;
+                    self.journal.processed(token);
                 }
                 Err(reason) => {
                     self.close(token, reason, now);
@@ -137,23 +138,40 @@ impl Engine {
         }
     }
 
-    fn process(&mut self, token: Token, request: Request<'_>, now: Instant) {
+    /// Does what a request of so many bytes asks for. Returns whether it was done; else the
+    /// connection has used up its share, and it is to be processed again.
+    fn process(&mut self, token: Token, request: Request<'_>, length: usize, now: Instant) -> bool {
         trace!("{request:?} from {}", self.connections[token.index()]);
         match request {
             Request::Connect { id } => self.greet(token, id, now),
-            Request::Subscribe { filter, group, encoding } => {
-                self.subscribe(token, filter, group, encoding);
+            Request::Configure { json } => return self.configure(token, json, now),
+            Request::Subscribe { filter, group, sid: None } => {
+                self.subscribe(token, filter, group);
+            }
+            Request::Subscribe { filter, group, sid: Some(sid) } => {
+                self.subscribe_as(token, filter, group, sid);
             }
             Request::Unsubscribe { filter, group } => self.unsubscribe(token, filter, group),
-            Request::Ping { body } => self.answer(token, Notice::Pong { body }),
+            Request::EndSubscription { sid, behind } => self.end_by_name(token, sid, behind),
+            Request::Unroutable { subject, reply } => {
+                return self.process_unroutable(token, subject, reply, length);
+            }
+            Request::Ping { body } => {
+                self.answer(token, Notice::Pong { body });
+                if let Some(session) = &mut self.connections[token.index()].nats {
+                    session.has_ponged = true;
+                }
+            }
             // Its arrival is the sign of life that it stands for.
-            Request::Pong => {}
+            Request::Pong | Request::Ignored => {}
+            Request::Refused { about, refusal } => self.refuse(token, about, refusal),
             Request::BadTopic { topic, error } => {
                 let connection = &self.connections[token.index()];
                 debug!("bad topic {:?} from {connection}: {error}", String::from_utf8_lossy(topic));
                 self.refuse(token, topic, Refusal::BadTopic(error));
             }
         }
+        true
     }
 
     fn greet(&mut self, token: Token, id: &str, now: Instant) {
@@ -172,13 +190,23 @@ impl Engine {
         self.arm(token);
     }
 
-    fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>, encoding: Encoding) {
+    fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
         if self.index.holds(token, filter, group) {
             return;
         }
         if let Some(text) = self.one_too_many(token, group) {
             return self.refuse(token, filter, Refusal::TooMany(text));
         }
+        self.add_subscription(token, filter, group, Encoding::Native);
+    }
+
+    pub(super) fn add_subscription(
+        &mut self,
+        token: Token,
+        filter: &[u8],
+        group: Option<&[u8]>,
+        encoding: Encoding,
+    ) {
         let connection = &self.connections[token.index()];
         debug!("subscribed: {connection}: {}", Shown { filter, group });
         self.index.subscribe(token, filter, group, encoding, &mut self.budget);
@@ -199,13 +227,13 @@ impl Engine {
     }
 
     /// Why a connection may not have one subscription more.
-    fn one_too_many(&self, token: Token, group: Option<&[u8]>) -> Option<&'static str> {
+    pub(super) fn one_too_many(&self, token: Token, group: Option<&[u8]>) -> Option<&'static str> {
         let held = self.index.held(token);
         let names_another = || {
             let group = group.map(|name| self.index.group(name));
             group.is_some_and(|it| it.is_none_or(|group| !self.index.is_member(group, token)))
         };
-        if held.subscriptions >= self.rules.max_subscriptions {
+        if held.subscriptions >= self.rules_of(token).max_subscriptions {
             Some("this connection has as many subscriptions as it may")
         } else if held.groups >= MAX_GROUPS && names_another() {
             Some("this connection is in as many queue groups as it may be, 1,000")
@@ -218,12 +246,12 @@ impl Engine {
         }
     }
 
-    fn refuse(&mut self, token: Token, about: &[u8], refusal: Refusal) {
+    pub(super) fn refuse(&mut self, token: Token, about: &[u8], refusal: Refusal<'_>) {
         self.answer(token, Notice::Refused { about, refusal });
     }
 
     /// Answers what a client sent.
-    fn answer(&mut self, token: Token, notice: Notice<'_>) {
+    pub(super) fn answer(&mut self, token: Token, notice: Notice<'_>) {
         self.say(token, notice, Own::Answer);
     }
 
@@ -236,7 +264,7 @@ impl Engine {
         }
     }
 
-    fn push_own(&mut self, token: Token, bytes: &[u8], own: Own) {
+    pub(super) fn push_own(&mut self, token: Token, bytes: &[u8], own: Own) {
         let connection = &mut self.connections[token.index()];
         connection.outbox.push_own(&self.pool, bytes, own);
         connection.update_room(&self.rules);

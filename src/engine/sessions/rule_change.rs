@@ -27,8 +27,6 @@ impl Engine {
             self.expect_hellos_anew(now);
         }
         let heartbeat_changed = self.rules.heartbeat != old.heartbeat;
-        let (limit, policy) = (self.rules.outbox_bytes, self.rules.policy);
-        let room_changed = limit != old.outbox_bytes || policy != old.policy;
         if self.memory.is_full() {
             // A connection that still finds no memory waits again, and has all the time for it.
             self.end_full_memory();
@@ -36,6 +34,9 @@ impl Engine {
         for token in self.tokens() {
             self.restart_stall(token, now);
             let connection = &mut self.connections[token.index()];
+            let protocol = connection.role.protocol;
+            let (new, old) = (self.rules.of(protocol), old.of(protocol));
+            let room_changed = (new.outbox_bytes, new.policy) != (old.outbox_bytes, old.policy);
             if heartbeat_changed {
                 connection.showed_life(now);
             }
@@ -52,11 +53,13 @@ impl Engine {
     /// publisher waits now. One that has none still does: or each change would let more be added.
     fn look_again(&mut self, token: Token) {
         let connection = &self.connections[token.index()];
-        if connection.outbox.queued() < self.rules.outbox_bytes || !self.may_wait() {
+        let rules = *self.rules.of(connection.role.protocol);
+        let blocks = rules.policy == OverflowPolicy::Block;
+        if connection.outbox.queued() < rules.outbox_bytes || !blocks {
             self.end_stall(token);
         }
         // What was lost is told where it is missing, before other policies queue behind it.
-        let drops = self.rules.policy == OverflowPolicy::Drop;
+        let drops = rules.policy == OverflowPolicy::Drop;
         if !drops && self.connections[token.index()].state == State::Open {
             self.tell_lost(token);
         }

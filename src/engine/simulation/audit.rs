@@ -60,12 +60,12 @@ impl World {
     fn count_again(&self) -> Recount {
         let mut recount = Recount::default();
         for (_, connection) in &self.engine().connections {
-            connection.outbox.check();
+            connection.outbox.check(connection.role.protocol.walk());
             connection.outbox.slices().for_each(|slice| recount.add(slice));
             match &connection.inbox {
                 Inbox::Empty => {}
                 Inbox::Large(large) => recount.filling += large.cost(),
-                Inbox::Rest(slice) | Inbox::Backlog(slice) => recount.add(slice),
+                Inbox::Rest(slice, _) | Inbox::Backlog(slice) => recount.add(slice),
             }
         }
         recount
@@ -136,7 +136,7 @@ impl World {
                 match &connection.inbox {
                     Inbox::Empty => {}
                     Inbox::Large(large) => recount.filling += large.cost(),
-                    Inbox::Rest(slice) | Inbox::Backlog(slice) => recount.add(slice),
+                    Inbox::Rest(slice, _) | Inbox::Backlog(slice) => recount.add(slice),
                 }
             }
         }
@@ -171,7 +171,10 @@ impl World {
             // that one of the connection that has waited longest.
             let before = if self.setup.policy == OverflowPolicy::Block { limit } else { 0 };
             let exempt = self.changed || messages <= limit + beyond;
-            assert!(exempt || outbox.messages() == 1, "an outbox holds {messages} of {limit}");
+            assert!(
+                exempt || outbox.messages(Protocol::Native.walk()) == 1,
+                "an outbox holds {messages} of {limit}"
+            );
             let is_cut = sockets.clients[number].has_partial();
             let is_over = messages > limit && !self.changed && !is_cut;
             assert!(!is_over || before_last(outbox) <= before, "{messages} of {limit}, in parts");
@@ -332,7 +335,8 @@ impl World {
             let client = &sockets.clients[sockets.owners[&token]];
             let queued = connection.outbox.queued();
             self.was_short |= queued > setup.outbox_bytes / 2 || setup.outbox_bytes < 100_000;
-            let large = queued > setup.outbox_bytes && connection.outbox.messages() == 1;
+            let large = queued > setup.outbox_bytes
+                && connection.outbox.messages(Protocol::Native.walk()) == 1;
             edges.note("message larger than its outbox", large.into());
             let obstacle = engine.waits.obstacle(token);
             let for_group = matches!(obstacle, Some(Obstacle::Group(_)));

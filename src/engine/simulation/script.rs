@@ -9,7 +9,7 @@ use wire::native::error_code::ErrorCode;
 
 use super::random::Random;
 use super::*;
-use crate::engine::rules::OverflowPolicy;
+use crate::engine::rules::{OverflowPolicy, ReceiverRules};
 
 const TOPICS: [&str; 7] = ["a", "b", "a.b", "a.c", "b.c", "a.b.c", "b.b.b.b"];
 const FILTERS: [&str; 12] =
@@ -136,14 +136,18 @@ struct Author {
 impl Setup {
     pub(super) fn rules(&self) -> Rules {
         let time = Duration::from_millis;
+        let native = ReceiverRules {
+            max_subscriptions: self.max_subscriptions,
+            outbox_bytes: self.outbox_bytes,
+            policy: self.policy,
+            stall_timeout: time(self.stall_timeout),
+        };
         Rules {
             max_connections: self.max_connections,
             max_payload: self.max_payload,
-            max_subscriptions: self.max_subscriptions,
-            outbox_bytes: self.outbox_bytes,
+            native,
+            nats: native,
             memory_bytes: self.memory_bytes,
-            policy: self.policy,
-            stall_timeout: time(self.stall_timeout),
             min_rate_bytes_per_second: self.min_rate,
             hello: time(self.hello),
             heartbeat: time(self.heartbeat),

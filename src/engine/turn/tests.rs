@@ -61,14 +61,12 @@ struct World {
 
 impl World {
     fn new(change: impl FnOnce(&mut Rules)) -> World {
-        let mut rules = Rules {
-            max_connections: 10_000,
-            max_subscriptions: 10_000,
-            outbox_bytes: 1 << 20,
-            memory_bytes: 1 << 30,
-            ..Rules::of_a_test()
-        };
+        let mut rules =
+            Rules { max_connections: 10_000, memory_bytes: 1 << 30, ..Rules::of_a_test() };
+        rules.native.max_subscriptions = 10_000;
+        rules.native.outbox_bytes = 1 << 20;
         change(&mut rules);
+        rules.nats = rules.native;
         let engine = Engine::new(rules, READ_BYTES, "test".into());
         let turn = Turn::new(engine, Clients::default(), READ_BYTES);
         let none = Token::new(0);

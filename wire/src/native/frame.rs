@@ -227,7 +227,17 @@ impl<'a> Frame<'a> {
 /// If the topic is over 65,535 bytes or the whole over 4 GiB: a caller's bug, the fields cannot
 /// hold it.
 pub fn encode(kind: Kind, flags: u8, topic: &[u8], body: &[u8], out: &mut Vec<u8>) {
-    let length = LENGTH_OVERHEAD + topic.len() + body.len();
+    out.reserve(HEADER_BYTES + topic.len() + body.len());
+    encode_head(kind, flags, topic, body.len(), out);
+    out.extend_from_slice(body);
+}
+
+/// Appends the header and the topic of a frame to `out`, behind which so many bytes follow.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_head(kind: Kind, flags: u8, topic: &[u8], body: usize, out: &mut Vec<u8>) {
+    let length = LENGTH_OVERHEAD + topic.len() + body;
     let length = u32::try_from(length).expect("a frame's length fits its 4-byte field");
     let topic_len = u16::try_from(topic.len()).expect("a topic's length fits its 2-byte field");
     let mut header = [0; HEADER_BYTES];
@@ -235,10 +245,8 @@ pub fn encode(kind: Kind, flags: u8, topic: &[u8], body: &[u8], out: &mut Vec<u8
     header[4] = kind as u8;
     header[5] = flags;
     BigEndian::write_u16(&mut header[6..8], topic_len);
-    out.reserve(HEADER_BYTES + topic.len() + body.len());
     out.extend_from_slice(&header);
     out.extend_from_slice(topic);
-    out.extend_from_slice(body);
 }
 
 /// Appends an ERROR frame to `out`: what it is about, its code, and a text for a person.

@@ -118,9 +118,9 @@ fn changes_show_in_routes_that_were_cached() {
 /// Serves the member of the topic's only group whose turn it is.
 fn serve(index: &mut Index, topic: &str) -> usize {
     let route = find(index, topic).unwrap();
-    let (first, _) = index.members(&route.groups[0]).next().unwrap();
-    index.pass_turn(route.groups[0].group, first);
-    first.index()
+    let first = index.members(&route.groups[0]).next().unwrap();
+    index.pass_turn(route.groups[0].group, &first);
+    first.token.index()
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_queue_group_is_its_name_whatever_its_filters() {
     let group = |index: &mut Index, topic| {
         let route = find(index, topic).unwrap();
         assert_eq!(route.groups.len(), 1, "each name is there once");
-        index.members(&route.groups[0]).map(|(token, _)| token.index()).collect::<Vec<_>>()
+        index.members(&route.groups[0]).map(|member| member.token.index()).collect::<Vec<_>>()
     };
     assert_eq!(group(&mut index, "a.b"), [0, 1, 2]);
     assert_eq!(group(&mut index, "c"), [1, 3]);
@@ -257,8 +257,11 @@ fn agrees(index: &mut Index, model: &[Held], topic: &str, step: usize) {
         }
     };
     assert_eq!(plain(&route), expected, "step {step}, topic {topic}");
-    let mut members: Vec<Vec<Token>> =
-        route.groups.iter().map(|it| index.members(it).map(|(token, _)| token).collect()).collect();
+    let mut members: Vec<Vec<Token>> = route
+        .groups
+        .iter()
+        .map(|it| index.members(it).map(|member| member.token).collect())
+        .collect();
     members.iter_mut().for_each(|tokens| tokens.sort_unstable());
     members.sort();
     let mut expected: BTreeMap<&[u8], Vec<Token>> = BTreeMap::new();

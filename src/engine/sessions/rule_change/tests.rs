@@ -23,12 +23,14 @@ impl World {
     fn new(change: impl FnOnce(&mut Rules)) -> World {
         let mut rules = Rules::of_a_test();
         change(&mut rules);
+        rules.nats = rules.native;
         let engine = Engine::new(rules.clone(), 10_000, "test".into());
         World { engine, now: Instant::now(), rules }
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Rules)) {
         change(&mut self.rules);
+        self.rules.nats = self.rules.native;
         self.engine.set_rules(self.rules.clone(), self.now);
         self.turn();
     }
@@ -107,9 +109,9 @@ fn publishers_resume_when_the_outbox_has_room_under_a_new_limit() {
     world.publish(publisher, 900);
     world.publish(publisher, 900);
     assert!(!world.is_read(publisher));
-    world.change(|rules| rules.outbox_bytes = 900);
+    world.change(|rules| rules.native.outbox_bytes = 900);
     assert!(!world.is_read(publisher), "there is no room under that one either");
-    world.change(|rules| rules.outbox_bytes = 2_000);
+    world.change(|rules| rules.native.outbox_bytes = 2_000);
     assert!(world.is_read(publisher), "there is room, though less than half");
     assert!(world.is_talking(stalled));
 }
@@ -121,7 +123,7 @@ fn publishers_resume_when_the_policy_lets_none_wait() {
         let (stalled, publisher) = (world.stalled(), world.client(Role::PUBLISHER));
         world.publish(publisher, 900);
         world.publish(publisher, 900);
-        world.change(|rules| rules.policy = policy);
+        world.change(|rules| rules.native.policy = policy);
         assert!(world.is_read(publisher));
         assert!(world.is_talking(stalled), "the change itself closes none");
         world.publish(publisher, 900);
@@ -138,7 +140,7 @@ fn publishers_that_wait_for_a_queue_group_look_again() {
     world.publish(publisher, 900);
     world.publish(publisher, 900);
     assert!(!world.is_read(publisher));
-    world.change(|rules| rules.outbox_bytes = 2_000);
+    world.change(|rules| rules.native.outbox_bytes = 2_000);
     assert_eq!(world.take_all(member), [Kind::Publish; 2]);
 }
 
@@ -146,7 +148,7 @@ fn publishers_that_wait_for_a_queue_group_look_again() {
 fn publishers_resume_when_there_is_memory_again() {
     let mut world = World::new(|rules| {
         rules.memory_bytes = 30_000;
-        rules.outbox_bytes = 1 << 20;
+        rules.native.outbox_bytes = 1 << 20;
     });
     let (_stalled, publisher) = (world.stalled(), world.client(Role::PUBLISHER));
     for _ in 0..10 {
@@ -164,8 +166,8 @@ fn publishers_resume_when_there_is_memory_again() {
 #[test]
 fn memory_that_was_held_already_closes_none_and_what_comes_does() {
     let mut world = World::new(|rules| {
-        rules.policy = OverflowPolicy::Disconnect;
-        rules.outbox_bytes = 1 << 20;
+        rules.native.policy = OverflowPolicy::Disconnect;
+        rules.native.outbox_bytes = 1 << 20;
     });
     let (stalled, publisher) = (world.stalled(), world.client(Role::PUBLISHER));
     for _ in 0..5 {
@@ -182,11 +184,11 @@ fn memory_that_was_held_already_closes_none_and_what_comes_does() {
 
 #[test]
 fn losses_are_told_before_other_policies_queue_behind_them() {
-    let mut world = World::new(|rules| rules.policy = OverflowPolicy::Drop);
+    let mut world = World::new(|rules| rules.native.policy = OverflowPolicy::Drop);
     let (stalled, publisher) = (world.stalled(), world.client(Role::PUBLISHER));
     world.publish(publisher, 900);
     world.publish(publisher, 900);
-    world.change(|rules| rules.policy = OverflowPolicy::Block);
+    world.change(|rules| rules.native.policy = OverflowPolicy::Block);
     world.publish(publisher, 900);
     assert_eq!(world.take_all(stalled), [Kind::Publish, Kind::Lost]);
     world.turn();
@@ -230,7 +232,7 @@ fn shorter_time_to_stall_counts_from_the_change() {
     world.publish(publisher, 900);
     world.publish(publisher, 900);
     world.pass(500 * SECOND);
-    world.change(|rules| rules.stall_timeout = 3 * SECOND);
+    world.change(|rules| rules.native.stall_timeout = 3 * SECOND);
     assert!(world.is_talking(stalled));
     world.pass(2 * SECOND);
     assert!(world.is_talking(stalled));
@@ -245,7 +247,7 @@ fn lower_limits_act_on_what_comes() {
     for filter in [b"a", b"b", b"c"] {
         world.say(subscriber, Kind::Subscribe, filter, b"");
     }
-    world.change(|rules| (rules.max_subscriptions, rules.max_connections) = (1, 1));
+    world.change(|rules| (rules.native.max_subscriptions, rules.max_connections) = (1, 1));
     assert!(world.is_talking(subscriber));
     assert_eq!(world.engine.index_sizes().subscriptions, 3);
     world.say(subscriber, Kind::Subscribe, b"d", b"");
@@ -258,7 +260,7 @@ fn lower_limits_act_on_what_comes() {
 fn publishers_that_memory_holds_up_are_read_under_a_policy_that_drops() {
     let mut world = World::new(|rules| {
         rules.memory_bytes = 30_000;
-        rules.outbox_bytes = 1 << 20;
+        rules.native.outbox_bytes = 1 << 20;
     });
     let (_stalled, publisher) = (world.stalled(), world.client(Role::PUBLISHER));
     for _ in 0..10 {
@@ -268,6 +270,6 @@ fn publishers_that_memory_holds_up_are_read_under_a_policy_that_drops() {
         world.turn();
     }
     assert!(!world.is_read(publisher), "memory is not full, so this shows nothing");
-    world.change(|rules| rules.policy = OverflowPolicy::Drop);
+    world.change(|rules| rules.native.policy = OverflowPolicy::Drop);
     assert!(world.is_read(publisher));
 }

@@ -1,0 +1,269 @@
+//! What only NATS clients ask for: to be told of the broker, to say what they want, to end a
+//! subscription by its name, and to hear of requests that nobody hears.
+//!
+//! Owns how these are carried out. How they look as bytes is told by `nats`.
+
+use std::time::Instant;
+
+use wire::nats::info::Info;
+
+use super::connection::State;
+use super::nats::Session;
+use super::protocol::{Notice, Protocol, Refusal};
+use super::requests::MAX_ANSWER_BYTES;
+use crate::engine::buffers::chunk::Own;
+use crate::engine::close_reason::CloseReason;
+use crate::engine::delivery::waits::Obstacle;
+use crate::engine::routing::{NoRoute, SubscriptionId};
+use crate::engine::rules::OverflowPolicy;
+use crate::engine::token::Token;
+use crate::engine::{Engine, budget};
+
+/// What clients know NATS servers by: they decide by it what the server can do. Ours follows.
+const VERSION: &str = concat!("2.12.0-broker.", env!("CARGO_PKG_VERSION"));
+
+/// What NATS clients are told of the broker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// A new one for each start.
+    pub server_id: String,
+    /// The address that clients connect to, for people.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Engine {
+    /// What NATS clients are told from now on.
+    pub fn introduce(&mut self, identity: Identity) {
+        self.identity = identity;
+    }
+
+    /// What NATS clients are told.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What clients take the version of the broker for.
+    pub fn nats_version() -> &'static str {
+        VERSION
+    }
+
+    /// A NATS client has connected: it is told of the broker, and may speak at once.
+    pub(crate) fn welcome_nats(&mut self, token: Token, now: Instant) {
+        let connection = &mut self.connections[token.index()];
+        connection.state = State::Open;
+        connection.nats = Some(Box::new(Session::default()));
+        connection.update_room(&self.rules);
+        connection.showed_life(now);
+        self.say_info(token, false);
+        self.arm(token);
+    }
+
+    /// Tells a NATS client of the broker, or that it is about to stop.
+    pub(crate) fn say_info(&mut self, token: Token, lame_duck: bool) {
+        let connection = &self.connections[token.index()];
+        let client_ip = connection.address().rsplit_once(':').map_or("", |(ip, _)| ip);
+        let info = Info {
+            server_id: &self.identity.server_id,
+            server_name: &self.id,
+            version: VERSION,
+            host: &self.identity.host,
+            port: self.identity.port,
+            headers: true,
+            max_payload: u32::try_from(self.rules.max_payload).unwrap_or(u32::MAX),
+            client_id: (connection.epoch.get() & 0x7FFF_FFFF) as u32,
+            client_ip: client_ip.trim_matches(['[', ']']),
+            auth_required: false,
+            tls_required: false,
+            tls_verify: false,
+            tls_available: false,
+            nonce: None,
+            connect_urls: &[],
+            lame_duck,
+        };
+        let mut bytes = Vec::new();
+        connection.role.protocol.say(Notice::Info(&info), &mut bytes);
+        self.push_own(token, &bytes, Own::Notice);
+    }
+
+    /// Tells a NATS client that takes such news that the broker is about to stop: it connects
+    /// elsewhere when the connection ends.
+    pub(super) fn say_lame_duck(&mut self, token: Token) {
+        let session = &self.connections[token.index()].nats;
+        if session.as_ref().is_some_and(|session| session.takes_info && session.has_ponged) {
+            self.say_info(token, true);
+        }
+    }
+
+    /// Whether a client may be read on though so many answers wait for it. Native clients read
+    /// them, or are not read. Those of NATS may write all that they have before they read
+    /// anything, as long as it fits into their outbox.
+    pub(super) fn has_room_for_answers(&mut self, token: Token, now: Instant) -> bool {
+        let connection = &self.connections[token.index()];
+        let rules = self.rules_of(token);
+        let most = match connection.role.protocol {
+            Protocol::Native => MAX_ANSWER_BYTES,
+            Protocol::Nats => rules.outbox_bytes.max(MAX_ANSWER_BYTES),
+        };
+        if connection.outbox.answers() <= most {
+            return true;
+        }
+        let is_native = connection.role.protocol == Protocol::Native;
+        if is_native || rules.policy == OverflowPolicy::Block {
+            self.park(token, Obstacle::Answers(token), None);
+        } else {
+            self.close(token, CloseReason::SlowConsumer, now);
+        }
+        false
+    }
+
+    /// A client says what it wants. One that does so again begins anew, without subscriptions.
+    /// Returns whether it was done; it is not if giving those up takes more than a share.
+    pub(super) fn configure(&mut self, token: Token, json: &[u8], now: Instant) -> bool {
+        let Some(session) = &self.connections[token.index()].nats else { return true };
+        if session.has_connected && self.index.held(token).subscriptions > 0 {
+            self.wake_groups_of(token);
+            let until = self.budget.spent() + self.budget.left_of_share();
+            let before = self.budget.spent();
+            let is_done = self.index.give_up(token, &mut self.budget, until);
+            // What was charged to the turn is this connection's as well.
+            self.budget.charge_ahead(self.budget.spent() - before);
+            if !is_done {
+                return false;
+            }
+        }
+        let connection = &mut self.connections[token.index()];
+        let Some(session) = &mut connection.nats else { return true };
+        let is_first = !session.has_connected;
+        match session.configure(json) {
+            Err(reason) => self.close(token, reason, now),
+            Ok(name) => {
+                if let Some(name) = name {
+                    connection.set_id(&name);
+                }
+                if is_first {
+                    self.report_connected(token, now);
+                }
+                self.answer_done(token, 1);
+            }
+        }
+        true
+    }
+
+    /// A client subscribes; a name that it uses already is left as it is.
+    pub(super) fn subscribe_as(
+        &mut self,
+        token: Token,
+        filter: &[u8],
+        group: Option<&[u8]>,
+        sid: &[u8],
+    ) {
+        if self.index.find_sid(token, sid).is_none() {
+            if let Some(text) = self.one_too_many(token, group) {
+                return self.refuse(token, filter, Refusal::TooMany(text));
+            }
+            let headers =
+                self.connections[token.index()].nats.as_ref().is_some_and(|it| it.headers);
+            let encoding = wire::Encoding::Nats { sid: self.index.keep_sid(sid), headers };
+            self.add_subscription(token, filter, group, encoding);
+        }
+        self.answer_done(token, 1);
+    }
+
+    /// A client ends a subscription: now, or behind so many messages in all.
+    pub(super) fn end_by_name(&mut self, token: Token, sid: &[u8], behind: Option<u64>) {
+        if let Some(id) = self.index.find_sid(token, sid) {
+            match behind {
+                Some(messages) => {
+                    self.wake_group_of(id);
+                    self.index.end_behind(id, messages, &mut self.budget);
+                }
+                None => self.end_subscription(id),
+            }
+        }
+        self.answer_done(token, 1);
+    }
+
+    /// Ends a subscription. Publishers that wait for its queue group may find another member, or
+    /// none.
+    pub(crate) fn end_subscription(&mut self, id: SubscriptionId) {
+        self.wake_group_of(id);
+        self.index.end(id, &mut self.budget);
+    }
+
+    fn wake_group_of(&mut self, id: SubscriptionId) {
+        if let Some(group) = self.index.group_of(id) {
+            self.waits.wake(Obstacle::Group(group), &mut self.schedule);
+        }
+    }
+
+    /// So many lines of a client were carried out, if it wants to be told.
+    pub(crate) fn answer_done(&mut self, token: Token, lines: u64) {
+        let session = &self.connections[token.index()].nats;
+        if session.as_ref().is_some_and(|session| session.verbose) {
+            (0..lines).for_each(|_| self.answer(token, Notice::Done));
+        }
+    }
+
+    /// Whether a client is to be told of requests that nobody hears.
+    pub(crate) fn wants_no_responders(&self, token: Token) -> bool {
+        self.connections[token.index()].nats.as_ref().is_some_and(|it| it.no_responders)
+    }
+
+    /// A message to a subject that no filter matches; it is accepted even so. Returns whether it was
+    /// done; else the way of its reply is not found yet.
+    pub(super) fn process_unroutable(
+        &mut self,
+        token: Token,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        bytes: usize,
+    ) -> bool {
+        let Ok(sid) = self.sid_for_reply(token, reply) else { return false };
+        let session = &self.connections[token.index()].nats;
+        if session.as_ref().is_some_and(|session| session.pedantic) {
+            self.refuse(token, subject, Refusal::Unroutable);
+        }
+        self.answer_done(token, 1);
+        self.note_published(token, 1, bytes);
+        self.answer_unheard(token, subject, reply, sid);
+        true
+    }
+
+    /// Tells a client that nobody hears its request, if it waits for a reply.
+    pub(crate) fn answer_unheard(
+        &mut self,
+        token: Token,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        sid: Option<Vec<u8>>,
+    ) {
+        if let (Some(reply), Some(sid)) = (reply, sid) {
+            self.answer(token, Notice::NoResponders { subject, reply, sid: &sid });
+        }
+    }
+
+    /// The name of a plain subscription of the client's own that matches the reply of its request,
+    /// if it wants to be told of requests that nobody hears.
+    ///
+    /// # Errors
+    /// If that is not known yet.
+    pub(crate) fn sid_for_reply(
+        &mut self,
+        token: Token,
+        reply: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, NoRoute> {
+        let Some(reply) = reply.filter(|_| self.wants_no_responders(token)) else {
+            return Ok(None);
+        };
+        let route = match self.index.route(reply, &mut self.budget) {
+            Ok(route) => route,
+            Err(NoRoute::NotYet) => return Err(NoRoute::NotYet),
+            Err(NoRoute::BadTopic(_)) => return Ok(None),
+        };
+        self.budget.charge(route.plain.len() as u64 * budget::LOOK);
+        let encoding = route.plain_encodings(token).next();
+        Ok(encoding.map(|encoding| self.index.sid_text(encoding).to_vec()))
+    }
+}
