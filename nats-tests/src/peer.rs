@@ -1,0 +1,70 @@
+//! A raw connection to a server: writes any bytes, reads frames. Owns one socket.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::PATIENCE;
+use crate::frame::Frame;
+
+/// A client's end of a connection.
+pub struct Peer {
+    stream: TcpStream,
+    read: Vec<u8>,
+    closed: bool,
+}
+
+/// What `Peer::receive` gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The server sent this.
+    Frame(Frame),
+    /// The server has closed the connection. Bytes that make no whole frame came before, if any.
+    Closed(Vec<u8>),
+    /// Nothing came for as long as the tests wait.
+    Silence,
+}
+
+impl Peer {
+    /// Connects, and reads nothing.
+    pub fn connect(address: SocketAddr) -> Peer {
+        let stream = TcpStream::connect(address).expect("the server accepts connections");
+        stream.set_nodelay(true).expect("the socket takes options");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the socket takes options");
+        stream.set_write_timeout(Some(PATIENCE)).expect("the socket takes options");
+        Peer { stream, read: Vec::new(), closed: false }
+    }
+
+    /// Writes these bytes with one call. That the server has closed meanwhile shows at reading.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Waits for the next frame, or for the end.
+    pub fn receive(&mut self) -> Event {
+        loop {
+            if let Some((frame, length)) = Frame::parse(&self.read) {
+                self.read.drain(..length);
+                return Event::Frame(frame);
+            }
+            if self.closed {
+                return Event::Closed(std::mem::take(&mut self.read));
+            }
+            let mut more = [0; 16_384];
+            match self.stream.read(&mut more) {
+                // A reset is an end like any other: what it was preceded by has been read.
+                Ok(0) => self.closed = true,
+                Ok(length) => self.read.extend(&more[..length]),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Event::Silence,
+                    ErrorKind::Interrupted => {}
+                    _ => self.closed = true,
+                },
+            }
+        }
+    }
+
+    /// Ends the sending side, and goes on reading.
+    pub fn end_sending(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+}

@@ -1,0 +1,106 @@
+//! Servers as child processes on free ports: the reference, and the one under test. Owns their
+//! processes and reads their logs; how they are started is the script `serve`.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use crate::PATIENCE;
+
+/// A running server. It is killed when this goes.
+pub struct Server {
+    child: Child,
+    /// Where it listens for NATS clients.
+    pub address: SocketAddr,
+    /// Whether it is the reference, a real nats-server.
+    pub is_reference: bool,
+}
+
+impl Server {
+    /// The server under test: `SERVER`, or the debug build. `SERVER_OPTIONS` are added to its own.
+    pub fn under_test(options: &[&str]) -> Server {
+        let program = env::var_os("SERVER").map_or_else(default_broker, PathBuf::from);
+        let more = env::var("SERVER_OPTIONS").unwrap_or_default();
+        let options: Vec<&str> = options.iter().copied().chain(more.split_whitespace()).collect();
+        Server::start(&program, 0, &options)
+    }
+
+    /// The reference: `NATS_SERVER`, or the one that `run` has installed.
+    pub fn reference(options: &[&str]) -> Server {
+        let installed = || here().join("target/python/bin/nats-server");
+        let program = env::var_os("NATS_SERVER").map_or_else(installed, PathBuf::from);
+        Server::start(&program, 0, options)
+    }
+
+    /// This program on this port, or on a free one if it is 0.
+    pub fn start(program: &Path, port: u16, options: &[&str]) -> Server {
+        assert!(program.exists(), "there is no {}", program.display());
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let mut command = Command::new(here().join("serve"));
+        command.env("SERVER", program).arg(port.to_string()).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the script `serve` can be started");
+        let log = BufReader::new(child.stderr.take().expect("it was asked for"));
+        let (lines, received) = mpsc::channel();
+        // Reads on to the end, or a full pipe would stop the server.
+        thread::spawn(move || {
+            for line in log.split(b'\n').map_while(Result::ok) {
+                let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        let mut log = String::new();
+        let address = loop {
+            let Ok(line) = received.recv_timeout(PATIENCE) else {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("{} does not say where it listens:\n{log}", program.display());
+            };
+            if let Some(address) = listening(&line) {
+                break address;
+            }
+            log.push_str(&line);
+            log.push('\n');
+        };
+        Server { child, address, is_reference: name.contains("nats-server") }
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.expect("there is a kill program").success(), "no signal to {pid}");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) {
+        self.child.wait().expect("it is a child of this process");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address for NATS clients that a line of a server's log names, if it does.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let line = line.to_lowercase();
+    let (_, what) = line.split_once("listening for ")?;
+    let (who, address) = what.split_once(" on ")?;
+    let is_nats = who.contains("nats") || who == "client connections";
+    address.split_whitespace().next().filter(|_| is_nats)?.parse().ok()
+}
+
+fn default_broker() -> PathBuf {
+    here().join("../target/debug/broker")
+}
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
