@@ -70,7 +70,7 @@ impl Frame {
         Some((frame, end + 1))
     }
 
-    /// The bytes of it, as a server sends them.
+    /// The bytes of it, as a server sends them: sizes without leading zeros.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
             Frame::Info(json) => [b"INFO ", &json[..], b"\r\n"].concat(),
