@@ -14,6 +14,8 @@ use crate::PATIENCE;
 /// A running server. It is killed when this goes.
 pub struct Server {
     child: Child,
+    program: PathBuf,
+    options: Vec<String>,
     /// Where it listens for NATS clients.
     pub address: SocketAddr,
     /// Whether it is the reference, a real nats-server.
@@ -40,32 +42,17 @@ impl Server {
     pub fn start(program: &Path, port: u16, options: &[&str]) -> Server {
         assert!(program.exists(), "there is no {}", program.display());
         let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let mut command = Command::new(here().join("serve"));
-        command.env("SERVER", program).arg(port.to_string()).args(options);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the script `serve` can be started");
-        let log = BufReader::new(child.stderr.take().expect("it was asked for"));
-        let (lines, received) = mpsc::channel();
-        // Reads on to the end, or a full pipe would stop the server.
-        thread::spawn(move || {
-            for line in log.split(b'\n').map_while(Result::ok) {
-                let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
-        let mut log = String::new();
-        let address = loop {
-            let Ok(line) = received.recv_timeout(PATIENCE) else {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("{} does not say where it listens:\n{log}", program.display());
-            };
-            if let Some(address) = listening(&line) {
-                break address;
-            }
-            log.push_str(&line);
-            log.push('\n');
-        };
-        Server { child, address, is_reference: name.contains("nats-server") }
+        let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (child, address) = spawn(program, port, &options);
+        let is_reference = name.contains("nats-server");
+        Server { child, program: program.to_owned(), options, address, is_reference }
+    }
+
+    /// Ends it by this signal, waits for the end, and starts it on the same port.
+    pub fn restart(&mut self, signal: &str) {
+        self.signal(signal);
+        self.wait();
+        (self.child, self.address) = spawn(&self.program, self.address.port(), &self.options);
     }
 
     /// Sends it a signal, by its name.
@@ -85,6 +72,35 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Starts the program, and learns from its log where it listens.
+fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr) {
+    let mut command = Command::new(here().join("serve"));
+    command.env("SERVER", program).arg(port.to_string()).args(options);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the script `serve` can be started");
+    let log = BufReader::new(child.stderr.take().expect("it was asked for"));
+    let (lines, received) = mpsc::channel();
+    // Reads on to the end, or a full pipe would stop the server.
+    thread::spawn(move || {
+        for line in log.split(b'\n').map_while(Result::ok) {
+            let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
+        }
+    });
+    let mut log = String::new();
+    loop {
+        let Ok(line) = received.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{} does not say where it listens:\n{log}", program.display());
+        };
+        if let Some(address) = listening(&line) {
+            return (child, address);
+        }
+        log.push_str(&line);
+        log.push('\n');
     }
 }
 
