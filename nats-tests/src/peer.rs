@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::PATIENCE;
 use crate::frame::Frame;
@@ -32,6 +33,11 @@ impl Peer {
         stream.set_read_timeout(Some(PATIENCE)).expect("the socket takes options");
         stream.set_write_timeout(Some(PATIENCE)).expect("the socket takes options");
         Peer { stream, read: Vec::new(), closed: false }
+    }
+
+    /// Waits for this long at most, and not for `PATIENCE`.
+    pub fn wait_at_most(&self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).expect("the socket takes options");
     }
 
     /// Writes these bytes with one call. That the server has closed meanwhile shows at reading.

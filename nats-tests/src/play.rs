@@ -2,13 +2,16 @@
 //! the lock step: a step is over when its connection's PING is answered, and then one on each of
 //! the others. Judges nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
 use crate::frame::Frame;
 use crate::peer::{Event, Peer};
 use crate::server::Server;
 use crate::session::{Action, Line, PREFIX, Session};
+
+/// How long nothing may come before a session is given up. Shrinking waits for it again and again.
+const SILENCE: Duration = Duration::from_secs(8);
 
 /// What came in each step, on each connection.
 pub type Transcript = Vec<Vec<Vec<Event>>>;
@@ -90,7 +93,9 @@ impl Stage<'_> {
                 if self.peers[actor].is_some() {
                     return;
                 }
-                self.peers[actor] = Some(Peer::connect(self.player.server.address));
+                let peer = Peer::connect(self.player.server.address);
+                peer.wait_at_most(SILENCE);
+                self.peers[actor] = Some(peer);
                 // The INFO.
                 self.read(actor);
                 self.send(actor, &bytes);

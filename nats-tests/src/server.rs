@@ -108,8 +108,8 @@ fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr) {
 fn listening(line: &str) -> Option<SocketAddr> {
     let line = line.to_lowercase();
     let (_, what) = line.split_once("listening for ")?;
-    let (who, address) = what.split_once(" on ")?;
-    let is_nats = who.contains("nats") || who == "client connections";
+    let (_, address) = what.split_once(" on ")?;
+    let is_nats = ["nats", "client connections"].iter().any(|word| what.contains(word));
     address.split_whitespace().next().filter(|_| is_nats)?.parse().ok()
 }
 

@@ -280,7 +280,7 @@ async fn reconnect() {
         for round in numbers(3) {
             publish(&publisher.client, "a", &round).await;
             for subscriber in [&mut plain, &mut group] {
-                assert_eq!(texts(subscriber, 1).await, [round.clone()]);
+                assert_eq!(texts(subscriber, 1).await, [round.as_str()]);
             }
             server.restart(signal);
             for told in [&mut client, &mut publisher] {

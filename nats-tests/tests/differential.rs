@@ -50,7 +50,7 @@ impl Pair {
     fn shrunk(&mut self, session: &Session) -> (Session, Option<Difference>) {
         let start = Instant::now();
         let small = shrink(session, |session| {
-            start.elapsed().as_secs() < 60 && self.difference(session).is_some()
+            start.elapsed().as_secs() < 120 && self.difference(session).is_some()
         });
         let difference = self.difference(&small);
         (small, difference)

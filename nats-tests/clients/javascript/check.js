@@ -45,7 +45,9 @@ class Server {
     let log = "";
     for await (const part of this.process.stderr.iterator({ destroyOnReturn: false })) {
       log += part;
-      const found = log.match(/listening for (?:client connections|.*nats.*) on \S+:(\d+)\s/i);
+      const lines = log.split("\n").slice(0, -1);
+      const listening = lines.filter((line) => /client connections|nats/i.test(line));
+      const found = listening.join("\n").match(/listening for .* on \S+:(\d+)/i);
       if (found) {
         this.port = Number(found[1]);
         // Reads on, or a full pipe would stop the server.

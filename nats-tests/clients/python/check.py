@@ -40,9 +40,9 @@ class Server:
         for line in self.process.stderr:
             line = line.decode(errors="replace")
             log.append(line)
-            found = re.search(r"listening for (.*) on \S+:(\d+)", line, re.I)
-            if found and re.search("client connections|nats", found[1], re.I):
-                self.port = int(found[2])
+            found = re.search(r"listening for .* on \S+:(\d+)", line, re.I)
+            if found and re.search("client connections|nats", found.string, re.I):
+                self.port = int(found[1])
                 break
         else:
             raise AssertionError("the server does not say where it listens:\n" + "".join(log))

@@ -45,7 +45,7 @@ fn arguments_have_4096_bytes_at_most() {
 #[test]
 fn a_line_without_end_is_cut_off() {
     let server = Server::under_test(&[]);
-    for verb in ["SUB ", "PUB ", "UNSUB ", "HPUB ", "CONNECT "] {
+    for verb in ["SUB ", "PUB ", "UNSUB ", "HPUB ", "CONNECT ", "INFO ", "-ERR "] {
         let mut client = Client::connect(&server);
         client.send(format!("{verb}{}", "a".repeat(5_000)).as_bytes());
         client.expect_end(TOO_LONG);
@@ -55,7 +55,7 @@ fn a_line_without_end_is_cut_off() {
 #[test]
 fn garbage_behind_ping() {
     let Some(server) = server_unless_otherwise("garbage_behind_ping", &[]) else { return };
-    for verb in ["PING ", "PONG ", "+OK ", "INFO "] {
+    for verb in ["PING ", "PONG ", "+OK "] {
         let mut client = Client::connect(&server);
         client.send(format!("{verb}{}", "a".repeat(5_000)).as_bytes());
         client.expect_end(TOO_LONG);
