@@ -119,6 +119,9 @@ fn connection(events: &[Event], groups: &mut Vec<String>) -> Vec<String> {
             Event::Frame(Frame::Message(message)) => Some(message),
             _ => None,
         };
+        if message.is_some_and(is_of_a_wildcard) {
+            continue;
+        }
         if let Some(message) = message.filter(|message| message.sid.starts_with(b"qg")) {
             let (subject, payload) = (shown(&message.subject), shown(&message.payload));
             let group = shown(message.sid.split(|&b| b == b'-').next().unwrap_or_default());
@@ -128,7 +131,7 @@ fn connection(events: &[Event], groups: &mut Vec<String>) -> Vec<String> {
         }
         let line = match event {
             Event::Frame(Frame::Ping) => continue,
-            Event::Frame(Frame::Info(_)) if !lines.is_empty() => continue,
+            Event::Frame(Frame::Info(json)) if !lines.is_empty() || is_later(json) => continue,
             Event::Frame(Frame::Info(json)) => info(json),
             Event::Frame(Frame::Message(message)) if message.is_no_responders() => {
                 shown(&Frame::Message(Message { sid: b"?".to_vec(), ..message.clone() }).bytes())
@@ -153,6 +156,26 @@ fn connection(events: &[Event], groups: &mut Vec<String>) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Whether a message was published to a subject with a wildcard token, or says that nobody hears it.
+fn is_of_a_wildcard(message: &Message) -> bool {
+    let has_wildcard = |subject: &[u8]| {
+        subject.split(|&byte| byte == b'.').any(|token| token == b"*" || token == b">")
+    };
+    if !message.is_no_responders() {
+        return has_wildcard(&message.subject);
+    }
+    let headers = String::from_utf8_lossy(message.headers.as_deref().unwrap_or_default());
+    let subject = headers.lines().find_map(|line| line.strip_prefix("Nats-Subject: "));
+    subject.is_some_and(|subject| has_wildcard(subject.trim().as_bytes()))
+}
+
+/// Whether an INFO says by itself that it is not the first one of its connection. It may come with
+/// any step.
+fn is_later(json: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(json);
+    text.contains("\"connect_info\":true")
 }
 
 fn info(json: &[u8]) -> String {

@@ -254,7 +254,8 @@ impl Engine {
         let sizes = Sizes::default();
         let protocol = scan.protocol;
         let mut run = Run { start: scan.at, end, messages: 1, protocol, shortest, sizes };
-        if route.groups.is_empty() && !scan.is_verbose {
+        // Where each message is a run, copies for one connection come message by message.
+        if route.groups.is_empty() && !route.needs_look && !scan.is_verbose {
             loop {
                 scan.extend(&mut run);
                 if run.messages > 1 {

@@ -30,6 +30,8 @@ const REMEMBERED_CHANGES: usize = 32;
 /// Nodes of the trie that one call for a route visits at least, or no search would end in a turn
 /// whose budget is used up.
 const MIN_NODES: u64 = 16;
+/// Subscriptions of one connection that are looked at for one unit.
+const LOOKS: u64 = 8;
 /// A route is remembered at its first use already if finding it took more nodes than this.
 const COSTLY_NODES: u64 = 64;
 
@@ -177,6 +179,21 @@ impl Index {
         self.make_stale(&name, budget);
     }
 
+    /// A NATS client takes headers from now on, or takes them no more. Returns whether all of its
+    /// subscriptions know that; else the share is used up, and it goes on in the next call.
+    pub(crate) fn set_headers(&mut self, token: Token, headers: bool, budget: &mut Budget) -> bool {
+        while let Some((number, looks)) = self.registry.next_with_headers(token, !headers) {
+            if budget.is_share_used() {
+                return false;
+            }
+            budget.charge(looks / LOOKS);
+            self.registry.set_headers(number, headers);
+            let name: Box<[u8]> = self.registry.name(number).into();
+            self.make_stale(&name, budget);
+        }
+        true
+    }
+
     /// Ends a subscription.
     pub fn end(&mut self, id: SubscriptionId, budget: &mut Budget) {
         let name: Box<[u8]> = self.registry.name(id.0).into();
@@ -308,6 +325,11 @@ impl Index {
     /// The queue groups that a connection is a member of, some of them several times.
     pub fn groups_of(&self, token: Token) -> impl Iterator<Item = GroupId> {
         self.registry.groups_of(token)
+    }
+
+    /// The filters of a connection's plain subscriptions, and how it wants their messages.
+    pub(crate) fn plain_of(&self, token: Token) -> impl Iterator<Item = (&[u8], Encoding)> {
+        self.registry.plain_of(token)
     }
 
     /// The filters of a connection's subscriptions, each with its queue group.

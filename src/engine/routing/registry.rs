@@ -276,6 +276,35 @@ impl Registry {
         })
     }
 
+    /// The filters of a connection's plain subscriptions, and how it wants their messages.
+    pub(super) fn plain_of(&self, token: Token) -> impl Iterator<Item = (&[u8], Encoding)> {
+        let held = self.by_connection.get(token.index());
+        let numbers = held.into_iter().flat_map(|held| held.subscriptions.iter());
+        numbers.filter_map(|&number| {
+            let Subscription { list, encoding, .. } = self.subscriptions[number as usize];
+            self.lists[list as usize].group.is_none().then(|| (self.name(number), encoding))
+        })
+    }
+
+    /// The first subscription of a connection that takes headers or does not, and how many were
+    /// looked at.
+    pub(super) fn next_with_headers(&self, token: Token, wanted: bool) -> Option<(u32, u64)> {
+        let held = &self.by_connection.get(token.index())?.subscriptions;
+        let has = |number: &u32| {
+            let encoding = self.subscriptions[*number as usize].encoding;
+            matches!(encoding, Encoding::Nats { headers, .. } if headers == wanted)
+        };
+        let place = held.iter().position(has)?;
+        Some((held[place], place as u64 + 1))
+    }
+
+    /// A subscription takes headers or does not. Its place among those of its queue group stays.
+    pub(super) fn set_headers(&mut self, number: u32, takes: bool) {
+        if let Encoding::Nats { headers, .. } = &mut self.subscriptions[number as usize].encoding {
+            *headers = takes;
+        }
+    }
+
     /// The subscriptions in a list; none if it is gone.
     pub(super) fn members_of(&self, list: u32) -> &[u32] {
         self.lists.get(list as usize).map_or(&[], |list| &list.members)

@@ -9,7 +9,7 @@ use std::time::Instant;
 use log::debug;
 
 use super::connection::State;
-use super::protocol::Notice;
+use super::protocol::{Notice, Protocol};
 use crate::engine::buffers::chunk::Own;
 use crate::engine::buffers::inbox::Inbox;
 use crate::engine::buffers::outbox::Outbox;
@@ -97,8 +97,12 @@ impl Engine {
         connection.reason = Some(reason);
         connection.since = now;
         connection.inbox = Inbox::Empty;
-        let undelivered = connection.outbox.drop_messages(connection.role.protocol.walk());
-        connection.add_undelivered(undelivered);
+        // NATS clients expect what came before their mistake, as far as they take it in time.
+        let keeps = connection.role.protocol == Protocol::Nats && !reason.is_fault();
+        if !keeps {
+            let undelivered = connection.outbox.drop_messages(connection.role.protocol.walk());
+            connection.add_undelivered(undelivered);
+        }
         self.budget.charge_turn(budget::CLOSE);
         self.detach(token);
         self.say(token, Notice::Closing { reason }, Own::Answer);

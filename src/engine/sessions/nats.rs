@@ -114,14 +114,17 @@ pub(super) fn cut<'a>(
             let takes_headers = connection.nats.as_ref().is_some_and(|it| it.headers);
             check_publish(&publish, takes_headers, max_payload)?;
             let end = length + publish.total_bytes as usize;
-            return Ok(match bytes.get(end..end + LINE_END.len()) {
-                None => None,
-                Some(LINE_END) => Some((not_a_message(&publish), end + LINE_END.len())),
-                Some(_) => return Err(CloseReason::UnknownOperation),
-            });
+            let behind = bytes.get(end..).unwrap_or_default();
+            return match &behind[..behind.len().min(LINE_END.len())] {
+                LINE_END => Ok(Some((not_a_message(&publish), end + LINE_END.len()))),
+                begun if LINE_END.starts_with(begun) => Ok(None),
+                _ => Err(CloseReason::UnknownOperation),
+            };
         }
         Line::Connect(json) => Request::Configure { json },
-        Line::Subscribe { filter, group, sid } => subscribe(filter, group, sid),
+        Line::Subscribe { filter, group, sid } => {
+            Request::Subscribe { filter, group, sid: Some(sid) }
+        }
         Line::Unsubscribe { sid, max } => Request::EndSubscription { sid, behind: max },
         Line::Ping => Request::Ping { body: b"" },
         Line::Pong => Request::Pong,
@@ -164,20 +167,17 @@ fn not_a_message<'a>(publish: &Publish<'a>) -> Request<'a> {
     }
 }
 
-fn subscribe<'a>(filter: &'a [u8], group: Option<&'a [u8]>, sid: &'a [u8]) -> Request<'a> {
+/// Why a client may not subscribe to a filter that is right for NATS.
+pub(super) fn refuse_filter<'a>(filter: &[u8], group: Option<&'a [u8]>) -> Option<Refusal<'a>> {
     let too_many_tokens = match subject::check_filter(filter) {
-        Ok(()) if group.is_none_or(subject::is_group_carried) => {
-            return Request::Subscribe { filter, group, sid: Some(sid) };
-        }
-        Err(FilterError::Invalid) => {
-            let error = wire::topic::TopicError::EmptyToken;
-            return Request::BadTopic { topic: filter, error };
-        }
         Err(FilterError::TooManyTokens) => true,
-        Ok(()) | Err(FilterError::NotCarried) => false,
+        Err(FilterError::NotCarried) => false,
+        Ok(()) | Err(FilterError::Invalid) if group.is_none_or(subject::is_group_carried) => {
+            return None;
+        }
+        Ok(()) | Err(FilterError::Invalid) => false,
     };
-    let refusal = Refusal::MayNotSubscribe { group, too_many_tokens };
-    Request::Refused { about: filter, refusal }
+    Some(Refusal::MayNotSubscribe { group, too_many_tokens })
 }
 
 /// Bytes of the message that begins here; of anything else, what is there and more.

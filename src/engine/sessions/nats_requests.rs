@@ -6,9 +6,10 @@
 use std::time::Instant;
 
 use wire::nats::info::Info;
+use wire::topic::{TopicError, matches, validate_filter};
 
 use super::connection::State;
-use super::nats::Session;
+use super::nats::{Session, refuse_filter};
 use super::protocol::{Notice, Protocol, Refusal};
 use super::requests::MAX_ANSWER_BYTES;
 use crate::engine::buffers::chunk::Own;
@@ -21,6 +22,9 @@ use crate::engine::{Engine, budget};
 
 /// What clients know NATS servers by: they decide by it what the server can do. Ours follows.
 const VERSION: &str = concat!("2.12.0-broker.", env!("CARGO_PKG_VERSION"));
+
+/// Subscriptions that are looked at for a reply with a wildcard.
+const MAX_LOOKED_AT: usize = 1_000;
 
 /// What NATS clients are told of the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,7 +140,14 @@ impl Engine {
         let connection = &mut self.connections[token.index()];
         let Some(session) = &mut connection.nats else { return true };
         let is_first = !session.has_connected;
-        match session.configure(json) {
+        let mut wanted = Session::clone(session);
+        let configured = wanted.configure(json);
+        // Those made before the first CONNECT stay, and take headers if the client does.
+        if !self.index.set_headers(token, wanted.headers, &mut self.budget) {
+            return false;
+        }
+        **session = wanted;
+        match configured {
             Err(reason) => self.close(token, reason, now),
             Ok(name) => {
                 if let Some(name) = name {
@@ -151,7 +162,8 @@ impl Engine {
         true
     }
 
-    /// A client subscribes; a name that it uses already is left as it is.
+    /// A client subscribes; a name that it uses already is left as it is. The order of the checks is
+    /// that of nats-server.
     pub(super) fn subscribe_as(
         &mut self,
         token: Token,
@@ -159,9 +171,15 @@ impl Engine {
         group: Option<&[u8]>,
         sid: &[u8],
     ) {
+        if let Some(refusal) = refuse_filter(filter, group) {
+            return self.refuse(token, filter, refusal);
+        }
+        if let Some(text) = self.one_too_many(token, group) {
+            return self.refuse(token, filter, Refusal::TooMany(text));
+        }
         if self.index.find_sid(token, sid).is_none() {
-            if let Some(text) = self.one_too_many(token, group) {
-                return self.refuse(token, filter, Refusal::TooMany(text));
+            if let Err(error) = validate_filter(filter) {
+                return self.refuse(token, filter, Refusal::BadTopic(error));
             }
             let headers =
                 self.connections[token.index()].nats.as_ref().is_some_and(|it| it.headers);
@@ -244,6 +262,19 @@ impl Engine {
         }
     }
 
+    /// The same for a reply that is no topic since a token of it is a wildcard: NATS takes it by its
+    /// letters. So odd a reply is looked for among a client's first subscriptions only.
+    fn sid_for_wildcard(&mut self, token: Token, reply: &[u8]) -> Option<Vec<u8>> {
+        let mut looks = 0;
+        let mut plain = self.index.plain_of(token).take(MAX_LOOKED_AT);
+        let found = plain.find_map(|(filter, encoding)| {
+            looks += 1;
+            matches(filter, reply).then_some(encoding)
+        });
+        self.budget.charge(looks * budget::LOOK);
+        found.map(|encoding| self.index.sid_text(encoding).to_vec())
+    }
+
     /// The name of a plain subscription of the client's own that matches the reply of its request,
     /// if it wants to be told of requests that nobody hears.
     ///
@@ -260,6 +291,9 @@ impl Engine {
         let route = match self.index.route(reply, &mut self.budget) {
             Ok(route) => route,
             Err(NoRoute::NotYet) => return Err(NoRoute::NotYet),
+            Err(NoRoute::BadTopic(TopicError::WildcardInTopic)) => {
+                return Ok(self.sid_for_wildcard(token, reply));
+            }
             Err(NoRoute::BadTopic(_)) => return Ok(None),
         };
         self.budget.charge(route.plain.len() as u64 * budget::LOOK);

@@ -127,8 +127,12 @@ impl Engine {
                         return Stop::Yield;
                     }
                     *at += length;
-                    self.connections[token.index()].traffic.frames += 1;
+                    let connection = &mut self.connections[token.index()];
+                    connection.traffic.frames += 1;
                     self.journal.processed(token);
+                    if !connection.is_talking() {
+                        return Stop::Closed;
+                    }
                 }
                 Err(reason) => {
                     self.close(token, reason, now);
