@@ -258,6 +258,10 @@ impl Engine {
             connection.showed_life(now);
         }
         connection.update_room(&self.rules);
+        if let Some(session) = &mut connection.nats {
+            let is_blocked = session.blocked.is_some() && !connection.outbox.is_empty();
+            session.blocked = is_blocked.then_some(now);
+        }
         let answers = connection.outbox.answers();
         if connection.stall.is_some() {
             self.note_taken(token, count);
@@ -269,9 +273,15 @@ impl Engine {
     }
 
     /// The socket takes no more for now.
-    pub(crate) fn blocked(&mut self, token: Token) {
+    pub(crate) fn blocked(&mut self, token: Token, now: Instant) {
         self.schedule.set_blocked(token);
         self.memory.note_holder(token);
+        if let Some(session) = &mut self.connections[token.index()].nats
+            && session.blocked.is_none()
+        {
+            session.blocked = Some(now);
+            self.arm(token);
+        }
     }
 
     /// The socket may take more again.

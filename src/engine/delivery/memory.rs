@@ -23,6 +23,8 @@ const MANY_HOLDERS: usize = 64;
 
 /// The connection stands in the list of holders.
 const HOLDER: u8 = 1;
+/// It was read though memory is full, for what is no message.
+pub(super) const NO_MESSAGES: u8 = 1 << 2;
 /// It may end the frame that it has begun though memory is full.
 pub(super) const MAY_FINISH: u8 = 1 << 1;
 
@@ -276,7 +278,7 @@ impl Engine {
         self.memory.first_unfinished = None;
         self.waits.wake(Obstacle::Memory, &mut self.schedule);
         for token in self.holding() {
-            self.memory.mark(token, MAY_FINISH, false);
+            self.memory.mark(token, MAY_FINISH | NO_MESSAGES, false);
             self.end_stall_for_memory(token);
         }
     }

@@ -5,11 +5,12 @@
 
 use wire::native::frame::{LENGTH_OVERHEAD, MAX_CONTROL_LENGTH};
 
-use super::memory::MAY_FINISH;
+use super::memory::{MAY_FINISH, NO_MESSAGES};
 use super::waits::Obstacle;
 use crate::engine::buffers::chunk::Pool;
 use crate::engine::rules::OverflowPolicy;
 use crate::engine::sessions::connection::State;
+use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::{Engine, Input};
 
@@ -40,13 +41,18 @@ impl Engine {
         }
         let is_writable = self.schedule.is_writable(token);
         let connection = &mut self.connections[token.index()];
-        let is_brief = !connection.role.may_publish || connection.state == State::Handshake;
+        // Of one that may publish and subscribe, all is read that stands in front of a message.
+        let is_nats = connection.role.protocol == Protocol::Nats && !has_begun;
+        let is_brief =
+            !connection.role.may_publish || connection.state == State::Handshake || is_nats;
         let reads_no_answers = !is_writable && connection.outbox.answers() > 0;
         if !is_full(&self.pool) {
+            self.memory.mark(token, NO_MESSAGES, false);
             Input::Read(connection.inbox.fill(&self.pool))
         } else if is_brief && !reads_no_answers {
             let mut filling = connection.inbox.fill(&self.pool);
             filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
+            self.memory.mark(token, NO_MESSAGES, is_nats);
             Input::Read(filling)
         } else {
             self.park(token, Obstacle::Memory, None);

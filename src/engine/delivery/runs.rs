@@ -14,6 +14,7 @@ use wire::nats::subject::is_reply_carried;
 use wire::nats::{LINE_END, MAX_CONTROL_LINE_BYTES};
 
 use super::admission::Verdict;
+use super::memory::NO_MESSAGES;
 use super::messages::{Message, Sizes, alike};
 use super::run::Run;
 use super::waits::Obstacle;
@@ -145,6 +146,10 @@ impl Engine {
         now: Instant,
     ) -> Option<Stop> {
         let start = *at;
+        if self.memory.has(token, NO_MESSAGES) && begins_message(&input.bytes()[start..]) {
+            self.park(token, Obstacle::Memory, None);
+            return Some(Stop::Parked);
+        }
         let stop = self.process_runs(token, input, at, now);
         if self.is_counting_topics {
             let protocol = self.connections[token.index()].role.protocol;
@@ -211,6 +216,9 @@ impl Engine {
                 Verdict::Deliver(part) => {
                     let has_ended = self.deliver(token, input, part, route, now);
                     self.waits.admitted(token);
+                    if let Some(session) = &mut self.connections[token.index()].nats {
+                        session.unread = None;
+                    }
                     *at = part.end;
                     run = run.behind(part);
                     if run.messages > 0 && self.budget.is_share_used() {
@@ -223,6 +231,7 @@ impl Engine {
                 Verdict::FlushFirst => return Outcome::Stopped(Stop::FlushFirst),
                 Verdict::Wait(obstacle) => {
                     self.park(token, obstacle, Some(route));
+                    self.note_unread(token, now);
                     return Outcome::Stopped(Stop::Parked);
                 }
             }
@@ -242,6 +251,16 @@ impl Engine {
             Obstacle::Answers(_) => {}
         }
         self.waits.park(token, obstacle, refused);
+    }
+
+    /// A NATS client is not read any more: for so long only.
+    fn note_unread(&mut self, token: Token, now: Instant) {
+        if let Some(session) = &mut self.connections[token.index()].nats
+            && session.unread.is_none()
+        {
+            session.unread = Some(now);
+            self.arm(token);
+        }
     }
 
     /// The next run and its route. A message for queue groups is a run of its own, since each
@@ -304,4 +323,9 @@ impl Engine {
         (scan.line, scan.topic, scan.frame_len, scan.payload) = (line, topic, length, payload);
         Some((route, length))
     }
+}
+
+/// Whether the control line of a NATS message is there.
+fn begins_message(bytes: &[u8]) -> bool {
+    matches!(line::parse(bytes, MAX_CONTROL_LINE_BYTES), Ok(Some((Line::Publish(_), _))))
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::waits::Obstacle;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::rules::{OverflowPolicy, ReceiverRules};
+use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
@@ -116,6 +117,24 @@ impl Engine {
         } else {
             self.restart_stall(token, now);
         }
+    }
+
+    /// Of the receivers that a parked connection waits for, the one with most queued.
+    pub(crate) fn fullest_waited_for(&mut self, token: Token) -> Option<Token> {
+        if !matches!(self.waits.obstacle(token)?, Obstacle::Outbox(_) | Obstacle::Group(_)) {
+            return None;
+        }
+        let route = self.waits.route(token)?.clone();
+        let plain = route.plain.iter().flat_map(|audience| audience.receivers.iter().copied());
+        let members = route.groups.iter().flat_map(|group| self.index.members(group));
+        let is_full = |token: &Token| {
+            let connection = &self.connections[token.index()];
+            connection.state == State::Open && connection.stall.is_some()
+        };
+        let receivers = plain.chain(members.map(|member| member.token));
+        let fullest = receivers.filter(is_full).max_by_key(|it| self.outbox(*it).queued());
+        self.budget.charge_turn(route.receivers() as u64 * budget::LOOK);
+        fullest
     }
 
     /// What holds for a receiver.

@@ -18,6 +18,9 @@ use crate::engine::{Engine, budget};
 
 /// All that closing takes is done this long after the decision to close.
 pub(crate) const CLOSING_TIME: Duration = Duration::from_secs(1);
+/// A NATS client whose socket takes nothing of what is queued for so long is closed as too slow,
+/// unless it blocks: the `write_deadline` of nats-server.
+const WRITE_TIME: Duration = Duration::from_secs(10);
 /// NATS clients ping by themselves and expect to be asked rarely.
 const MIN_NATS_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Room for so many HELLOs that are due is kept when none is.
@@ -57,7 +60,11 @@ impl Connection {
         // While draining, the drain time-out is the limit.
         let stall = self.stall.as_ref().filter(|_| !draining);
         let stall = stall.map(|stall| stall.since + rules.of(self.role.protocol).stall_timeout);
-        [stall, silence].into_iter().flatten().min()
+        let session = self.nats.as_ref().filter(|_| !draining);
+        let blocked = session.and_then(|session| session.blocked).map(|at| at + WRITE_TIME);
+        let unread = session.and_then(|session| session.unread);
+        let unread = unread.map(|since| since + rules.nats.stall_timeout);
+        [stall, silence, blocked, unread].into_iter().flatten().min()
     }
 }
 
@@ -179,7 +186,43 @@ impl Engine {
             return;
         }
         self.judge_stall(token, now);
+        self.check_write_time(token, now);
+        self.check_unread(token, now);
         self.check_heartbeat(token, now);
+    }
+
+    /// Closes a NATS client whose socket has taken nothing for too long.
+    fn check_write_time(&mut self, token: Token, now: Instant) {
+        let Some(session) = &mut self.connections[token.index()].nats else { return };
+        let Some(since) = session.blocked.filter(|since| *since + WRITE_TIME <= now) else {
+            return;
+        };
+        if self.draining {
+            return;
+        }
+        if self.blocks(token) {
+            // Its stall is measured, if anyone waits for it.
+            let Some(session) = &mut self.connections[token.index()].nats else { return };
+            session.blocked = Some(since + WRITE_TIME);
+        } else {
+            self.close(token, CloseReason::SlowConsumer, now);
+        }
+    }
+
+    /// A NATS client that has not been read for too long, since it waits for receivers: the one with
+    /// most queued is closed, and the client looks again.
+    fn check_unread(&mut self, token: Token, now: Instant) {
+        let timeout = self.rules.nats.stall_timeout;
+        let Some(session) = &mut self.connections[token.index()].nats else { return };
+        if session.unread.is_none_or(|since| since + timeout > now) || self.draining {
+            return;
+        }
+        if let Some(receiver) = self.fullest_waited_for(token) {
+            self.close(receiver, CloseReason::SlowConsumer, now);
+        } else if let Some(session) = &mut self.connections[token.index()].nats {
+            // It waits for something else: memory, or its own answers.
+            session.unread = None;
+        }
     }
 
     fn check_heartbeat(&mut self, token: Token, now: Instant) {

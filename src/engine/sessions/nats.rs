@@ -6,6 +6,8 @@
 //! A client that is told an error that its library does not know never connects again. So there are
 //! no other texts than those that NATS clients know, and where none fits the connection just ends.
 
+use std::time::Instant;
+
 use wire::nats::connect::{ConnectError, ConnectOptions};
 use wire::nats::error_text::{Because, ErrorText};
 use wire::nats::info;
@@ -43,6 +45,10 @@ pub(crate) struct Session {
     pub(crate) library: Box<str>,
     /// What it published.
     pub(crate) published: Traffic,
+    /// Since when its socket takes nothing though something is queued.
+    pub(crate) blocked: Option<Instant>,
+    /// Since when it is not read, since it waits for receivers of what it publishes.
+    pub(crate) unread: Option<Instant>,
 }
 
 impl Default for Session {
@@ -59,6 +65,8 @@ impl Default for Session {
             has_ponged: false,
             library: Box::default(),
             published: Traffic::default(),
+            blocked: None,
+            unread: None,
         }
     }
 }

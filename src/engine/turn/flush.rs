@@ -87,13 +87,13 @@ impl<S: Sockets> Turn<S> {
             Ok(count) => {
                 self.engine.budget.charge(count as u64 / budget::WRITTEN_BYTES);
                 if count < bytes {
-                    self.engine.blocked(token);
+                    self.engine.blocked(token, now);
                 }
                 self.engine.sent(token, count, now);
                 if count < bytes { Written::Stopped } else { Written::All }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.engine.blocked(token);
+                self.engine.blocked(token, now);
                 Written::Stopped
             }
             Err(_) => {
