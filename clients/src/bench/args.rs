@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 use pubsub_client::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
+use wire::nats;
 
 use crate::bench::failure::Failure;
-use crate::bench::plan::{Amount, Place, Plan, Sizes};
+use crate::bench::plan::{Amount, Place, Plan, Requests, Sizes};
+use crate::bench::protocol::Protocol;
 use crate::bench::traffic::{NUMBERED_BYTES, STAMP_BYTES};
 
 const DEFAULT_HOST: &str = "127.0.0.1";
@@ -19,7 +21,8 @@ const DEFAULT_SECONDS: f64 = 5.0;
 ///
 /// Without -h, -p and -s it starts a broker of its own (the program broker beside it, else the one
 /// in PATH) with default settings on free ports, and ends it. Messages go to the topics bench.0,
-/// bench.1 and so on; every subscriber subscribes to all of them.
+/// bench.1 and so on; every subscriber subscribes to all of them. With --protocol nats it measures
+/// any server that NATS clients can connect to, at 127.0.0.1:4222 if nothing else is said.
 #[derive(Debug, Parser)]
 #[command(
     name = "bench-publisher",
@@ -29,12 +32,18 @@ const DEFAULT_SECONDS: f64 = 5.0;
     after_help = AFTER_HELP
 )]
 pub(crate) struct BenchArgs {
-    /// Address or name of the broker's host [default with -p or -s: 127.0.0.1]
+    /// How the broker is spoken to
+    #[arg(long, value_name = "PROTOCOL", value_enum, default_value_t = Protocol::Native)]
+    protocol: Protocol,
+
+    /// Address or name of the broker's host [default with -p, -s or --protocol nats: 127.0.0.1]
     #[arg(short = 'h', long, value_name = "HOST")]
     host: Option<String>,
 
-    /// The broker's port for publishers [default with -h or -s: 9000]
+    /// The broker's port for publishers [default with -h or -s: 9000]; with --protocol nats its
+    /// port for NATS clients [default: 4222]
     #[arg(short = 'p', long, value_name = "PUB_PORT", value_parser = port())]
+    #[arg(visible_alias = "port")]
     publisher_port: Option<u16>,
 
     /// The broker's port for subscribers [default with -h or -p: 9090]
@@ -46,8 +55,9 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     broker_pid: Option<u32>,
 
-    /// Publishers, each a connection with a thread
+    /// Publishers, or requesters, each a connection with a thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = count(1))]
+    #[arg(visible_alias = "requesters")]
     publishers: u64,
 
     /// Subscribers, each a connection; one thread reads them all
@@ -57,6 +67,19 @@ pub(crate) struct BenchArgs {
     /// Only publish; subscribers elsewhere may tail bench.>
     #[arg(long, conflicts_with_all = ["subscribers", "wildcard", "verify"])]
     no_subscribers: bool,
+
+    /// Make requests and wait for their answers, which responders of this program give (needs
+    /// --protocol nats); a latency is that of a round trip
+    #[arg(long, conflicts_with_all = ["subscribers", "no_subscribers"])]
+    requests: bool,
+
+    /// Responders, each a connection with a thread, all in one queue group [default: 1]
+    #[arg(long, value_name = "N", requires = "requests", value_parser = count(1))]
+    responders: Option<u64>,
+
+    /// How many requests a requester leaves without an answer before it waits [default: 1]
+    #[arg(long, value_name = "N", requires = "requests", value_parser = count(1))]
+    window: Option<u64>,
 
     /// Topics; each publisher goes round them
     #[arg(long, value_name = "N", default_value = "1", value_parser = count(1))]
@@ -125,6 +148,8 @@ Latency: with --rate every message is timed, from when it was due. As fast as it
 message of each block of up to 64 KiB is timed, of which a sample is looked at; it then says how \
 long messages wait in full sockets, not how fast a broker can answer.\n\n\
 Confirmed: each publisher ends with a PING; published are those before its PONG.\n\n\
+Requests: each requester has an inbox of its own (_INBOX.*), each request a topic in it to be \
+answered at. One that is not answered within 3 s is lost.\n\n\
 Ctrl-C ends the run, and its figures so far are told; a second one ends the program.\n\n\
 Exit status: 0 fine; 1 failed, interrupted, or --verify found an error or a loss; 2 wrong usage.";
 
@@ -145,14 +170,24 @@ impl BenchArgs {
     /// # Errors
     /// Usage, where they do not fit together.
     pub(crate) fn plan(&self) -> Result<Plan, Failure> {
-        let sizes = self.size;
-        let least = if self.verify { NUMBERED_BYTES } else { STAMP_BYTES };
-        if sizes.least < least && (self.verify || (self.rate.is_some() && !self.no_subscribers)) {
-            let why = if self.verify { "--verify" } else { "--rate" };
-            return Err(Failure::Usage(format!(
-                "--size {sizes} is too small: with {why} a payload carries {least} bytes of its own"
-            )));
+        let protocol = self.protocol;
+        let requests = self.requests.then(|| Requests {
+            responders: self.responders.unwrap_or(1) as usize,
+            window: self.window.unwrap_or(1) as usize,
+        });
+        let wrong = match protocol {
+            Protocol::Native if requests.is_some() => {
+                Some("--requests needs --protocol nats: the native protocol has no answers")
+            }
+            Protocol::Nats if self.subscriber_port.is_some() => {
+                Some("-s has no meaning with --protocol nats: one port, -p, is for all clients")
+            }
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Err(Failure::Usage(wrong.to_owned()));
         }
+        self.check_size()?;
         let amount = match self.messages {
             Some(messages) => Amount::Messages(messages),
             None => {
@@ -165,16 +200,18 @@ impl BenchArgs {
         Ok(Plan {
             place: self.place(),
             broker_pid: self.broker_pid,
+            protocol,
             publishers: self.publishers as usize,
-            subscribers: if self.no_subscribers { 0 } else { self.subscribers as usize },
+            subscribers: if self.has_subscribers() { self.subscribers as usize } else { 0 },
             topics: self.topics as usize,
             wildcard: self.wildcard,
-            sizes,
+            sizes: self.size,
             seed: self.seed,
             amount,
             rate: self.rate,
             verify: self.verify,
             runs: self.runs as usize,
+            requests,
         })
     }
 
@@ -197,18 +234,46 @@ impl BenchArgs {
         self.html.as_ref()
     }
 
+    fn has_subscribers(&self) -> bool {
+        !self.no_subscribers && !self.requests
+    }
+
+    /// Whether payloads have room for what they carry.
+    fn check_size(&self) -> Result<(), Failure> {
+        let sizes = self.size;
+        let (least, why) = match (self.verify, self.rate) {
+            (true, _) => (NUMBERED_BYTES, "--verify"),
+            (false, Some(_)) if self.has_subscribers() => (STAMP_BYTES, "--rate"),
+            _ => return Ok(()),
+        };
+        if sizes.least < least {
+            return Err(Failure::Usage(format!(
+                "--size {sizes} is too small: with {why} a payload carries {least} bytes of its own"
+            )));
+        }
+        Ok(())
+    }
+
     fn place(&self) -> Place {
-        if let (None, None, None) = (&self.host, self.publisher_port, self.subscriber_port) {
+        let is_native = self.protocol == Protocol::Native;
+        let said = (&self.host, self.publisher_port, self.subscriber_port);
+        if is_native && said == (&None, None, None) {
             return Place::Embedded;
         }
         let host = self.host.as_deref().unwrap_or(DEFAULT_HOST);
         // `[::1]` is how an IPv6 address is written in front of a port.
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        Place::At {
-            host: bare.unwrap_or(host).to_owned(),
-            publisher_port: self.publisher_port.unwrap_or(DEFAULT_PUBLISHER_PORT),
-            subscriber_port: self.subscriber_port.unwrap_or(DEFAULT_SUBSCRIBER_PORT),
-        }
+        let (publisher_port, subscriber_port) = match self.protocol {
+            Protocol::Native => (
+                self.publisher_port.unwrap_or(DEFAULT_PUBLISHER_PORT),
+                self.subscriber_port.unwrap_or(DEFAULT_SUBSCRIBER_PORT),
+            ),
+            Protocol::Nats => {
+                let one = self.publisher_port.unwrap_or(nats::DEFAULT_PORT);
+                (one, one)
+            }
+        };
+        Place::At { host: bare.unwrap_or(host).to_owned(), publisher_port, subscriber_port }
     }
 }
 
@@ -256,6 +321,9 @@ mod tests {
         assert_eq!(plan("-h ::1").unwrap().place, at("::1", 9000, 9090));
         assert_eq!(plan("-h [::1] -p 1").unwrap().place, at("::1", 1, 9090));
         assert_eq!(plan("-s 2").unwrap().place, at("127.0.0.1", 9000, 2));
+        assert_eq!(plan("--protocol nats").unwrap().place, at("127.0.0.1", 4222, 4222));
+        let nats = plan("--protocol nats -h ::1 --port 5").unwrap();
+        assert_eq!(nats.place, at("::1", 5, 5));
     }
 
     #[test]
@@ -272,10 +340,21 @@ mod tests {
             "--size 9..8",
             "-p 0",
             "--seconds -1",
+            "--protocol mqtt",
+            "--protocol nats -s 1",
+            "--requests",
+            "--protocol nats --window 2",
+            "--protocol nats --responders 2",
+            "--protocol nats --requests --subscribers 2",
+            "--protocol nats --requests --window 0",
+            "--protocol nats --requests --verify --size 19",
         ] {
             assert!(plan(args).is_err(), "{args}");
         }
         assert!(plan("--size 20 --verify").is_ok());
         assert!(plan("--size 0").is_ok());
+        let plan = plan("--protocol nats --requests --requesters 3 --rate 10 --size 0").unwrap();
+        assert_eq!((plan.publishers, plan.subscribers), (3, 0));
+        assert_eq!(plan.requests, Some(Requests { responders: 1, window: 1 }));
     }
 }

@@ -11,10 +11,25 @@ pub(crate) enum Failure {
     Failed(String),
 }
 
+/// Why a run, or a thread of it, was stopped before its end.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The bytes were not only messages, so they must not be counted by length.
+    Misread,
+    /// Something went wrong.
+    Failed(Failure),
+}
+
 impl Failure {
     /// A failure on the way.
     pub(crate) fn new(text: impl Into<String>) -> Failure {
         Failure::Failed(text.into())
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Stopped {
+        Stopped::Failed(failure)
     }
 }
 

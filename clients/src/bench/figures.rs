@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 pub(crate) struct Figures {
     /// From the start to the last confirmation or delivery, in seconds.
     pub(crate) seconds: f64,
+    /// Whether messages are requests, and deliveries their answers.
+    pub(crate) is_of_requests: bool,
     /// Messages that were published and confirmed.
     pub(crate) published: u64,
     /// The same for each second until the last confirmation.
@@ -22,8 +24,8 @@ pub(crate) struct Figures {
     pub(crate) mb_per_s: f64,
     /// Messages that were expected and did not come.
     pub(crate) lost: u64,
-    /// Messages that the broker itself reported as lost.
-    pub(crate) told_lost: u64,
+    /// Messages that the broker itself reported as lost, where the protocol has that.
+    pub(crate) told_lost: Option<u64>,
     /// Messages that were timed.
     pub(crate) timed: u64,
     /// Latency at [`QUANTILES`] and its maximum, in microseconds; those that there were too few
@@ -75,14 +77,17 @@ macro_rules! metrics {
 /// All figures, in the order in which they are told.
 pub(crate) const METRICS: &[Metric] = metrics! {
     "seconds", "time", "s", 3, |f| Some(f.seconds);
-    "published", "published", "messages", 0, |f| Some(f.published as f64);
-    "published_per_s", "published", "messages/s", 0, |f| Some(f.published_per_s);
-    "expected", "expected", "messages", 0, |f| Some(f.expected as f64);
-    "delivered", "delivered", "messages", 0, |f| Some(f.delivered as f64);
-    "delivered_per_s", "delivered", "messages/s", 0, |f| Some(f.delivered_per_s);
+    "published", "published", "messages", 0, |f| f.of_messages(f.published as f64);
+    "published_per_s", "published", "messages/s", 0, |f| f.of_messages(f.published_per_s);
+    "expected", "expected", "messages", 0, |f| f.of_messages(f.expected as f64);
+    "delivered", "delivered", "messages", 0, |f| f.of_messages(f.delivered as f64);
+    "delivered_per_s", "delivered", "messages/s", 0, |f| f.of_messages(f.delivered_per_s);
+    "requests", "requested", "requests", 0, |f| f.of_requests(f.published as f64);
+    "round_trips", "answered", "requests", 0, |f| f.of_requests(f.delivered as f64);
+    "round_trips_per_s", "round trips", "round trips/s", 0, |f| f.of_requests(f.delivered_per_s);
     "mb_per_s", "payload", "MB/s", 1, |f| Some(f.mb_per_s);
     "lost", "lost", "messages", 0, |f| Some(f.lost as f64);
-    "lost_told", "of them told by LOST", "messages", 0, |f| Some(f.told_lost as f64);
+    "lost_told", "of them told by LOST", "messages", 0, |f| f.told_lost.map(|lost| lost as f64);
     "latency_samples", "messages timed", "messages", 0, |f| Some(f.timed as f64);
     "latency_p50_us", "latency p50", "µs", 1, |f| f.latency_us[0];
     "latency_p90_us", "latency p90", "µs", 1, |f| f.latency_us[1];
@@ -92,9 +97,11 @@ pub(crate) const METRICS: &[Metric] = metrics! {
     "latency_max_us", "latency max", "µs", 1, |f| f.latency_us[5];
     "send_late_p99_us", "written late p99", "µs", 1, |f| f.send_late_p99_us;
     "broker_cpu_us_per_1000", "broker CPU", "µs per 1,000 deliveries", 2,
-        |f| f.broker_cpu_us.filter(|_| f.expected > 0);
+        |f| f.broker_cpu_us.filter(|_| f.expected > 0).and_then(|cpu| f.of_messages(cpu));
     "broker_cpu_us_per_1000_published", "broker CPU", "µs per 1,000 messages", 2,
-        |f| f.broker_cpu_us.filter(|_| f.expected == 0);
+        |f| f.broker_cpu_us.filter(|_| f.expected == 0).and_then(|cpu| f.of_messages(cpu));
+    "broker_cpu_us_per_round_trip", "broker CPU", "µs per round trip", 2,
+        |f| f.broker_cpu_us.and_then(|cpu| f.of_requests(cpu / 1e3));
     "broker_user_percent", "in its own code", "%", 0, |f| f.broker_user_percent;
     "broker_cores", "broker CPU", "cores", 2, |f| f.broker_cores;
     "broker_peak_kib", "broker peak memory", "KiB", 0, |f| f.broker_peak_kib;
@@ -117,6 +124,16 @@ impl Figures {
             let told = slower > 0.999;
             *value = told.then(|| latency.value_at_quantile(quantile) as f64 / 1e3);
         }
+    }
+
+    /// A figure that messages have and requests have not.
+    fn of_messages(&self, value: f64) -> Option<f64> {
+        (!self.is_of_requests).then_some(value)
+    }
+
+    /// A figure that requests have and messages have not.
+    fn of_requests(&self, value: f64) -> Option<f64> {
+        self.is_of_requests.then_some(value)
     }
 
     /// As an object, figures that were not measured being null.
@@ -206,7 +223,7 @@ mod tests {
     #[test]
     fn a_percentile_needs_a_message_that_was_slower() {
         let of = |count: u64| {
-            let mut latency = crate::bench::shared::latency_histogram();
+            let mut latency = crate::bench::account::latency_histogram();
             (1..=count).for_each(|n| latency.record(n * 1_000).unwrap());
             let mut figures = Figures::default();
             figures.set_latency(&latency);

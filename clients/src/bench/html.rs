@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use plotters::prelude::*;
 
 use crate::bench::failure::Failure;
+use crate::bench::outcome::{Run, Sample};
 use crate::bench::report::Report;
-use crate::bench::run::{Run, Sample};
 
 const SIZE: (u32, u32) = (860, 340);
 const PUBLISHED: RGBColor = RGBColor(217, 119, 6);
@@ -36,9 +36,10 @@ pub(crate) fn page(report: &Report) -> Result<String, Failure> {
     out.push_str("<meta charset=\"utf-8\"/>\n<title>bench-publisher</title>\n");
     // Writing to a string cannot fail, here and below.
     let _ = write!(out, "<style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>bench-publisher</h1>\n");
+    let [published, delivered] = report.plan.words();
     out.push_str("<h2>Throughput over time</h2>\n<p>Million messages a second: ");
-    out.push_str("<span class=\"published\">published</span>, ");
-    out.push_str("<span class=\"delivered\">delivered</span>.</p>\n");
+    let _ = write!(out, "<span class=\"published\">{published}</span>, ");
+    let _ = writeln!(out, "<span class=\"delivered\">{delivered}</span>.</p>");
     out.push_str(&throughput(&report.runs).map_err(failed)?);
     out.push_str("\n<h2>Latency</h2>\n");
     if report.runs.iter().all(|run| run.latency.is_empty()) {

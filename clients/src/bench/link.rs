@@ -1,16 +1,17 @@
-//! A connection to the broker: opened, greeted, confirmed. Blocking.
+//! A connection to the broker: opened, greeted, confirmed. Blocking, but where it says otherwise.
 //!
-//! Speaks of single frames; must not know what is measured.
+//! Speaks of one thing at a time that the broker says; must not know what is measured.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use wire::native::error_code::ErrorCode;
-use wire::native::frame::{self, Frame, Kind, Reader};
-use wire::native::handshake::{Hello, Welcome};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use crate::bench::failure::Failure;
+use crate::bench::protocol::{Incoming, Protocol, Server};
 
 /// How long a broker may take to answer, or to take a block, before it counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,18 +19,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a heartbeat, how often a client says that it is alive.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+/// Bytes that are read at once.
+const READ_BYTES: usize = 16 << 10;
+const CLOSED: &str = "the broker closed the connection";
+const SILENT: &str = "the broker does not answer";
+const SAYS: &str = "the broker says ";
 
 /// A connection that the broker has welcomed.
 #[derive(Debug)]
 pub(crate) struct Link {
     /// The connection.
     pub(crate) stream: TcpStream,
-    /// What the broker calls itself.
-    pub(crate) server: String,
-    /// Its largest payload, in bytes.
-    pub(crate) max_payload: usize,
-    /// How long the client may be silent.
-    pub(crate) keepalive: Duration,
+    /// How it is spoken.
+    pub(crate) protocol: Protocol,
+    /// What the broker says of itself.
+    pub(crate) server: Server,
     name: String,
     unread: Vec<u8>,
 }
@@ -48,28 +52,39 @@ pub(crate) fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
 }
 
 impl Link {
-    /// Connects and says HELLO as `name`, such as `publisher 3`.
+    /// Connects and introduces itself as `name`, such as `publisher 3`.
     ///
     /// # Errors
     /// When nobody listens, or the one who does is no broker or refuses us.
-    pub(crate) fn connect(name: String, address: SocketAddr) -> Result<Link, Failure> {
+    pub(crate) fn connect(
+        name: String,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) -> Result<Link, Failure> {
         let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(|error| {
             Failure::new(format!(
                 "{name} cannot connect to {address}: {error}; is the broker running there?"
             ))
         })?;
-        let mut link = Link {
-            stream,
-            server: String::new(),
-            max_payload: 0,
-            keepalive: LONGEST_SILENCE,
-            name,
-            unread: Vec::new(),
-        };
+        let server = Server::default();
+        let mut link = Link { stream, protocol, server, name, unread: Vec::new() };
         link.greet().map_err(|why| {
             Failure::new(format!("{} was not welcomed by {address}: {why}", link.name))
         })?;
         Ok(link)
+    }
+
+    /// How long the client may be silent.
+    pub(crate) fn keepalive(&self) -> Duration {
+        self.server.silence.unwrap_or(LONGEST_SILENCE).min(LONGEST_SILENCE)
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Why it could not: what the broker said about it, if it did.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stream.write_all(bytes).map_err(|error| self.broken(&error))
     }
 
     /// Has the broker confirm all that was sent before.
@@ -78,7 +93,7 @@ impl Link {
     /// When the broker refused any of it, is gone, or does not answer.
     pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
         let mut ping = Vec::new();
-        frame::encode(Kind::Ping, 0, b"", b"bench", &mut ping);
+        self.protocol.ping(&mut ping);
         let sent = self.stream.write_all(&ping);
         // Whatever happened to the PING: what the broker said before says why.
         match self.read_until_pong() {
@@ -87,8 +102,79 @@ impl Link {
         }
     }
 
+    /// Reads what is there, without waiting for it, and answers where that is wanted.
+    ///
+    /// # Errors
+    /// When the broker has refused something, or is gone.
+    pub(crate) fn heed(&mut self) -> Result<(), Failure> {
+        self.receive(Duration::ZERO, |_| Ok(()))
+    }
+
+    /// Waits until something comes, so long at most, and hands on what is whole.
+    ///
+    /// # Errors
+    /// What `each` says is wrong with it; that the broker has refused something, or is gone.
+    pub(crate) fn receive(
+        &mut self,
+        timeout: Duration,
+        mut each: impl FnMut(&Incoming<'_>) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        self.await_bytes(timeout)
+            .and_then(|()| self.take(|incoming| each(incoming).map(|()| false)))
+            .map(drop)
+            .map_err(|why| self.failed(&why))
+    }
+
+    /// Splits off what is left to read: the connection and the bytes that came already.
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.unread)
+    }
+
+    fn greet(&mut self) -> Result<(), String> {
+        let told = |error: io::Error| error.to_string();
+        self.stream.set_nodelay(true).map_err(told)?;
+        self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
+        self.stream.set_write_timeout(Some(PATIENCE)).map_err(told)?;
+        if self.protocol.broker_begins() {
+            // A broker that begins does so at once, or it speaks something else.
+            self.stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(told)?;
+            self.await_welcome().map_err(|why| match why.as_str() {
+                SILENT => "it says nothing; is that a port for NATS clients?".to_owned(),
+                _ => why,
+            })?;
+            self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
+        }
+        let mut hello = Vec::new();
+        let id = format!("bench-{}-{}", std::process::id(), self.name.replace(' ', "-"));
+        self.protocol.hello(&id, &self.server, &mut hello);
+        // A broker that is full refuses before it reads, so its answer matters more than ours.
+        let sent = self.stream.write_all(&hello).map_err(told);
+        let read = match self.protocol.broker_begins() {
+            true => self.read_until_pong(),
+            false => self.await_welcome(),
+        };
+        read.and(sent)
+    }
+
+    fn await_welcome(&mut self) -> Result<(), String> {
+        let mut server = None;
+        self.read_until(|incoming| match incoming {
+            Incoming::Welcome(welcome) => {
+                server = Some(welcome.clone()?);
+                Ok(true)
+            }
+            _ => Ok(false),
+        })?;
+        self.server = server.unwrap_or_default();
+        Ok(())
+    }
+
+    fn read_until_pong(&mut self) -> Result<(), String> {
+        self.read_until(|incoming| Ok(*incoming == Incoming::Pong))
+    }
+
     /// Why sending failed: what the broker said about it, if it did.
-    pub(crate) fn broken(&mut self, error: &io::Error) -> Failure {
+    fn broken(&mut self, error: &io::Error) -> Failure {
         let why = match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 format!("the broker took nothing for {} s", PATIENCE.as_secs())
@@ -103,102 +189,82 @@ impl Link {
         }
     }
 
-    /// Splits off what is left to read: the connection and the bytes that came already.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.unread)
-    }
-
-    fn greet(&mut self) -> Result<(), String> {
-        let told = |error: io::Error| error.to_string();
-        self.stream.set_nodelay(true).map_err(told)?;
-        self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
-        self.stream.set_write_timeout(Some(PATIENCE)).map_err(told)?;
-        let mut hello = Vec::new();
-        let id = format!("bench-{}-{}", std::process::id(), self.name.replace(' ', "-"));
-        Hello { id: &id, user: None, secret: None }.encode(&mut hello);
-        // A broker that is full refuses before it reads, so its answer matters more than ours.
-        let sent = self.stream.write_all(&hello).map_err(told);
-        let mut welcome = None;
-        let read = self.read_frames(|frame| match frame.kind {
-            Kind::Welcome => {
-                let parsed = Welcome::parse(frame.topic, frame.body)
-                    .map_err(|_| "its WELCOME is not of version 1".to_owned())?;
-                let keepalive = Duration::try_from_secs_f64(parsed.heartbeat / 3.0);
-                welcome = Some((parsed.server.to_owned(), parsed.max_payload, keepalive));
-                Ok(true)
-            }
-            _ => refused(frame).map(|()| false),
-        });
-        read.and(sent)?;
-        if let Some((server, max_payload, keepalive)) = welcome {
-            (self.server, self.max_payload) = (server, max_payload);
-            let heartbeat = keepalive.ok().filter(|keepalive| !keepalive.is_zero());
-            self.keepalive = heartbeat.unwrap_or(LONGEST_SILENCE).min(LONGEST_SILENCE);
-        }
-        Ok(())
-    }
-
-    fn read_until_pong(&mut self) -> Result<(), String> {
-        self.read_frames(|frame| match frame.kind {
-            Kind::Pong => Ok(true),
-            _ => refused(frame).map(|()| false),
-        })
-    }
-
-    /// Reads frames until `each` says that it was the last one that is wanted.
-    fn read_frames(
+    /// Reads until `each` says that it was the last thing that is wanted.
+    fn read_until(
         &mut self,
-        mut each: impl FnMut(&Frame<'_>) -> Result<bool, String>,
+        mut each: impl FnMut(&Incoming<'_>) -> Result<bool, String>,
     ) -> Result<(), String> {
-        loop {
-            while let Some(frame) = Frame::decode(&self.unread, Reader::Client, usize::MAX >> 32)
-                .map_err(|_| "what it sends is not the broker's protocol".to_owned())?
-            {
-                let len = frame.encoded_len();
-                let last = each(&frame);
-                self.unread.drain(..len);
-                if last? {
-                    return Ok(());
-                }
-            }
-            let mut bytes = [0; 4_096];
+        while !self.take(&mut each)? {
+            let mut bytes = [0; READ_BYTES];
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Err("the broker closed the connection".to_owned()),
+                Ok(0) => return Err(CLOSED.to_owned()),
                 Ok(n) => self.unread.extend_from_slice(&bytes[..n]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
                 {
-                    return Err("the broker does not answer".to_owned());
+                    return Err(SILENT.to_owned());
                 }
                 Err(error) => return Err(error.to_string()),
             }
+        }
+        Ok(())
+    }
+
+    /// Hands on what is whole, until `each` says that it was the last thing that is wanted.
+    fn take(
+        &mut self,
+        mut each: impl FnMut(&Incoming<'_>) -> Result<bool, String>,
+    ) -> Result<bool, String> {
+        let mut at = 0;
+        let last = loop {
+            let (incoming, length) = match self.protocol.decode(&self.unread[at..]) {
+                Ok(Some(found)) => found,
+                Ok(None) => break Ok(false),
+                Err(why) => break Err(why),
+            };
+            at += length;
+            let last = match incoming {
+                Incoming::Refusal(text) => Err(format!("{SAYS}{text}")),
+                Incoming::Ping(asked) => {
+                    let mut pong = Vec::new();
+                    self.protocol.pong(asked, &mut pong);
+                    self.stream.write_all(&pong).map(|()| false).map_err(|error| error.to_string())
+                }
+                other => each(&other),
+            };
+            if last != Ok(false) {
+                break last;
+            }
+        };
+        self.unread.drain(..at);
+        last
+    }
+
+    /// Waits until bytes come, so long at most, and keeps them.
+    fn await_bytes(&mut self, timeout: Duration) -> Result<(), String> {
+        // Far less than a time's largest, so both parts fit.
+        let timeout =
+            Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        let mut socket = [PollFd::new(&self.stream, PollFlags::IN)];
+        match poll(&mut socket, Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => return Ok(()),
+            Ok(_) => {}
+            Err(errno) => return Err(errno.to_string()),
+        }
+        let mut bytes = [0; READ_BYTES];
+        match recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Err(self.protocol.closed().to_owned()),
+            Ok((_, n)) => {
+                self.unread.extend_from_slice(&bytes[..n]);
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno).to_string()),
         }
     }
 
     fn failed(&self, why: &str) -> Failure {
         Failure::new(format!("{}: {why}", self.name))
-    }
-}
-
-const SAYS: &str = "the broker says ";
-
-/// What a frame of the broker's refuses; other frames refuse nothing.
-///
-/// # Errors
-/// The broker's words.
-pub(crate) fn refused(frame: &Frame<'_>) -> Result<(), String> {
-    match frame.kind {
-        Kind::Error => {
-            let (code, text) = frame::decode_error(frame.body).unwrap_or((0, frame.body));
-            let name = ErrorCode::from_code(code).map_or("ERROR", ErrorCode::name);
-            let about = match frame.topic {
-                [] => String::new(),
-                topic => format!(" ({})", topic.escape_ascii()),
-            };
-            Err(format!("{SAYS}{name}: {}{about}", String::from_utf8_lossy(text)))
-        }
-        Kind::Goodbye => Err(format!("{SAYS}GOODBYE: {}", String::from_utf8_lossy(frame.body))),
-        _ => Ok(()),
     }
 }

@@ -3,14 +3,19 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | `args`, `plan` | what the user typed, and what it means |
-//! | `traffic` | the messages |
+//! | `protocol` | what is written to a broker and read from it, for each protocol |
+//! | `traffic`, `blocks` | the messages; many of them in one write |
+//! | `schedule` | when messages are due |
 //! | `link` | a connection, greeted and confirmed |
 //! | `publish` | the publishers' threads |
 //! | `receive`, `subscriber` | the subscribers' thread; one subscriber's bytes |
-//! | `shared` | the counters between them |
-//! | `run` | one run, from connecting to its figures |
+//! | `requests` | the threads of requesters and responders |
+//! | `shared`, `account` | the counters between threads; what each has seen |
+//! | `crew` | the threads of a run |
+//! | `run`, `outcome` | one run, from connecting to its figures |
 //! | `embedded`, `process` | a broker of our own; what /proc tells |
 //! | `figures`, `report`, `html`, `progress` | the table of figures, and how they are told |
+//! | `warnings` | what is doubtful about them |
 //! | `page` | the file that the page is written to |
 
 use std::fs;
@@ -33,23 +38,31 @@ use progress::Progress;
 use report::Report;
 use run::Broker;
 
+mod account;
 mod args;
+mod blocks;
+mod crew;
 mod embedded;
 mod failure;
 mod figures;
 mod html;
 mod link;
+mod outcome;
 mod page;
 mod plan;
 mod process;
 mod progress;
+mod protocol;
 mod publish;
 mod receive;
 mod report;
+mod requests;
 mod run;
+mod schedule;
 mod shared;
 mod subscriber;
 mod traffic;
+mod warnings;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::bench::protocol::Protocol;
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
@@ -12,9 +14,11 @@ pub(crate) struct Plan {
     pub(crate) place: Place,
     /// Its process, if the user knows it.
     pub(crate) broker_pid: Option<u32>,
-    /// Connections that publish.
+    /// How it is spoken to.
+    pub(crate) protocol: Protocol,
+    /// Connections that publish, or make requests.
     pub(crate) publishers: usize,
-    /// Connections that subscribe; 0: only publish.
+    /// Connections that subscribe; 0: only publish, or make requests.
     pub(crate) subscribers: usize,
     /// How many topics publishers go round.
     pub(crate) topics: usize,
@@ -32,6 +36,17 @@ pub(crate) struct Plan {
     pub(crate) verify: bool,
     /// How often.
     pub(crate) runs: usize,
+    /// Requests, in place of messages that are published.
+    pub(crate) requests: Option<Requests>,
+}
+
+/// What requests need beside what is published anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Requests {
+    /// Connections that answer, members of one queue group.
+    pub(crate) responders: usize,
+    /// How many requests each requester leaves without an answer before it waits for one.
+    pub(crate) window: usize,
 }
 
 /// Which broker is measured.
@@ -105,6 +120,21 @@ impl fmt::Display for Sizes {
 }
 
 impl Plan {
+    /// Deliveries of each message that are counted; an answer is one of its request.
+    pub(crate) fn deliveries(&self) -> usize {
+        if self.requests.is_some() { 1 } else { self.subscribers }
+    }
+
+    /// Connections that what is published goes to: subscribers or responders.
+    pub(crate) fn receivers(&self) -> usize {
+        self.requests.map_or(self.subscribers, |requests| requests.responders)
+    }
+
+    /// What is done with a message, and what has been done with it when it is there.
+    pub(crate) fn words(&self) -> [&'static str; 2] {
+        if self.requests.is_some() { ["requested", "answered"] } else { ["published", "delivered"] }
+    }
+
     /// As part of a report for machines.
     pub(crate) fn to_json(&self) -> Value {
         let (messages, seconds) = match self.amount {
@@ -112,6 +142,9 @@ impl Plan {
             Amount::Time(time) => (None, Some(time.as_secs_f64())),
         };
         json!({
+            "protocol": self.protocol.name(),
+            "responders": self.requests.map(|requests| requests.responders),
+            "window": self.requests.map(|requests| requests.window),
             "publishers": self.publishers,
             "subscribers": self.subscribers,
             "topics": self.topics,
@@ -130,17 +163,23 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        write!(f, "{}, {}", plural(self.publishers, "publisher"), plural(self.topics, "topic"))?;
-        match self.subscribers {
-            0 => write!(f, ", no subscribers")?,
-            n => write!(f, ", {}", plural(n, "subscriber"))?,
+        let who = if self.requests.is_some() { "requester" } else { "publisher" };
+        write!(f, "{}, {}", plural(self.publishers, who), plural(self.topics, "topic"))?;
+        match (self.requests, self.subscribers) {
+            (Some(requests), _) => write!(f, ", {}", plural(requests.responders, "responder"))?,
+            (None, 0) => write!(f, ", no subscribers")?,
+            (None, n) => write!(f, ", {}", plural(n, "subscriber"))?,
         }
         if self.wildcard {
             write!(f, " by wildcard")?;
         }
+        if let Some(requests) = self.requests {
+            write!(f, ", window {}", requests.window)?;
+        }
         write!(f, ", {} B", self.sizes)?;
         match self.amount {
-            Amount::Messages(messages) => write!(f, ", {messages} messages")?,
+            Amount::Messages(n) if self.requests.is_some() => write!(f, ", {n} requests")?,
+            Amount::Messages(n) => write!(f, ", {n} messages")?,
             Amount::Time(time) => write!(f, ", {} s", time.as_secs_f64())?,
         }
         match self.rate {
@@ -151,6 +190,29 @@ impl fmt::Display for Plan {
             write!(f, ", verified")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Plan {
+    /// One message from one publisher to one subscriber, for tests to change.
+    pub(crate) fn example() -> Plan {
+        Plan {
+            place: Place::Embedded,
+            broker_pid: None,
+            protocol: Protocol::Native,
+            publishers: 1,
+            subscribers: 1,
+            topics: 1,
+            wildcard: false,
+            sizes: Sizes { least: 128, most: 128 },
+            seed: 7,
+            amount: Amount::Messages(1),
+            rate: None,
+            verify: false,
+            runs: 1,
+            requests: None,
+        }
     }
 }
 

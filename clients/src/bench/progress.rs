@@ -5,8 +5,8 @@ use std::io::{IsTerminal, stderr};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bench::outcome::Sample;
 use crate::bench::plan::{Amount, Plan};
-use crate::bench::run::Sample;
 
 /// Steps of a whole bar.
 const STEPS: u64 = 1_000;
@@ -67,8 +67,9 @@ impl Progress {
             return;
         }
         let rate = |now: u64, then: u64| rate(now.saturating_sub(then) as f64 / elapsed);
+        let [published, delivered] = plan.words();
         let text = format!(
-            "published {}, delivered {}",
+            "{published} {}, {delivered} {}",
             rate(now.published, self.line.published),
             rate(now.delivered, self.line.delivered)
         );

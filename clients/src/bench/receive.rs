@@ -1,7 +1,7 @@
 //! The subscribers: one thread reads them all.
 //!
-//! Where all frames are equally long and none needs to be looked at, most bytes are thrown away in
-//! the kernel and messages are counted by their length. So that this cannot miscount, each
+//! Where all messages are equally long and none needs to be looked at, most bytes are thrown away
+//! in the kernel and messages are counted by their length. So that this cannot miscount, each
 //! subscriber's bytes are really read every few milliseconds, and each header in them must be at
 //! its place. If one is not, the broker has sent something beside messages, and [`Misread`] tells
 //! the run to begin anew with every byte read.
@@ -13,18 +13,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use wire::native::frame::{self, Kind};
 
-use crate::bench::failure::Failure;
+use crate::bench::account::Account;
+use crate::bench::failure::{Failure, Stopped};
 use crate::bench::link::Link;
 use crate::bench::plan::Plan;
-use crate::bench::process;
-use crate::bench::shared::{Shared, latency_histogram};
+use crate::bench::protocol::Protocol;
+use crate::bench::shared::Shared;
 use crate::bench::subscriber::{Subscriber, Tally};
 use crate::bench::traffic::Traffic;
 
@@ -43,31 +42,10 @@ const QUIET_NS: u64 = 3_000_000_000;
 /// How long verified subscribers may take to answer for having nothing more.
 const SETTLE_NS: u64 = 10_000_000_000;
 
-/// Why subscribers were stopped before the end.
-#[derive(Debug)]
-pub(crate) enum Stopped {
-    /// The bytes were not only messages, so they must not be counted by length.
-    Misread,
-    /// Something went wrong.
-    Failed(Failure),
-}
+/// The queue group of responders.
+const GROUP: &str = "bench";
 
-/// What subscribers saw.
-#[derive(Debug)]
-pub(crate) struct Received {
-    /// Latency of the messages that were timed, in nanoseconds.
-    pub(crate) latency: Histogram<u64>,
-    /// Messages that LOST told of.
-    pub(crate) told_lost: u64,
-    /// What `--verify` found, the first few in words.
-    pub(crate) faults: Vec<String>,
-    /// How many it found.
-    pub(crate) fault_count: u64,
-    /// CPU seconds of the thread.
-    pub(crate) cpu: f64,
-}
-
-/// Connects subscribers and has the broker confirm their subscriptions.
+/// Connects subscribers, or responders, and has the broker confirm their subscriptions.
 ///
 /// # Errors
 /// When it refuses them.
@@ -76,13 +54,13 @@ pub(crate) fn connect(
     traffic: &Traffic,
     address: SocketAddr,
 ) -> Result<Vec<Link>, Failure> {
-    let mut frames = Vec::new();
-    if plan.wildcard {
-        frame::encode(Kind::Subscribe, 0, b"bench.>", b"", &mut frames);
-    } else {
-        for topic in traffic.topics() {
-            frame::encode(Kind::Subscribe, 0, topic.as_bytes(), b"", &mut frames);
-        }
+    let (who, group) = match plan.requests {
+        Some(_) => ("responder", Some(GROUP)),
+        None => ("subscriber", None),
+    };
+    let mut bytes = Vec::new();
+    for (filter, sid) in traffic.filters() {
+        plan.protocol.subscribe(filter, group, sid, &mut bytes);
     }
     let hint = |failure: Failure| match failure {
         Failure::Failed(text) if text.contains("TOO_MANY") && !plan.wildcard => {
@@ -90,13 +68,10 @@ pub(crate) fn connect(
         }
         other => other,
     };
-    (0..plan.subscribers)
+    (0..plan.receivers())
         .map(|index| {
-            let mut link = Link::connect(format!("subscriber {index}"), address)?;
-            if let Err(error) = link.stream.write_all(&frames) {
-                return Err(hint(link.broken(&error)));
-            }
-            link.confirm().map_err(hint)?;
+            let mut link = Link::connect(format!("{who} {index}"), plan.protocol, address)?;
+            link.write(&bytes).and_then(|()| link.confirm()).map_err(hint)?;
             Ok(link)
         })
         .collect()
@@ -106,6 +81,7 @@ pub(crate) fn connect(
 #[derive(Debug)]
 pub(crate) struct ReceiverThread<'a> {
     plan: &'a Plan,
+    protocol: Protocol,
     shared: &'a Shared,
     subscribers: Vec<Subscriber>,
     tally: Tally<'a>,
@@ -123,20 +99,24 @@ impl<'a> ReceiverThread<'a> {
         links: Vec<Link>,
         skim: bool,
     ) -> ReceiverThread<'a> {
-        let uniform = traffic.uniform().filter(|_| !plan.verify);
-        let keepalive = links.iter().map(|link| link.keepalive).min().unwrap_or(Duration::MAX);
+        let shape = traffic.shape().filter(|_| !plan.verify);
+        let keepalive = links.iter().map(Link::keepalive).min().unwrap_or(Duration::MAX);
         let subscribers = (0..).zip(links).map(|(index, link)| {
             let (stream, unread) = link.into_parts();
             Subscriber::new(index, stream, unread, plan.publishers)
         });
         ReceiverThread {
             plan,
+            protocol: plan.protocol,
             shared,
             subscribers: subscribers.collect(),
             // Latency as it was due is wanted of every message, so every message is read.
-            skim: skim && plan.rate.is_none() && uniform.is_some(),
+            skim: skim
+                && plan.rate.is_none()
+                && shape.is_some()
+                && plan.protocol.is_only_messages(),
             keepalive,
-            tally: Tally::new(uniform, plan.verify.then_some(traffic), latency_histogram()),
+            tally: Tally::new(plan.protocol, shape, plan.verify.then_some(traffic)),
             // Memory that nothing is written to is never backed by pages.
             scratch: vec![0; SKIM_BYTES],
         }
@@ -146,18 +126,12 @@ impl<'a> ReceiverThread<'a> {
     ///
     /// # Errors
     /// Why it had to stop; everybody else is then told to.
-    pub(crate) fn run(mut self) -> Result<Received, Stopped> {
+    pub(crate) fn run(mut self) -> Result<Account, Stopped> {
         let ended = self.read_all();
         if ended.is_err() {
             self.shared.abort.store(true, Release);
         }
-        ended.map(|()| Received {
-            latency: self.tally.latency,
-            told_lost: self.tally.told_lost,
-            faults: self.tally.faults,
-            fault_count: self.tally.fault_count,
-            cpu: process::thread_cpu(),
-        })
+        ended.map(|()| self.tally.account.closed())
     }
 
     fn read_all(&mut self) -> Result<(), Stopped> {
@@ -206,7 +180,7 @@ impl<'a> ReceiverThread<'a> {
                 .map_err(|error| stopped(index, &error))?;
             return match n {
                 None => Ok(()),
-                Some(0) => Err(closed(index)),
+                Some(0) => Err(self.closed(index)),
                 Some(n) => {
                     subscriber.skip(n, &mut self.tally);
                     Ok(())
@@ -218,7 +192,7 @@ impl<'a> ReceiverThread<'a> {
         let space = &mut self.scratch[kept..kept + READ_BYTES];
         match receive(&subscriber.stream, space, RecvFlags::empty()) {
             Err(error) => Err(stopped(index, &error)),
-            Ok(Some(0)) => Err(closed(index)),
+            Ok(Some(0)) => Err(self.closed(index)),
             Ok(n) => {
                 let bytes = &self.scratch[..kept + n.unwrap_or(0)];
                 // The time at which the bytes were there, not that at which we looked for them.
@@ -237,21 +211,28 @@ impl<'a> ReceiverThread<'a> {
 
     fn publish_counts(&mut self, now: u64) {
         let (messages, bytes) = self.tally.take_counts();
-        if messages > 0 {
-            self.shared.delivered.fetch_add(messages, Relaxed);
-            self.shared.delivered_bytes.fetch_add(bytes, Relaxed);
-            self.shared.delivered_ns.store(now, Relaxed);
-        }
+        self.shared.add_delivered(messages, bytes, now);
     }
 
     /// Where bytes are thrown away, PINGs are too: a PONG that nobody asked for is as good.
-    fn say_alive(&mut self) {
-        let mut pong = Vec::new();
-        frame::encode(Kind::Pong, 0, b"", b"", &mut pong);
+    fn say_alive(&self) {
+        let mut alive = Vec::new();
+        self.protocol.alive(&mut alive);
+        if !alive.is_empty() {
+            self.tell_broker(&alive);
+        }
+    }
+
+    fn tell_broker(&self, bytes: &[u8]) {
         for subscriber in &self.subscribers {
             // A connection that is gone shows when it is read.
-            let _ = (&subscriber.stream).write(&pong);
+            let _ = (&subscriber.stream).write(bytes);
         }
+    }
+
+    fn closed(&self, index: usize) -> Stopped {
+        let why = self.protocol.closed();
+        Stopped::Failed(Failure::new(format!("subscriber {index}: {why}")))
     }
 
     fn finished(&self, now: u64, settling: &mut Option<u64>) -> bool {
@@ -262,17 +243,15 @@ impl<'a> ReceiverThread<'a> {
             return now - since > SETTLE_NS || self.subscribers.iter().all(|one| one.ponged);
         }
         let expected = self.shared.published.load(Relaxed) * self.subscribers.len() as u64;
-        let come = self.shared.delivered.load(Relaxed) + self.tally.told_lost;
+        let come = self.shared.delivered.load(Relaxed) + self.tally.account.told_lost;
         let last = self.shared.delivered_ns.load(Relaxed);
         let last = last.max(self.shared.confirmed_ns.load(Relaxed));
         let over = come >= expected || now.saturating_sub(last) > QUIET_NS;
         if over && self.plan.verify {
             // Whatever is still on its way, twice delivered perhaps, comes before the PONG.
             let mut ping = Vec::new();
-            frame::encode(Kind::Ping, 0, b"", b"", &mut ping);
-            for subscriber in &self.subscribers {
-                let _ = (&subscriber.stream).write(&ping);
-            }
+            self.protocol.ping(&mut ping);
+            self.tell_broker(&ping);
             *settling = Some(now);
             return false;
         }
@@ -291,10 +270,4 @@ fn receive(stream: &TcpStream, into: &mut [u8], flags: RecvFlags) -> io::Result<
 
 fn stopped(index: usize, error: &io::Error) -> Stopped {
     Stopped::Failed(Failure::new(format!("subscriber {index}: {error}")))
-}
-
-fn closed(index: usize) -> Stopped {
-    Stopped::Failed(Failure::new(format!(
-        "subscriber {index}: the broker closed the connection; its log says why"
-    )))
 }

@@ -1,27 +1,19 @@
 //! A benchmark's results as text, JSON and CSV.
 //!
-//! Owns the words and shapes of reports, and the warnings that go with them; measures nothing.
+//! Owns the words and shapes of reports; measures nothing. What is doubtful is in `warnings`.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
 use crate::bench::figures::{Figures, METRICS, Metric, Spread, ratios, spread_json, then};
-use crate::bench::plan::{Amount, Place, Plan};
-use crate::bench::run::{Broker, Run};
+use crate::bench::outcome::Run;
+use crate::bench::plan::{Place, Plan};
+use crate::bench::run::Broker;
+use crate::bench::warnings;
 
-/// A broker that used less than so much of a core was waiting for somebody.
-const BUSY_CORES: f64 = 0.9;
-/// The part of a core, or of all of them, that counts as all.
-const FULL: f64 = 0.9;
-/// A run that was shorter is all start and end.
-const SHORT_SECONDS: f64 = 0.5;
-/// The part of the messages on schedule that counts as all.
-const REACHED: f64 = 0.99;
 /// Room for the longest unit.
 const UNIT_WIDTH: usize = 23;
-/// On schedule, messages written this much later than due make latency the program's own.
-const LATE_US: f64 = 1_000.0;
 
 /// Everything that a report tells.
 #[derive(Debug)]
@@ -68,7 +60,7 @@ impl Report {
     /// Messages lost, and faults found, in all runs.
     pub(crate) fn flaws(&self) -> (u64, u64) {
         let lost = self.runs.iter().map(|run| run.figures.lost).sum();
-        (lost, self.runs.iter().map(|run| run.fault_count).sum())
+        (lost, self.runs.iter().map(|run| run.faults.count).sum())
     }
 
     /// For people.
@@ -89,7 +81,10 @@ impl Report {
             let _ = write!(out, "\n{fault}");
         }
         if self.plan.verify && self.flaws() == (0, 0) {
-            out.push_str("\nverified: order, content, no gap, no duplicate");
+            out.push_str(match self.plan.requests {
+                Some(_) => "\nverified: one answer to each request, with its content",
+                None => "\nverified: order, content, no gap, no duplicate",
+            });
         }
         out.trim_end().to_owned() + "\n"
     }
@@ -167,21 +162,18 @@ impl Report {
 
     /// What is known to be doubtful about the figures.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        let cores = self.machine["cores"].as_f64().unwrap_or(1.0);
         let many = self.runs.len() > 1;
-        let unlike =
-            self.baseline.as_ref().and_then(|then| unlike(&self.plan, &self.machine, then));
+        let unlike = self
+            .baseline
+            .as_ref()
+            .and_then(|then| warnings::unlike(&self.plan, &self.machine, then));
         let unlike = unlike.map(|what| format!("warning: the baseline is of another load: {what}"));
         let cut = self.is_cut_short.then(|| "warning: interrupted; the figures so far".to_owned());
         let of_runs = (1..).zip(&self.runs).flat_map(move |(number, run)| {
             let whose = if many { format!(" in run {number}") } else { String::new() };
-            let found = [
-                slower_side(&self.plan, &run.figures, cores),
-                off_schedule(&self.plan, &run.figures),
-                out_of_reach(&self.plan, &run.figures).filter(|_| !self.is_cut_short),
-                more_than_ours(&run.figures),
-            ];
-            found.into_iter().flatten().map(move |what| format!("warning{whose}: {what}"))
+            let found =
+                warnings::of_run(&self.plan, &self.machine, &run.figures, self.is_cut_short);
+            found.into_iter().map(move |what| format!("warning{whose}: {what}"))
         });
         cut.into_iter().chain(unlike).chain(of_runs)
     }
@@ -196,89 +188,11 @@ impl Report {
 
     fn faults(&self) -> impl Iterator<Item = String> {
         self.runs.iter().flat_map(|run| {
-            let untold = run.fault_count - run.faults.len() as u64;
+            let untold = run.faults.count - run.faults.told.len() as u64;
             let rest = (untold > 0).then(|| format!("and {untold} faults more"));
-            run.faults.iter().map(|fault| format!("fault: {fault}")).chain(rest)
+            run.faults.told.iter().map(|fault| format!("fault: {fault}")).chain(rest)
         })
     }
-}
-
-/// Whether this program or the machine, and not the broker, was the limit.
-fn slower_side(plan: &Plan, figures: &Figures, cores: f64) -> Option<String> {
-    if plan.rate.is_some() || figures.broker_cores.is_some_and(|busy| busy >= BUSY_CORES) {
-        return None;
-    }
-    if figures.seconds < SHORT_SECONDS {
-        let short = "the run was too short to tell whether the broker was the slower side";
-        return Some(format!("{short}; use more --messages, or --seconds"));
-    }
-    let own = figures.own_cores;
-    let thread = figures.busiest_thread_cores;
-    let broker = figures.broker_cores.unwrap_or(0.0);
-    let others = figures.other_cores.unwrap_or(0.0);
-    let who = if thread >= FULL {
-        format!("a thread of bench-publisher was at its limit ({thread:.2} of a core)")
-    } else if own + broker + others >= FULL * cores {
-        format!(
-            "the machine was full ({cores} cores: bench-publisher {own:.2}, others {others:.2})"
-        )
-    } else if figures.broker_cores.is_some() {
-        format!("the broker waited for its clients (bench-publisher used {own:.2} cores)")
-    } else {
-        return None;
-    };
-    let broker = match figures.broker_cores {
-        Some(busy) => format!("the broker used only {busy:.2} of a core"),
-        None => "the broker's CPU is unknown".to_owned(),
-    };
-    Some(format!("{who}; {broker}, so the figures are less than it can do"))
-}
-
-fn off_schedule(plan: &Plan, figures: &Figures) -> Option<String> {
-    let rate = plan.rate?;
-    let late = figures.send_late_p99_us.filter(|late| *late > LATE_US)?;
-    Some(format!(
-        "messages were written up to {:.1} ms (p99) after they were due for {rate}/s; latency \
-         contains that",
-        late / 1e3
-    ))
-}
-
-/// Whether fewer messages were sent than the schedule has for the time.
-fn out_of_reach(plan: &Plan, figures: &Figures) -> Option<String> {
-    let (rate, Amount::Time(time)) = (plan.rate?, plan.amount) else { return None };
-    let planned = rate * time.as_secs_f64();
-    (figures.published as f64 <= REACHED * planned).then(|| {
-        format!(
-            "{rate}/s were out of reach: {} of {planned:.0} messages were sent in the time",
-            figures.published
-        )
-    })
-}
-
-/// What differs from an earlier report but for its figures.
-fn unlike(plan: &Plan, machine: &Value, earlier: &Value) -> Option<String> {
-    // Neither changes what is measured.
-    const BESIDE: [&str; 2] = ["runs", "seed"];
-    let options = plan.to_json();
-    let options = options.as_object().into_iter().flatten();
-    let options = options.filter(|(name, _)| !BESIDE.contains(&name.as_str()));
-    let options = options.map(|(name, now)| (name.as_str(), now, &earlier["options"][name]));
-    let machine =
-        ["cpu", "cores", "optimized"].map(|name| (name, &machine[name], &earlier["machine"][name]));
-    let differing = options.chain(machine).filter(|(_, now, then)| now != then);
-    let told = |value: &Value| if value.is_null() { "none".to_owned() } else { cell(value) };
-    let texts =
-        differing.map(|(name, now, then)| format!("{name} {} then, {} now", told(then), told(now)));
-    let texts: Vec<_> = texts.collect();
-    (!texts.is_empty()).then(|| texts.join("; "))
-}
-
-fn more_than_ours(figures: &Figures) -> Option<String> {
-    let more = figures.delivered.checked_sub(figures.expected).filter(|more| *more > 0)?;
-    (figures.expected > 0).then(|| {
-        format!("{more} messages more came than were published; who else publishes to bench.>?")
-    })
 }
 
 /// What stands over the columns; nothing over a single one.
@@ -330,11 +244,12 @@ fn run_json(run: &Run) -> Value {
     let mut value = run.figures.to_json();
     let points = run.timeline.iter().map(|one| json!([one.seconds, one.published, one.delivered]));
     value["timeline"] = points.collect();
-    value["faults"] = json!(run.fault_count);
+    value["faults"] = json!(run.faults.count);
     value
 }
 
-fn cell(value: &Value) -> String {
+/// A value as it stands in a table.
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

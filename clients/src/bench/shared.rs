@@ -1,13 +1,9 @@
 //! What the threads of one run share: the clock and the counters.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Instant;
-
-use hdrhistogram::Histogram;
-
-/// The longest latency that is told apart, in nanoseconds: 10 minutes.
-const LONGEST_NS: u64 = 600_000_000_000;
 
 /// Counters of a run. Each is written by one side; the reader of the figures reads all.
 #[derive(Debug)]
@@ -50,13 +46,37 @@ impl Shared {
         }
     }
 
+    /// Whether nothing more is to be published.
+    pub(crate) fn is_told_to_stop(&self) -> bool {
+        self.abort.load(Relaxed) || self.stop.load(Relaxed)
+    }
+
+    /// Counts what was written.
+    pub(crate) fn add_published(&self, messages: u64, bytes: u64) {
+        self.published.fetch_add(messages, Relaxed);
+        self.published_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts what has come until `now`.
+    pub(crate) fn add_delivered(&self, messages: u64, bytes: u64, now: u64) {
+        if messages > 0 {
+            self.delivered.fetch_add(messages, Relaxed);
+            self.delivered_bytes.fetch_add(bytes, Relaxed);
+            self.delivered_ns.fetch_max(now, Relaxed);
+        }
+    }
+
+    /// A publisher has ended; well, if all that it wrote is confirmed.
+    pub(crate) fn publisher_ends(&self, well: bool) {
+        if !well {
+            self.abort.store(true, Release);
+        }
+        self.confirmed_ns.fetch_max(self.now_ns(), Relaxed);
+        self.publishing.fetch_sub(1, Release);
+    }
+
     /// Nanoseconds since the start of the run; never 0.
     pub(crate) fn now_ns(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64 + 1
     }
-}
-
-/// An empty histogram of nanoseconds, three digits precise.
-pub(crate) fn latency_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("the bounds are in order")
 }

@@ -1,20 +1,15 @@
-//! One subscriber's bytes, cut into frames and counted. Does not wait for anything.
+//! One subscriber's bytes, cut into messages and counted. Does not wait for anything.
 //!
-//! Between two calls, either `partial` holds the whole beginning of an unfinished frame, or
-//! `passed` counts the bytes of an unfinished frame that is known to be a message; never both.
+//! Between two calls, either `partial` holds the whole beginning of what is unfinished, or
+//! `passed` counts the bytes of what is unfinished and known to be a message; never both.
 
 use std::io::Write;
 use std::net::TcpStream;
 
-use hdrhistogram::Histogram;
-use wire::native::frame::{self, Frame, Kind, Reader};
-
+use crate::bench::account::Account;
 use crate::bench::failure::Failure;
-use crate::bench::link;
-use crate::bench::traffic::{STAMP_BYTES, Traffic, Uniform, stamp_of};
-
-/// How many faults are told in words.
-const TOLD_FAULTS: usize = 10;
+use crate::bench::protocol::{Incoming, Message, Protocol, Shape};
+use crate::bench::traffic::{STAMP_BYTES, Traffic, stamp_of};
 
 /// One subscriber.
 #[derive(Debug)]
@@ -36,37 +31,23 @@ pub(crate) struct Subscriber {
 /// What all subscribers of a run have received.
 #[derive(Debug)]
 pub(crate) struct Tally<'a> {
-    uniform: Option<Uniform>,
+    protocol: Protocol,
+    shape: Option<&'a Shape>,
     verify: Option<&'a Traffic>,
     messages: u64,
     bytes: u64,
-    /// Latency of the messages that were timed, in nanoseconds.
-    pub(crate) latency: Histogram<u64>,
-    /// Messages that LOST told of.
-    pub(crate) told_lost: u64,
-    /// What is wrong with what came, the first few in words.
-    pub(crate) faults: Vec<String>,
-    /// How much is.
-    pub(crate) fault_count: u64,
+    /// What they have seen beside its number.
+    pub(crate) account: Account,
 }
 
 impl<'a> Tally<'a> {
-    /// Nothing yet. `uniform`: how all messages begin; `verify`: what they must be.
+    /// Nothing yet. `shape`: what all messages look like; `verify`: what they must be.
     pub(crate) fn new(
-        uniform: Option<Uniform>,
+        protocol: Protocol,
+        shape: Option<&'a Shape>,
         verify: Option<&'a Traffic>,
-        latency: Histogram<u64>,
     ) -> Tally<'a> {
-        Tally {
-            uniform,
-            verify,
-            messages: 0,
-            bytes: 0,
-            latency,
-            told_lost: 0,
-            faults: Vec::new(),
-            fault_count: 0,
-        }
+        Tally { protocol, shape, verify, messages: 0, bytes: 0, account: Account::new() }
     }
 
     /// Messages and bytes of payload since the last call.
@@ -81,15 +62,12 @@ impl<'a> Tally<'a> {
 
     fn time(&mut self, payload: &[u8], now: u64) {
         if let Some(stamp) = stamp_of(payload) {
-            self.latency.saturating_record(now.saturating_sub(stamp).max(1));
+            self.account.latency.saturating_record(now.saturating_sub(stamp).max(1));
         }
     }
 
     fn fault(&mut self, text: impl FnOnce() -> String) {
-        self.fault_count += 1;
-        if self.faults.len() < TOLD_FAULTS {
-            self.faults.push(text());
-        }
+        self.account.faults.add(text);
     }
 }
 
@@ -106,7 +84,7 @@ impl Subscriber {
     }
 
     /// Whether its next bytes must not be thrown away, since they are the first ones, or end a
-    /// frame that is not known to be a message.
+    /// thing that is not known to be a message.
     pub(crate) fn must_read(&self) -> bool {
         self.looked_ns == 0 || !self.partial.is_empty()
     }
@@ -114,10 +92,10 @@ impl Subscriber {
     /// Counts `n` bytes that were thrown away, all of them being messages.
     pub(crate) fn skip(&mut self, n: usize, tally: &mut Tally<'_>) {
         debug_assert!(self.partial.is_empty());
-        if let Some(uniform) = tally.uniform {
+        if let Some(shape) = tally.shape {
             let bytes = self.passed + n;
-            self.passed = bytes % uniform.frame_bytes;
-            tally.add((bytes / uniform.frame_bytes) as u64, uniform.payload_bytes);
+            self.passed = bytes % shape.total_bytes;
+            tally.add((bytes / shape.total_bytes) as u64, shape.payload_bytes);
         }
     }
 
@@ -136,7 +114,7 @@ impl Subscriber {
     /// Counts what is in `bytes`, which came until `now`.
     ///
     /// # Errors
-    /// A failure that the broker told of; `None`: the bytes are not frames.
+    /// A failure that the broker told of; `None`: the bytes are not its protocol.
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
@@ -145,24 +123,24 @@ impl Subscriber {
     ) -> Result<(), Option<Failure>> {
         let mut rest = bytes;
         if self.passed > 0
-            && let Some(uniform) = tally.uniform
+            && let Some(shape) = tally.shape
         {
-            let missing = uniform.frame_bytes - self.passed;
+            let missing = shape.total_bytes - self.passed;
             if rest.len() < missing {
                 self.passed += rest.len();
                 return Ok(());
             }
-            tally.add(1, uniform.payload_bytes);
+            tally.add(1, shape.payload_bytes);
             self.passed = 0;
             rest = &rest[missing..];
         }
         while !rest.is_empty() {
-            if let Some(uniform) = tally.uniform
-                && rest.starts_with(&uniform.header)
+            if let Some(shape) = tally.shape
+                && shape.begins(rest)
             {
-                let whole = rest.len() >= uniform.frame_bytes;
-                let seen = &rest[..rest.len().min(uniform.frame_bytes)];
-                let timed = self.timed(seen, &uniform, now, tally);
+                let whole = rest.len() >= shape.total_bytes;
+                let seen = &rest[..rest.len().min(shape.total_bytes)];
+                let timed = timed(seen, shape, now, tally);
                 if !whole && timed {
                     self.passed = rest.len();
                     return Ok(());
@@ -170,15 +148,15 @@ impl Subscriber {
                 if !whole {
                     break;
                 }
-                tally.add(1, uniform.payload_bytes);
-                rest = &rest[uniform.frame_bytes..];
+                tally.add(1, shape.payload_bytes);
+                rest = &rest[shape.total_bytes..];
                 continue;
             }
-            match Frame::decode(rest, Reader::Client, u32::MAX as usize) {
+            match tally.protocol.decode(rest) {
                 Ok(None) => break,
-                Ok(Some(frame)) => {
-                    self.frame(&frame, now, tally)?;
-                    rest = &rest[frame.encoded_len()..];
+                Ok(Some((incoming, length))) => {
+                    self.incoming(incoming, now, tally)?;
+                    rest = &rest[length..];
                 }
                 Err(_) => return Err(None),
             }
@@ -187,63 +165,51 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Looks at the time in a message that may be unfinished. `false`: it is not there yet.
-    fn timed(&self, seen: &[u8], uniform: &Uniform, now: u64, tally: &mut Tally<'_>) -> bool {
-        let Some(at) = uniform.stamp_at else {
-            return true;
-        };
-        let there = seen.len() >= at + STAMP_BYTES;
-        if there {
-            tally.time(&seen[at..], now);
-        }
-        there
-    }
-
-    fn frame(
+    fn incoming(
         &mut self,
-        frame: &Frame<'_>,
+        incoming: Incoming<'_>,
         now: u64,
         tally: &mut Tally<'_>,
     ) -> Result<(), Option<Failure>> {
-        match frame.kind {
-            Kind::Publish => self.message(frame, now, tally)?,
-            Kind::Ping => {
+        match incoming {
+            Incoming::Message(message) => self.message(&message, now, tally)?,
+            Incoming::Ping(asked) => {
                 let mut pong = Vec::new();
-                frame::encode(Kind::Pong, 0, b"", frame.body, &mut pong);
+                tally.protocol.pong(asked, &mut pong);
                 // A connection that is gone shows at the next read.
                 let _ = (&self.stream).write(&pong);
             }
-            Kind::Pong => self.ponged = true,
-            Kind::Lost => {
-                let told = frame.body.iter().fold(0, |n: u64, byte| n << 8 | u64::from(*byte));
-                tally.told_lost += told;
+            Incoming::Pong => self.ponged = true,
+            Incoming::Lost(messages) => tally.account.told_lost += messages,
+            Incoming::Refusal(text) => {
+                let text = format!("subscriber {}: the broker says {text}", self.index);
+                return Err(Some(Failure::new(text)));
             }
-            _ => link::refused(frame)
-                .map_err(|why| Failure::new(format!("subscriber {}: {why}", self.index)))?,
+            Incoming::Welcome(_) | Incoming::NoResponders | Incoming::Other => {}
         }
         Ok(())
     }
 
     fn message(
         &mut self,
-        frame: &Frame<'_>,
+        message: &Message<'_>,
         now: u64,
         tally: &mut Tally<'_>,
     ) -> Result<(), Option<Failure>> {
-        if tally.uniform.is_some() {
+        if tally.shape.is_some() {
             // Equally long messages are counted before this: it is somebody else's.
-            let topic = String::from_utf8_lossy(frame.topic);
+            let topic = String::from_utf8_lossy(message.topic);
             return Err(Some(Failure::new(format!(
                 "subscriber {}: a message of {} bytes on {topic} is not ours; does somebody else \
                  publish to bench.>?",
                 self.index,
-                frame.body.len()
+                message.payload.len()
             ))));
         }
-        tally.add(1, frame.body.len());
-        tally.time(frame.body, now);
+        tally.add(1, message.payload.len());
+        tally.time(message.payload, now);
         if let Some(traffic) = tally.verify {
-            match traffic.check(frame.topic, frame.body) {
+            match traffic.check(message.topic, message.payload) {
                 Ok(came) => self.in_order(came.publisher, came.number, tally),
                 Err(what) => tally.fault(|| format!("subscriber {}: {what}", self.index)),
             }
@@ -270,6 +236,18 @@ impl Subscriber {
             )
         });
     }
+}
+
+/// Looks at the time in a message that may be unfinished. `false`: it is not there yet.
+fn timed(seen: &[u8], shape: &Shape, now: u64, tally: &mut Tally<'_>) -> bool {
+    if shape.payload_bytes < STAMP_BYTES {
+        return true;
+    }
+    let there = seen.len() >= shape.payload_at + STAMP_BYTES;
+    if there {
+        tally.time(&seen[shape.payload_at..], now);
+    }
+    there
 }
 
 #[cfg(test)]

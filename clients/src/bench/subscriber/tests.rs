@@ -2,25 +2,19 @@
 
 use std::net::TcpListener;
 
-use super::*;
-use crate::bench::plan::{Amount, Place, Plan, Sizes};
-use crate::bench::shared::latency_histogram;
+use wire::native::error_code::ErrorCode;
+use wire::native::frame::{self, Kind};
+use wire::nats::line::{self, Line};
+use wire::nats::message::MessageLine;
 
-fn plan(verify: bool) -> Plan {
-    Plan {
-        place: Place::Embedded,
-        broker_pid: None,
-        publishers: 2,
-        subscribers: 1,
-        topics: 3,
-        wildcard: false,
-        sizes: Sizes::parse("24").unwrap(),
-        seed: 1,
-        amount: Amount::Messages(1),
-        rate: None,
-        verify,
-        runs: 1,
-    }
+use super::*;
+use crate::bench::plan::{Plan, Sizes};
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Native, Protocol::Nats];
+
+fn plan(verify: bool, protocol: Protocol) -> Plan {
+    let sizes = Sizes::parse("24").unwrap();
+    Plan { publishers: 2, topics: 3, sizes, verify, protocol, ..Plan::example() }
 }
 
 fn subscriber() -> Subscriber {
@@ -29,14 +23,39 @@ fn subscriber() -> Subscriber {
     Subscriber::new(0, stream, Vec::new(), 2)
 }
 
-/// Four messages, of which two are timed, with a LOST of 3 in their middle.
-fn stream(traffic: &Traffic) -> Vec<u8> {
+/// Appends a message as a broker delivers it. In the native protocol it looks as it was published.
+fn deliver(
+    traffic: &Traffic,
+    protocol: Protocol,
+    (publisher, number, stamp): (usize, u64, u64),
+    out: &mut Vec<u8>,
+) {
+    let mut published = Vec::new();
+    traffic.encode(publisher, number, stamp, &mut published);
+    if protocol == Protocol::Native {
+        return out.append(&mut published);
+    }
+    let Ok(Some((Line::Publish(line), line_bytes))) = line::parse(&published, 4_096) else {
+        panic!("it is a PUB");
+    };
+    let (subject, total_bytes) = (line.subject, line.total_bytes);
+    // With fewer than ten topics their names are one digit.
+    let sid = &subject[subject.len() - 1..];
+    MessageLine { subject, sid, reply: None, header_bytes: 0, total_bytes }.write(out);
+    out.extend_from_slice(&published[line_bytes..]);
+}
+
+/// Four messages, of which two are timed, with something else in their middle.
+fn stream(traffic: &Traffic, protocol: Protocol) -> Vec<u8> {
     let mut bytes = Vec::new();
-    traffic.encode(0, 0, 1, &mut bytes);
-    traffic.encode(0, 1, 0, &mut bytes);
-    frame::encode(Kind::Lost, 0, b"", &3u64.to_be_bytes(), &mut bytes);
-    traffic.encode(1, 0, 2, &mut bytes);
-    traffic.encode(1, 1, 0, &mut bytes);
+    deliver(traffic, protocol, (0, 0, 1), &mut bytes);
+    deliver(traffic, protocol, (0, 1, 0), &mut bytes);
+    match protocol {
+        Protocol::Native => frame::encode(Kind::Lost, 0, b"", &3u64.to_be_bytes(), &mut bytes),
+        Protocol::Nats => protocol.ping(&mut bytes),
+    }
+    deliver(traffic, protocol, (1, 0, 2), &mut bytes);
+    deliver(traffic, protocol, (1, 1, 0), &mut bytes);
     bytes
 }
 
@@ -48,23 +67,24 @@ fn feed(one: &mut Subscriber, bytes: &[u8], tally: &mut Tally<'_>) {
 }
 
 #[test]
-fn frames_are_counted_wherever_the_bytes_are_split() {
-    for verify in [false, true] {
-        let plan = plan(verify);
+fn messages_are_counted_wherever_the_bytes_are_split() {
+    for (protocol, verify) in PROTOCOLS.into_iter().flat_map(|one| [(one, false), (one, true)]) {
+        let plan = plan(verify, protocol);
         let traffic = Traffic::new(&plan);
-        let bytes = stream(&traffic);
+        let bytes = stream(&traffic, protocol);
+        let told = if protocol == Protocol::Native { 3 } else { 0 };
         for first in 0..=bytes.len() {
             for second in [first, (first + 1).min(bytes.len()), bytes.len()] {
-                let uniform = traffic.uniform().filter(|_| !verify);
-                let checked = verify.then_some(&traffic);
-                let mut tally = Tally::new(uniform, checked, latency_histogram());
+                let shape = traffic.shape().filter(|_| !verify);
+                let mut tally = Tally::new(protocol, shape, verify.then_some(&traffic));
                 let mut one = subscriber();
                 for piece in [&bytes[..first], &bytes[first..second], &bytes[second..]] {
                     feed(&mut one, piece, &mut tally);
                 }
-                assert_eq!(tally.take_counts(), (4, 96), "{verify} {first} {second}");
-                assert_eq!((tally.latency.len(), tally.told_lost), (2, 3));
-                assert_eq!(tally.faults, Vec::<String>::new());
+                assert_eq!(tally.take_counts(), (4, 96), "{protocol:?} {first} {second}");
+                let account = tally.account;
+                assert_eq!((account.latency.len(), account.told_lost), (2, told));
+                assert_eq!(account.faults.told, Vec::<String>::new());
             }
         }
     }
@@ -72,14 +92,14 @@ fn frames_are_counted_wherever_the_bytes_are_split() {
 
 #[test]
 fn skipping_and_reading_count_the_same_and_notice_what_is_no_message() {
-    let plan = plan(false);
+    let plan = plan(false, Protocol::Native);
     let traffic = Traffic::new(&plan);
     let mut bytes = Vec::new();
     for number in 0..9 {
         traffic.encode(0, number, 0, &mut bytes);
     }
     for at in 0..bytes.len() {
-        let mut tally = Tally::new(traffic.uniform(), None, latency_histogram());
+        let mut tally = Tally::new(plan.protocol, traffic.shape(), None);
         let mut one = subscriber();
         one.skip(at, &mut tally);
         feed(&mut one, &bytes[at..], &mut tally);
@@ -94,7 +114,7 @@ fn skipping_and_reading_count_the_same_and_notice_what_is_no_message() {
 
 #[test]
 fn gaps_repeats_and_strangers_are_faults() {
-    let plan = plan(true);
+    let plan = plan(true, Protocol::Native);
     let traffic = Traffic::new(&plan);
     let rows = [
         (vec![(0, 0), (0, 2)], "a gap"),
@@ -103,22 +123,21 @@ fn gaps_repeats_and_strangers_are_faults() {
         (vec![(2, 0)], "there is no publisher 2"),
     ];
     for (messages, expected) in rows {
-        let mut tally = Tally::new(None, Some(&traffic), latency_histogram());
+        let mut tally = Tally::new(plan.protocol, None, Some(&traffic));
         let mut bytes = Vec::new();
         for (publisher, number) in &messages {
             traffic.encode(*publisher, *number, 0, &mut bytes);
         }
         feed(&mut subscriber(), &bytes, &mut tally);
-        assert!(tally.faults[0].contains(expected), "{messages:?}: {:?}", tally.faults);
+        assert!(tally.account.faults.told[0].contains(expected), "{messages:?}: {tally:?}");
     }
 }
 
 #[test]
 fn the_brokers_refusal_is_told_in_its_words() {
-    use wire::native::error_code::ErrorCode;
-    let plan = plan(false);
+    let plan = plan(false, Protocol::Native);
     let traffic = Traffic::new(&plan);
-    let mut tally = Tally::new(traffic.uniform(), None, latency_histogram());
+    let mut tally = Tally::new(plan.protocol, traffic.shape(), None);
     let mut bytes = Vec::new();
     frame::encode_error(ErrorCode::SlowConsumer, true, b"", "too slow", &mut bytes);
     let failure = subscriber().read(&bytes, 1, &mut tally).unwrap_err().unwrap();

@@ -1,0 +1,204 @@
+//! The protocols that a broker can be driven by, as one: what is written to it, what it says.
+//!
+//! Owns the choice between them. Must not open connections, nor know what is measured.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+mod native;
+mod nats;
+
+/// How a broker is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// The broker's own: a port for publishers, another for subscribers
+    Native,
+    /// That of NATS clients, which other servers speak too: one port for all
+    Nats,
+}
+
+/// What a broker says of itself when it is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Server {
+    /// Its name and version.
+    pub(crate) name: String,
+    /// Its largest payload, in bytes.
+    pub(crate) max_payload: usize,
+    /// How long a client may be silent; `None`: as long as it likes.
+    pub(crate) silence: Option<Duration>,
+    /// Whether a message may have headers, and a request without a receiver is told of.
+    pub(crate) has_headers: bool,
+}
+
+/// One thing that a broker has said, borrowed from its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Incoming<'a> {
+    /// It introduces itself; the error is why it is of no use to us.
+    Welcome(Result<Server, String>),
+    /// A message.
+    Message(Message<'a>),
+    /// A request of ours has no receiver.
+    NoResponders,
+    /// Asks for PONG with these bytes.
+    Ping(&'a [u8]),
+    /// Answers PING.
+    Pong,
+    /// So many messages were not delivered.
+    Lost(u64),
+    /// It refuses something, in its words, with ours on what to do about it.
+    Refusal(String),
+    /// Nothing that matters here.
+    Other,
+}
+
+/// A message, as a subscriber is given it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Message<'a> {
+    /// What it was published to.
+    pub(crate) topic: &'a [u8],
+    /// Where an answer is wanted.
+    pub(crate) reply: Option<&'a [u8]>,
+    /// What was published.
+    pub(crate) payload: &'a [u8],
+}
+
+/// What deliveries have in common whose topics and payloads are equally long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shape {
+    begin: Vec<u8>,
+    end: Vec<u8>,
+    /// Bytes in front of the payload.
+    pub(crate) payload_at: usize,
+    /// Bytes of the payload.
+    pub(crate) payload_bytes: usize,
+    /// Bytes of all of it.
+    pub(crate) total_bytes: usize,
+}
+
+impl Shape {
+    /// Whether a delivery of this shape begins here; all that is in front of its payload must be
+    /// there.
+    pub(crate) fn begins(&self, bytes: &[u8]) -> bool {
+        bytes
+            .get(..self.payload_at)
+            .is_some_and(|front| front.starts_with(&self.begin) && front.ends_with(&self.end))
+    }
+}
+
+/// What bytes of a broker's are that cannot be read.
+const NOT_NATIVE: &str = "what it sends is not the broker's protocol";
+const NOT_NATS: &str = "what it sends is not the NATS protocol";
+
+impl Protocol {
+    /// Its name, as the command line has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Protocol::Native => "native",
+            Protocol::Nats => "nats",
+        }
+    }
+
+    /// Whether a broker introduces itself before the client says anything.
+    pub(crate) fn broker_begins(self) -> bool {
+        self == Protocol::Nats
+    }
+
+    /// Whether nothing but messages is sent to a subscriber who says that it is alive, so that
+    /// bytes may be counted unseen. NATS servers ask for PONG when they like.
+    pub(crate) fn is_only_messages(self) -> bool {
+        self == Protocol::Native
+    }
+
+    /// What a connection that ends without a reason may mean.
+    pub(crate) fn closed(self) -> &'static str {
+        match self {
+            Protocol::Native => "the broker closed the connection; its log says why",
+            Protocol::Nats => {
+                "the broker closed the connection without a word, as NATS servers do with slow \
+                 consumers; its log says why. Slow down with --rate, or let it queue more \
+                 (nats-server: max_pending, write_deadline)"
+            }
+        }
+    }
+
+    /// Appends what a client called `id` introduces itself by. A broker that begins has said who
+    /// it is; the others will.
+    pub(crate) fn hello(self, id: &str, server: &Server, out: &mut Vec<u8>) {
+        match self {
+            Protocol::Native => native::hello(id, out),
+            Protocol::Nats => nats::hello(id, server.has_headers, out),
+        }
+    }
+
+    /// Appends a message; returns where its payload is in `out`.
+    pub(crate) fn publish(
+        self,
+        topic: &[u8],
+        reply: Option<&[u8]>,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Range<usize> {
+        let behind = match self {
+            Protocol::Native => native::publish(topic, payload, out),
+            Protocol::Nats => nats::publish(topic, reply, payload, out),
+        };
+        let end = out.len() - behind;
+        end - payload.len()..end
+    }
+
+    /// Appends a subscription, which is called `sid` where subscriptions have names.
+    pub(crate) fn subscribe(self, filter: &str, group: Option<&str>, sid: &str, out: &mut Vec<u8>) {
+        match self {
+            Protocol::Native => native::subscribe(filter, group, out),
+            Protocol::Nats => nats::subscribe(filter, group, sid, out),
+        }
+    }
+
+    /// Appends a PING.
+    pub(crate) fn ping(self, out: &mut Vec<u8>) {
+        match self {
+            Protocol::Native => native::ping(out),
+            Protocol::Nats => nats::ping(out),
+        }
+    }
+
+    /// Appends the answer to a PING with these bytes.
+    pub(crate) fn pong(self, asked: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Protocol::Native => native::pong(asked, out),
+            Protocol::Nats => nats::pong(out),
+        }
+    }
+
+    /// Appends what says that a client is alive who has nothing else to say. Nothing, where it is
+    /// enough to answer.
+    pub(crate) fn alive(self, out: &mut Vec<u8>) {
+        match self {
+            Protocol::Native => native::pong(b"", out),
+            Protocol::Nats => {}
+        }
+    }
+
+    /// What deliveries look like to the subscription `sid`, of payloads and topics as long as
+    /// these. The topics differ behind their last dot.
+    pub(crate) fn shape(self, topic: &str, sid: &str, payload_bytes: usize) -> Shape {
+        match self {
+            Protocol::Native => native::shape(topic, payload_bytes),
+            Protocol::Nats => nats::shape(topic, sid, payload_bytes),
+        }
+    }
+
+    /// Reads the first thing that the broker says in `bytes`, and its length. `None`: it is not
+    /// all there.
+    ///
+    /// # Errors
+    /// It is not this protocol.
+    pub(crate) fn decode(self, bytes: &[u8]) -> Result<Option<(Incoming<'_>, usize)>, String> {
+        match self {
+            Protocol::Native => native::decode(bytes),
+            Protocol::Nats => nats::decode(bytes),
+        }
+    }
+}
