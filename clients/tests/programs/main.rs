@@ -7,6 +7,8 @@
 mod bench;
 /// `bench-publisher` in daily use.
 mod bench_daily;
+/// `bench-publisher --protocol nats`.
+mod bench_nats;
 /// Messages in and out as data, short forms, what outlives a broker.
 mod data;
 /// The examples of the library.

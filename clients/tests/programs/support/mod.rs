@@ -5,6 +5,7 @@
 
 #[path = "../../../../client/tests/library/support/fake.rs"]
 pub mod fake;
+pub mod nats;
 pub mod process;
 pub mod real;
 
