@@ -121,6 +121,14 @@ const TABLE: [Sections; 4] = [
             ),
             ("Latency at a rate, from when a message was due:", "bench-publisher --rate 10000"),
             (
+                "A server of NATS clients, on its one port:",
+                "bench-publisher --protocol nats -p 4222",
+            ),
+            (
+                "Round trips, of four requesters with two responders:",
+                "bench-publisher --protocol nats --requests --requesters 4 --responders 2",
+            ),
+            (
                 "Beside an earlier report:",
                 "bench-publisher --json > then.json; bench-publisher --baseline then.json",
             ),
