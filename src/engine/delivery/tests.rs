@@ -56,7 +56,7 @@ impl World {
     fn stalled(&mut self, filter: &[u8], group: &[u8]) -> Token {
         let token = self.client(Role::SUBSCRIBER);
         self.say(token, Kind::Subscribe, filter, group);
-        self.engine.blocked(token);
+        self.engine.blocked(token, self.now);
         token
     }
 

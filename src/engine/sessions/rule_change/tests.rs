@@ -63,7 +63,7 @@ impl World {
     fn stalled(&mut self) -> Token {
         let token = self.client(Role::SUBSCRIBER);
         self.say(token, Kind::Subscribe, b"t", b"");
-        self.engine.blocked(token);
+        self.engine.blocked(token, self.now);
         token
     }
 
@@ -136,7 +136,7 @@ fn publishers_that_wait_for_a_queue_group_look_again() {
     let mut world = World::new(|_| {});
     let (member, publisher) = (world.client(Role::SUBSCRIBER), world.client(Role::PUBLISHER));
     world.say(member, Kind::Subscribe, b"t", b"group");
-    world.engine.blocked(member);
+    world.engine.blocked(member, world.now);
     world.publish(publisher, 900);
     world.publish(publisher, 900);
     assert!(!world.is_read(publisher));
