@@ -257,11 +257,13 @@ impl Engine {
         if connection.outbox.consume(count) {
             connection.showed_life(now);
         }
-        connection.update_room(&self.rules);
+        let queued = connection.outbox.queued();
         if let Some(session) = &mut connection.nats {
+            session.is_too_slow &= queued > self.rules.nats.outbox_bytes / 4 * 3;
             let is_blocked = session.blocked.is_some() && !connection.outbox.is_empty();
             session.blocked = is_blocked.then_some(now);
         }
+        connection.update_room(&self.rules);
         let answers = connection.outbox.answers();
         if connection.stall.is_some() {
             self.note_taken(token, count);

@@ -249,11 +249,12 @@ impl Engine {
             return None;
         }
         match self.rules_of(token).policy {
-            OverflowPolicy::Block => {
+            _ if self.connections[token.index()].holds_up(&self.rules) => {
                 self.admission.full.push(token);
                 self.begin_stall(token, copies.of_first(refused, source), now);
                 None
             }
+            OverflowPolicy::Block => unreachable!("one that blocks holds up"),
             OverflowPolicy::Drop => {
                 *part = refused;
                 Some(Exception::Drop)
@@ -298,11 +299,11 @@ impl Engine {
         let connection = &self.connections[token.index()];
         let rules = self.rules_of(token);
         let blocks = rules.policy == OverflowPolicy::Block;
-        if blocks && connection.stall.is_some() {
+        if connection.counts_as_full(&self.rules) {
             return 0;
         }
         let limit = match (is_scarce && !blocks, self.schedule.is_writable(token)) {
-            (false, _) => rules.outbox_bytes,
+            (false, _) => connection.limit(&self.rules),
             (true, true) => rules.outbox_bytes.min(ROOM_WITHOUT_MEMORY),
             (true, false) => 0,
         };
@@ -317,7 +318,7 @@ impl Engine {
     /// and the publisher has waited longest.
     fn takes_any(&self, token: Token) -> bool {
         let queued = self.outbox(token).queued();
-        let limit = self.rules_of(token).outbox_bytes;
+        let limit = self.connections[token.index()].limit(&self.rules);
         queued == 0 || (self.admission.is_oldest && queued <= limit)
     }
 
@@ -370,8 +371,8 @@ impl Engine {
         if self.admission.flush_first.len() > before {
             return;
         }
-        // One that blocks may get room; where none does, the policy strikes.
-        full.retain(|(member, _)| self.blocks(*member));
+        // One that is waited for may get room; where none is, the policy strikes.
+        full.retain(|(member, _)| self.connections[member.index()].holds_up(&self.rules));
         if !full.is_empty() {
             full.into_iter().for_each(|(member, length)| self.begin_stall(member, length, now));
             self.admission.full_group = Some(Obstacle::Group(group.group));

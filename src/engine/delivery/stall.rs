@@ -3,7 +3,7 @@
 //! Owns the clock of a stall. A receiver that was found full counts as full until it has drained to
 //! the level of its stall; then all that wait for it look again. Must not decide who waits.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::waits::Obstacle;
 use crate::engine::close_reason::CloseReason;
@@ -21,22 +21,39 @@ pub(crate) struct Stall {
     /// It counts as full until no more than so many bytes are queued.
     level: usize,
     /// It was found so because memory is full, not for a message to it.
-    for_memory: bool,
+    pub(crate) for_memory: bool,
 }
+
+/// A NATS client that is disconnected when its outbox is full is waited for as long as it takes so
+/// many bytes in so long: 6 MiB a second. nats-server holds its publishers up for 10 ms a read.
+const PACE_BYTES: u64 = 64 << 10;
+const PACE_TIME: Duration = Duration::from_millis(10);
 
 impl Stall {
     pub(crate) fn new(level: usize, now: Instant) -> Stall {
         Stall { since: now, taken: 0, level, for_memory: false }
+    }
+
+    /// How long it may last until it is looked at.
+    pub(crate) fn timeout(&self, rules: &ReceiverRules) -> Duration {
+        if self.is_short(rules) { PACE_TIME } else { rules.stall_timeout }
+    }
+
+    /// Whether publishers wait for it though it would be disconnected.
+    fn is_short(&self, rules: &ReceiverRules) -> bool {
+        rules.policy == OverflowPolicy::Disconnect && !self.for_memory
     }
 }
 
 impl Engine {
     /// A receiver has no room for a message of so many bytes, and a flush makes none.
     pub(super) fn begin_stall(&mut self, token: Token, length: usize, now: Instant) {
-        // Down to half, or to where the message fits if that is less.
-        let limit = self.rules_of(token).outbox_bytes;
-        let level = (limit / 2).min(limit.saturating_sub(length));
+        // Down to half, or to where the message fits if that is less. A short wait ends soon.
         let connection = &mut self.connections[token.index()];
+        let limit = connection.limit(&self.rules);
+        let is_short = self.rules.of(connection.role.protocol).policy != OverflowPolicy::Block;
+        let level = if is_short { limit - limit / 8 } else { limit / 2 };
+        let level = level.min(limit.saturating_sub(length));
         match &mut connection.stall {
             Some(stall) => {
                 stall.level = stall.level.max(level);
@@ -100,10 +117,13 @@ impl Engine {
     /// Closes a receiver that has held up others for a whole `stall_timeout` and took too little.
     pub(crate) fn judge_stall(&mut self, token: Token, now: Instant) {
         let Some(stall) = &self.connections[token.index()].stall else { return };
-        let timeout = self.rules_of(token).stall_timeout;
+        let timeout = stall.timeout(self.rules_of(token));
         let is_due = stall.since + timeout <= now && !self.draining;
         if !is_due {
             return;
+        }
+        if stall.is_short(self.rules_of(token)) {
+            return self.judge_pace(token, now);
         }
         let taken = stall.taken as f64;
         let seconds = timeout.as_secs_f64();
@@ -117,6 +137,19 @@ impl Engine {
         } else {
             self.restart_stall(token, now);
         }
+    }
+
+    /// Waits on for a NATS client that keeps up well enough, or no more.
+    fn judge_pace(&mut self, token: Token, now: Instant) {
+        let connection = &mut self.connections[token.index()];
+        let taken = connection.stall.as_ref().map_or(0, |stall| stall.taken);
+        if taken >= PACE_BYTES {
+            return self.restart_stall(token, now);
+        }
+        if let Some(session) = &mut connection.nats {
+            session.is_too_slow = true;
+        }
+        self.end_stall(token);
     }
 
     /// Of the receivers that a parked connection waits for, the one with most queued.

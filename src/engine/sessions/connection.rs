@@ -217,11 +217,35 @@ impl Connection {
 
     /// Works out anew what its outbox takes without a further look.
     pub(crate) fn update_room(&mut self, rules: &Rules) {
-        let rules = rules.of(self.role.protocol);
-        let is_full = self.stall.is_some() && rules.policy == OverflowPolicy::Block;
+        let is_full = self.counts_as_full(rules);
         let needs_look = self.state != State::Open || is_full || self.untold() > 0;
-        let room = rules.outbox_bytes.saturating_sub(self.outbox.queued());
+        let room = self.limit(rules).saturating_sub(self.outbox.queued());
         self.room = if needs_look { 0 } else { room };
+    }
+
+    /// Whether publishers wait for it while its outbox is full: if it blocks, or if it is a NATS
+    /// client that keeps up well enough to be worth a short wait.
+    pub(crate) fn holds_up(&self, rules: &Rules) -> bool {
+        match rules.of(self.role.protocol).policy {
+            OverflowPolicy::Block => true,
+            OverflowPolicy::Disconnect => self.nats.as_ref().is_some_and(|it| !it.is_too_slow),
+            OverflowPolicy::Drop => false,
+        }
+    }
+
+    /// Whether it was found full and has not drained since.
+    pub(crate) fn counts_as_full(&self, rules: &Rules) -> bool {
+        let blocks = rules.of(self.role.protocol).policy == OverflowPolicy::Block;
+        let stall = self.stall.as_ref();
+        stall.is_some_and(|stall| blocks || !stall.for_memory) && self.holds_up(rules)
+    }
+
+    /// Bytes that may wait for it. A NATS client that would be disconnected when it has all that it
+    /// may is waited for at three quarters of that, as nats-server does.
+    pub(crate) fn limit(&self, rules: &Rules) -> usize {
+        let most = rules.of(self.role.protocol).outbox_bytes;
+        let blocks = rules.of(self.role.protocol).policy == OverflowPolicy::Block;
+        if !blocks && self.holds_up(rules) { most / 4 * 3 } else { most }
     }
 
     /// What went over it from the client, if it may subscribe as well.

@@ -59,7 +59,7 @@ impl Connection {
         };
         // While draining, the drain time-out is the limit.
         let stall = self.stall.as_ref().filter(|_| !draining);
-        let stall = stall.map(|stall| stall.since + rules.of(self.role.protocol).stall_timeout);
+        let stall = stall.map(|stall| stall.since + stall.timeout(rules.of(self.role.protocol)));
         let session = self.nats.as_ref().filter(|_| !draining);
         let blocked = session.and_then(|session| session.blocked).map(|at| at + WRITE_TIME);
         let unread = session.and_then(|session| session.unread);

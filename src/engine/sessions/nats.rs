@@ -43,6 +43,9 @@ pub(crate) struct Session {
     pub(crate) has_ponged: bool,
     /// The language and the version of its library, split by a blank.
     pub(crate) library: Box<str>,
+    /// It took so little while others waited for it that they do not any more, until it has caught
+    /// up.
+    pub(crate) is_too_slow: bool,
     /// What it published.
     pub(crate) published: Traffic,
     /// Since when its socket takes nothing though something is queued.
@@ -64,6 +67,7 @@ impl Default for Session {
             has_connected: false,
             has_ponged: false,
             library: Box::default(),
+            is_too_slow: false,
             published: Traffic::default(),
             blocked: None,
             unread: None,
