@@ -9,6 +9,7 @@ use broker::engine::sessions::connection::Role;
 use broker::engine::token::Token;
 use broker::engine::turn::{Readiness, Sockets, Turn};
 use wire::native::frame::{Kind, encode};
+use wire::nats::client::publish;
 
 /// Who is there and what is published.
 #[derive(Clone, Copy)]
@@ -25,6 +26,20 @@ pub(crate) struct Scenario {
     pub(crate) size: usize,
     /// What each subscriber subscribes to.
     pub(crate) filters: Filters,
+    /// Who speaks NATS.
+    pub(crate) nats: Nats,
+}
+
+/// Who of a scenario speaks NATS, the others the native protocol.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nats {
+    Nobody,
+    Publishers,
+    Subscribers,
+    /// With the same sids for the same filters.
+    All,
+    /// Each subscriber with sids of its own.
+    OwnSids,
 }
 
 /// What a subscriber subscribes to.
@@ -41,7 +56,7 @@ pub(crate) enum Filters {
 }
 
 /// The scenarios that the broker is compared in.
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 16] = [
     scenario("one-to-one-16B", 1, 1, 1, 16, Filters::Names),
     scenario("one-to-one-1KiB", 1, 1, 1, 1_024, Filters::Names),
     scenario("fan-out-100x128B", 1, 100, 1, 128, Filters::Names),
@@ -50,7 +65,29 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
     scenario("wildcard-100000-topics", 1, 1, 100_000, 128, Filters::Wildcard),
     scenario("disjoint-1000x1000", 1, 1_000, 1_000, 128, Filters::Own),
     scenario("no-match-1000-filters", 1, 1, 1, 128, Filters::NoneOf(1_000)),
+    scenario("one-to-one-16B", 1, 1, 1, 16, Filters::Names).in_nats("nats-1-1-16B", Nats::All),
+    scenario("", 1, 1, 1, 1_024, Filters::Names).in_nats("nats-1-1-1KiB", Nats::All),
+    scenario("", 1, 1, 1, 65_536, Filters::Names).in_nats("nats-1-1-64KiB", Nats::All),
+    scenario("", 1, 100, 1, 128, Filters::Names).in_nats("nats-fan-out-100", Nats::All),
+    scenario("", 1, 100, 1, 128, Filters::Names).in_nats("nats-own-sids-100", Nats::OwnSids),
+    scenario("", 1, 10, 10, 128, Filters::Names).in_nats("nats-10-topics-to-10", Nats::All),
+    scenario("", 1, 100, 1, 128, Filters::Names).in_nats("native-to-nats-100", Nats::Subscribers),
+    scenario("", 1, 100, 1, 128, Filters::Names).in_nats("nats-to-native-100", Nats::Publishers),
 ];
+
+impl Scenario {
+    const fn in_nats(self, name: &'static str, nats: Nats) -> Scenario {
+        Scenario { name, nats, ..self }
+    }
+
+    fn subscribers_speak_nats(&self) -> bool {
+        matches!(self.nats, Nats::Subscribers | Nats::All | Nats::OwnSids)
+    }
+
+    fn publishers_speak_nats(&self) -> bool {
+        matches!(self.nats, Nats::Publishers | Nats::All | Nats::OwnSids)
+    }
+}
 
 const fn scenario(
     name: &'static str,
@@ -60,7 +97,7 @@ const fn scenario(
     size: usize,
     filters: Filters,
 ) -> Scenario {
-    Scenario { name, publishers, subscribers, topics, size, filters }
+    Scenario { name, publishers, subscribers, topics, size, filters, nats: Nats::Nobody }
 }
 
 /// A broker in a scenario, ready to be fed.
@@ -150,15 +187,21 @@ impl World {
         for number in 0..scenario.subscribers {
             world.subscriber(scenario, number);
         }
+        let is_nats = scenario.publishers_speak_nats();
+        let role = if is_nats { Role::NATS } else { Role::PUBLISHER };
         for _ in 0..scenario.publishers {
-            let token = world.connect(Role::PUBLISHER, &[]);
+            let token = world.connect(role, &[]);
             world.publishers.push(token);
         }
         let sources = world.turn.sockets_mut();
         for number in 0..scenario.topics.max(1_000) {
             let topic = format!("bench.{}", number % scenario.topics);
             let payload = vec![0x55; scenario.size];
-            encode(Kind::Publish, 0, topic.as_bytes(), &payload, &mut sources.stream);
+            if is_nats {
+                publish(topic.as_bytes(), None, b"", &payload, &mut sources.stream);
+            } else {
+                encode(Kind::Publish, 0, topic.as_bytes(), &payload, &mut sources.stream);
+            }
         }
         sources.at = vec![0; scenario.publishers + scenario.subscribers];
         world
@@ -166,22 +209,35 @@ impl World {
 
     fn subscriber(&mut self, scenario: &Scenario, number: usize) {
         let mut bytes = Vec::new();
-        let mut subscribe =
-            |filter: String| encode(Kind::Subscribe, 0, filter.as_bytes(), b"", &mut bytes);
+        let is_nats = scenario.subscribers_speak_nats();
+        let mut sid = if scenario.nats == Nats::OwnSids { number * scenario.topics } else { 0 };
+        let mut subscribe = |filter: String| {
+            sid += 1;
+            if is_nats {
+                bytes.extend_from_slice(format!("SUB {filter} {sid}\r\n").as_bytes());
+            } else {
+                encode(Kind::Subscribe, 0, filter.as_bytes(), b"", &mut bytes);
+            }
+        };
         match scenario.filters {
             Filters::Wildcard => subscribe("bench.>".into()),
             Filters::Own => subscribe(format!("bench.{number}")),
             Filters::Names => (0..scenario.topics).for_each(|n| subscribe(format!("bench.{n}"))),
             Filters::NoneOf(count) => (0..count).for_each(|n| subscribe(format!("other.{n}.*"))),
         }
-        self.connect(Role::SUBSCRIBER, &bytes);
+        self.connect(if is_nats { Role::NATS } else { Role::SUBSCRIBER }, &bytes);
     }
 
     /// A client that says HELLO and this.
     fn connect(&mut self, role: Role, bytes: &[u8]) -> Token {
         let token = self.turn.accept(role, "bench", self.now);
         let first = &mut self.turn.sockets_mut().first;
-        encode(Kind::Hello, 0, b"bench", b"version=1\n", first);
+        if role == Role::NATS {
+            let wanted = "\"verbose\":false,\"headers\":true,\"no_responders\":true";
+            first.extend_from_slice(format!("CONNECT {{{wanted}}}\r\n").as_bytes());
+        } else {
+            encode(Kind::Hello, 0, b"bench", b"version=1\n", first);
+        }
         first.extend_from_slice(bytes);
         self.turn.note(token, Readiness { readable: true, ..Readiness::default() });
         while self.turn.is_busy() {

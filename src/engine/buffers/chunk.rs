@@ -276,6 +276,12 @@ impl Slice {
         Slice::made(pool, data, Purpose::Shared)
     }
 
+    /// Bytes that begin with a copy of another slice, for its queue alone.
+    pub(crate) fn copy_of(bytes: Vec<u8>, other: &Slice) -> Slice {
+        let pool = Pool(other.chunk.pool.clone());
+        Slice::made(&pool, bytes, Purpose::Private)
+    }
+
     fn copied(pool: &Pool, bytes: &[u8], purpose: Purpose) -> Slice {
         Slice::made(pool, bytes.to_vec(), purpose)
     }
@@ -347,8 +353,12 @@ impl Slice {
     /// Appends to the broker's own frames of the same sort, if this is the only slice of such a
     /// chunk and has room.
     pub(crate) fn append_own(&mut self, bytes: &[u8], own: Own) -> bool {
+        self.append(bytes, Purpose::Own(own))
+    }
+
+    fn append(&mut self, bytes: &[u8], purpose: Purpose) -> bool {
         let end = self.end();
-        let fits = self.chunk.purpose == Purpose::Own(own)
+        let fits = self.chunk.purpose == purpose
             && end == self.chunk.data.len()
             && end + bytes.len() <= PRIVATE_BYTES;
         let Some(chunk) = Rc::get_mut(&mut self.chunk).filter(|_| fits) else {
@@ -364,6 +374,12 @@ impl Slice {
         chunk.set_live(live);
         self.end += bytes.len() as u32;
         true
+    }
+
+    /// Appends a copy of bytes to what was copied for this queue alone, if this is the only slice of
+    /// such a chunk and has room.
+    pub(crate) fn append_copy(&mut self, bytes: &[u8]) -> bool {
+        self.append(bytes, Purpose::Private)
     }
 
     /// Whether less than half of its chunk is wanted by all slices together.

@@ -16,6 +16,8 @@ use super::chunk::{Own, Pool, Slice};
 /// An empty queue of messages keeps room for so many slices for the next ones. Behind a frame of
 /// the broker's own it keeps none: most connections that have just been answered are idle then.
 const KEPT_SLICES: usize = 64;
+/// A slice of so many bytes at most is copied when another short part comes behind it.
+pub(crate) const SHORT_BYTES: usize = 512;
 /// What compaction gathers into one chunk at most, in bytes.
 const GATHERED_BYTES: usize = 256 << 10;
 
@@ -90,6 +92,33 @@ impl Outbox {
         match self.slices.back_mut() {
             Some(last) if last.continues_in(source, start) => last.extend(end - start),
             _ => self.append(source.part(start, end)),
+        }
+    }
+
+    /// The same for a part so short that a copy costs less than a slice: behind others of its kind
+    /// it is appended to a copy of them.
+    pub(crate) fn push_short(&mut self, source: &Slice, start: usize, end: usize) {
+        let bytes = &source.bytes()[start..end];
+        let is_head = self.slices.len() == 1;
+        let is_whole = |last: &Slice| !is_head || last.start() == self.head_origin;
+        let may_grow = |last: &&mut Slice| !last.is_own() && !last.is_tail();
+        let Some(last) = self.slices.back_mut().filter(may_grow) else {
+            return self.push(source, start, end);
+        };
+        if last.continues_in(source, start) || last.append_copy(bytes) {
+            if last.continues_in(source, start) {
+                last.extend(end - start);
+            }
+            self.queued += end - start;
+        } else if last.len() <= SHORT_BYTES && is_whole(last) {
+            let mut both = Vec::with_capacity(2 * (last.len() + bytes.len()));
+            both.extend_from_slice(last.bytes());
+            both.extend_from_slice(bytes);
+            *last = Slice::copy_of(both, last);
+            self.head_origin = if is_head { 0 } else { self.head_origin };
+            self.queued += end - start;
+        } else {
+            self.push(source, start, end);
         }
     }
 

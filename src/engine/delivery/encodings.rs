@@ -12,7 +12,7 @@ use wire::nats::LINE_END;
 use super::messages::{Alike, alike};
 use super::run::Run;
 use crate::engine::buffers::chunk::{Pool, Slice};
-use crate::engine::buffers::outbox::Outbox;
+use crate::engine::buffers::outbox::{Outbox, SHORT_BYTES};
 use crate::engine::sessions::protocol::Protocol;
 
 /// From so many bytes of payload on, payloads are not copied: only the lines in front of them are
@@ -27,6 +27,8 @@ pub(super) struct Encoded<'a> {
     made: Option<Slice>,
     parts: SmallVec<[Part; 1]>,
     len: usize,
+    /// It is so short that a copy costs less than a slice.
+    is_short: bool,
 }
 
 /// A part of a chunk that each receiver gets.
@@ -44,7 +46,7 @@ impl<'a> Encoded<'a> {
     /// A run whose very bytes receivers get.
     pub(super) fn source(run: &Run, source: &'a Slice) -> Encoded<'a> {
         let part = Part { is_made: false, start: run.start, end: run.end, is_tail: false };
-        Encoded { source, made: None, parts: smallvec![part], len: run.len() }
+        Encoded { source, made: None, parts: smallvec![part], len: run.len(), is_short: false }
     }
 
     /// Bytes that each receiver gets.
@@ -64,7 +66,9 @@ impl<'a> Encoded<'a> {
                 Some(made) if part.is_made => made,
                 _ => self.source,
             };
-            if part.is_tail {
+            if self.is_short {
+                outbox.push_short(slice, part.start, part.end);
+            } else if part.is_tail {
                 outbox.push_tail(slice, part.start, part.end);
             } else {
                 outbox.push(slice, part.start, part.end);
@@ -85,7 +89,13 @@ pub(super) fn encode<'a>(
     let mut maker = Maker { bytes: source.bytes(), encoding, sid, line: Vec::new() };
     if run.shortest >= SHARED_BODY {
         let (lines, parts) = maker.share(run);
-        return Encoded { source, made: Some(Slice::shared(pool, lines)), parts, len };
+        return Encoded {
+            source,
+            made: Some(Slice::shared(pool, lines)),
+            parts,
+            len,
+            is_short: false,
+        };
     }
     let mut out = pool.blank(len);
     for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
@@ -93,7 +103,8 @@ pub(super) fn encode<'a>(
     }
     assert!(out.len() == len, "a run is as long as its sums say");
     let part = Part { is_made: true, start: 0, end: len, is_tail: false };
-    Encoded { source, made: Some(Slice::shared(pool, out)), parts: smallvec![part], len }
+    let made = Some(Slice::shared(pool, out));
+    Encoded { source, made, parts: smallvec![part], len, is_short: len <= SHORT_BYTES }
 }
 
 /// Makes messages in an encoding.

@@ -97,6 +97,9 @@ pub fn parse(
     bytes: &[u8],
     max_control_line: usize,
 ) -> Result<Option<(Line<'_>, usize)>, LineError> {
+    if let Some((publish, length)) = plain_publish(bytes, max_control_line) {
+        return Ok(Some((Line::Publish(publish), length)));
+    }
     let Some((verb, behind)) = scan::find(&VERBS, bytes)? else {
         return Ok(None);
     };
@@ -111,6 +114,53 @@ pub fn parse(
         return Ok(None);
     };
     Ok(Some((verb.read(arguments)?, length)))
+}
+
+/// PUB and HPUB as nearly all clients send them: in upper case, with single blanks. `None`: it is to
+/// be looked at with more care. This is the path of every message.
+fn plain_publish(bytes: &[u8], max_control_line: usize) -> Option<(Publish<'_>, usize)> {
+    let start = match bytes.first_chunk::<5>()? {
+        [b'P', b'U', b'B', b' ', _] => 4,
+        b"HPUB " => 5,
+        _ => return None,
+    };
+    // Where each argument ends.
+    let (mut ends, mut count) = ([0; 4], 0);
+    let rest = &bytes[start..bytes.len().min(max_control_line.saturating_add(start + 1))];
+    for (at, &byte) in rest.iter().enumerate() {
+        if byte > b' ' {
+            continue;
+        }
+        if !matches!(byte, b' ' | b'\r') {
+            return None;
+        }
+        *ends.get_mut(count)? = at;
+        count += 1;
+        if byte == b'\r' {
+            break;
+        }
+    }
+    let end = ends[count.checked_sub(1)?];
+    if rest.get(end) != Some(&b'\r') || bytes.get(start + end + 1) != Some(&b'\n') {
+        return None;
+    }
+    let is_plain = start == 4;
+    let argument = |place: usize| {
+        let from = if place == 0 { 0 } else { ends[place - 1] + 1 };
+        Some(&rest[from..ends[place]]).filter(|argument| !argument.is_empty())
+    };
+    let subject = argument(0)?;
+    let total_bytes = number(argument(count - 1)?)?;
+    let (reply, header_bytes) = match (is_plain, count) {
+        (true, 2) => (None, None),
+        (true, 3) => (Some(argument(1)?), None),
+        (false, 3) => (None, Some(number(argument(1)?)?)),
+        (false, 4) => (Some(argument(1)?), Some(number(argument(2)?)?)),
+        _ => return None,
+    };
+    let is_possible = header_bytes.is_none_or(|headers| headers <= total_bytes);
+    let publish = Publish { subject, reply, header_bytes, total_bytes };
+    is_possible.then_some((publish, start + end + 2))
 }
 
 /// The most bytes for which [`parse`] asks before it knows what they are.
