@@ -45,9 +45,9 @@ use budget::Budget;
 use buffers::chunk::{Filling, Pool};
 use buffers::outbox::Outbox;
 use close_reason::CloseReason;
-use delivery::Admission;
 use delivery::memory::Memory;
 use delivery::waits::{Obstacle, Waits};
+use delivery::{Admission, Encoder};
 use journal::Journal;
 use reports::Reports;
 use routing::Index;
@@ -106,6 +106,7 @@ pub struct Engine {
     deadlines: Deadlines,
     departures: Departures,
     admission: Admission,
+    encoder: Encoder,
     waits: Waits,
     memory: Memory,
     schedule: Schedule,
@@ -141,6 +142,7 @@ impl Engine {
             deadlines: Deadlines::default(),
             departures: Departures::default(),
             admission: Admission::default(),
+            encoder: Encoder::default(),
             waits: Waits::default(),
             memory: Memory::default(),
             schedule: Schedule::default(),

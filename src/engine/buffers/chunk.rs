@@ -379,7 +379,17 @@ impl Slice {
     /// Appends a copy of bytes to what was copied for this queue alone, if this is the only slice of
     /// such a chunk and has room.
     pub(crate) fn append_copy(&mut self, bytes: &[u8]) -> bool {
-        self.append(bytes, Purpose::Private)
+        let end = self.end();
+        let is_last = self.chunk.purpose == Purpose::Private && end == self.chunk.data.len();
+        let fits = end + bytes.len() <= self.chunk.data.capacity();
+        if is_last && fits && self.end & TAIL == 0 {
+            let Some(chunk) = Rc::get_mut(&mut self.chunk) else { return false };
+            chunk.data.extend_from_slice(bytes);
+            chunk.set_live(chunk.live.get() + bytes.len());
+            self.end += bytes.len() as u32;
+            return true;
+        }
+        is_last && self.end & TAIL == 0 && self.append(bytes, Purpose::Private)
     }
 
     /// Whether less than half of its chunk is wanted by all slices together.

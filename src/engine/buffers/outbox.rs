@@ -95,31 +95,25 @@ impl Outbox {
         }
     }
 
-    /// The same for a part so short that a copy costs less than a slice: behind others of its kind
-    /// it is appended to a copy of them.
-    pub(crate) fn push_short(&mut self, source: &Slice, start: usize, end: usize) {
-        let bytes = &source.bytes()[start..end];
+    /// Queues a copy of a few messages behind others: appended to a copy of those, if they are few
+    /// as well, or were copied before. Returns whether it was; else a slice is to be queued.
+    pub(crate) fn append_copy(&mut self, bytes: &[u8]) -> bool {
         let is_head = self.slices.len() == 1;
-        let is_whole = |last: &Slice| !is_head || last.start() == self.head_origin;
-        let may_grow = |last: &&mut Slice| !last.is_own() && !last.is_tail();
-        let Some(last) = self.slices.back_mut().filter(may_grow) else {
-            return self.push(source, start, end);
-        };
-        if last.continues_in(source, start) || last.append_copy(bytes) {
-            if last.continues_in(source, start) {
-                last.extend(end - start);
+        let Some(last) = self.slices.back_mut() else { return false };
+        if !last.append_copy(bytes) {
+            let is_whole = !is_head || last.start() == self.head_origin;
+            let may_be_copied = !last.is_own() && !last.is_tail() && is_whole;
+            if !may_be_copied || last.len() > SHORT_BYTES {
+                return false;
             }
-            self.queued += end - start;
-        } else if last.len() <= SHORT_BYTES && is_whole(last) {
             let mut both = Vec::with_capacity(2 * (last.len() + bytes.len()));
             both.extend_from_slice(last.bytes());
             both.extend_from_slice(bytes);
             *last = Slice::copy_of(both, last);
             self.head_origin = if is_head { 0 } else { self.head_origin };
-            self.queued += end - start;
-        } else {
-            self.push(source, start, end);
         }
+        self.queued += bytes.len();
+        true
     }
 
     /// Queues a part that goes on with the message queued last.

@@ -28,6 +28,7 @@ use crate::engine::buffers::chunk::Slice;
 use crate::engine::routing::{Member, Route, RouteGroup};
 use crate::engine::rules::OverflowPolicy;
 use crate::engine::sessions::connection::State;
+use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
@@ -97,7 +98,9 @@ impl Admission {
         for (member, _) in self.members.drain(..).flatten() {
             self.planned[member.token.index()] = 0;
         }
-        self.looked_at.clear();
+        if !self.looked_at.is_empty() {
+            self.looked_at.clear();
+        }
         self.flush_first.clear();
         self.full.clear();
         self.full_group = None;
@@ -128,7 +131,9 @@ impl Engine {
         route: &Rc<Route>,
         now: Instant,
     ) -> Verdict {
-        let silent = Some(publisher).filter(|_| !self.connections[publisher.index()].wants_echo());
+        let is_silent =
+            run.protocol == Protocol::Nats && !self.connections[publisher.index()].wants_echo();
+        let silent = is_silent.then_some(publisher);
         self.admission.begin(self.waits.is_oldest(publisher), silent);
         let is_scarce = !self.rules.only_block() && self.memory_is_scarce();
         let mut part = run;

@@ -6,14 +6,15 @@
 use std::time::Instant;
 
 use super::admission::Exception;
-use super::encodings::{Encoded, encode};
+use super::encodings::Encoded;
 use super::run::Run;
 use wire::Encoding;
 
 use crate::engine::buffers::chunk::{Own, Slice};
 use crate::engine::close_reason::CloseReason;
-use crate::engine::routing::Route;
-use crate::engine::sessions::protocol::Notice;
+use crate::engine::routing::route::Audience;
+use crate::engine::routing::{Member, Route, SubscriptionId};
+use crate::engine::sessions::protocol::{Notice, Protocol};
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
@@ -27,33 +28,32 @@ impl Engine {
         route: &Route,
         now: Instant,
     ) -> bool {
-        self.answer_done(publisher, run.messages);
+        if run.protocol == Protocol::Nats {
+            self.answer_done(publisher, run.messages);
+        }
         self.journal.delivered(publisher, run.messages, route.receivers() + route.groups.len());
         self.note_published(publisher, run.messages, run.len());
         let exceptions = std::mem::take(&mut self.admission.exceptions);
         let mut ended = Vec::new();
-        let mut next = exceptions.iter();
+        let mut next = &exceptions[..];
         for audience in &route.plain {
-            let encoded = self.encode(&run, source, audience.encoding);
+            let mut encoded = self.encode(&run, source, audience.encoding);
             let mut receivers = &audience.receivers[..];
-            let mut count_all = true;
+            let all = next;
             // The exceptions are in the order of the receivers.
-            while let Some(&(token, exception)) = next.as_slice().first()
+            while let Some((&(token, exception), rest)) = next.split_first()
                 && let Some(place) = position(receivers, token)
             {
-                next.next();
-                self.push_to_all(&receivers[..place], run.messages, &encoded);
-                self.push_exception(token, exception, run.messages, &encoded, now);
+                next = rest;
+                self.push_to_all(&receivers[..place], &run, &mut encoded, audience.encoding);
+                self.push_exception(token, exception, &run, &mut encoded, audience.encoding, now);
                 receivers = &receivers[place + 1..];
-                count_all &= exception != Exception::Nothing;
             }
-            self.push_to_all(receivers, run.messages, &encoded);
-            for (&token, &id) in audience.receivers.iter().zip(&audience.subscriptions) {
-                // Messages that are kept from a receiver count for the end of its subscription.
-                if count_all || !exceptions.contains(&(token, Exception::Nothing)) {
-                    let is_over = self.index.note_delivered(id, run.messages);
-                    ended.extend(is_over.then_some(id));
-                }
+            self.push_to_all(receivers, &run, &mut encoded, audience.encoding);
+            self.encoder.take_back(encoded);
+            if audience.encoding != Encoding::Native {
+                let of_it = &all[..all.len() - next.len()];
+                self.count_for_subscriptions(audience, run.messages, of_it, &mut ended);
             }
         }
         self.admission.exceptions = exceptions;
@@ -62,22 +62,39 @@ impl Engine {
                 continue;
             };
             self.index.pass_turn(group.group, &member);
-            let encoded = self.encode(&run, source, member.encoding);
+            let Member { token, encoding, subscription } = member;
+            let mut encoded = self.encode(&run, source, encoding);
             match exception {
-                None => self.push_to_all(&[member.token], run.messages, &encoded),
-                Some(what) => {
-                    self.push_exception(member.token, what, run.messages, &encoded, now);
-                }
+                None => self.push_to_all(&[token], &run, &mut encoded, encoding),
+                Some(it) => self.push_exception(token, it, &run, &mut encoded, encoding, now),
             }
-            if member.encoding != Encoding::Native
-                && self.index.note_delivered(member.subscription, run.messages)
+            self.encoder.take_back(encoded);
+            if encoding != Encoding::Native && self.index.note_delivered(subscription, run.messages)
             {
-                ended.push(member.subscription);
+                ended.push(subscription);
             }
         }
         let has_ended = !ended.is_empty();
         ended.into_iter().for_each(|id| self.end_subscription(id));
         has_ended
+    }
+
+    /// Counts a run for the subscriptions that it was delivered for, and adds those to `ended` that
+    /// end with it. Messages that are kept from a receiver count as well.
+    fn count_for_subscriptions(
+        &mut self,
+        audience: &Audience,
+        messages: u64,
+        exceptions: &[(Token, Exception)],
+        ended: &mut Vec<SubscriptionId>,
+    ) {
+        for (token, &id) in audience.receivers.iter().zip(&audience.subscriptions) {
+            let found = exceptions.binary_search_by_key(token, |(token, _)| *token);
+            let is_nothing = found.is_ok_and(|place| exceptions[place].1 == Exception::Nothing);
+            if !is_nothing && self.index.note_delivered(id, messages) {
+                ended.push(id);
+            }
+        }
     }
 
     /// Messages of a publisher were accepted.
@@ -89,28 +106,35 @@ impl Engine {
 
     fn encode<'a>(&mut self, run: &Run, source: &'a Slice, encoding: Encoding) -> Encoded<'a> {
         if run.is_sent_in(encoding) {
-            return Encoded::source(run, source);
+            return Encoded::Source(source, run.start, run.end);
         }
-        let encoded = encode(run, source, encoding, &self.index.sid_text(encoding), &self.pool);
+        let sid = self.index.sid_text(encoding);
+        let encoded = self.encoder.encode(run, source, encoding, &sid, &self.pool);
         let copied = encoded.made_bytes() as u64 / budget::COPIED_BYTES;
         self.budget.charge(budget::ENCODING + run.messages * budget::ENCODED + copied);
         encoded
     }
 
     /// Queues a run for receivers that have room for it.
-    fn push_to_all(&mut self, receivers: &[Token], messages: u64, encoded: &Encoded<'_>) {
-        let length = encoded.len();
+    fn push_to_all(
+        &mut self,
+        receivers: &[Token],
+        run: &Run,
+        encoded: &mut Encoded<'_>,
+        encoding: Encoding,
+    ) {
+        let length = run.len_in(encoding, self.index.sid_bytes(encoding));
         let is_bulk = budget::WRITE * receivers.len() as u64 > self.budget.share();
         for token in receivers {
             let connection = &mut self.connections[token.index()];
-            connection.traffic.messages += messages;
+            connection.traffic.messages += run.messages;
             connection.traffic.bytes += length as u64;
             // One that is empty takes more than it has room for.
             connection.room = connection.room.saturating_sub(length);
-            encoded.push_to(&mut connection.outbox);
+            encoded.push_to(&mut connection.outbox, &self.pool);
             self.schedule.mark_dirty_for(*token, is_bulk);
         }
-        self.stats.deliveries += messages * receivers.len() as u64;
+        self.stats.deliveries += run.messages * receivers.len() as u64;
         self.schedule.queued(length * receivers.len());
         self.budget.charge(budget::DELIVERY * receivers.len() as u64);
         self.budget.charge_ahead(budget::writing(receivers.len(), length));
@@ -120,21 +144,22 @@ impl Engine {
         &mut self,
         token: Token,
         exception: Exception,
-        messages: u64,
-        encoded: &Encoded<'_>,
+        run: &Run,
+        encoded: &mut Encoded<'_>,
+        encoding: Encoding,
         now: Instant,
     ) {
         match exception {
             Exception::TellLost => {
                 self.tell_lost(token);
-                self.push_to_all(&[token], messages, encoded);
+                self.push_to_all(&[token], run, encoded, encoding);
             }
             Exception::Nothing => {}
             Exception::Drop => {
                 let losses = self.connections[token.index()].losses_mut();
-                losses.untold += messages;
-                losses.dropped += messages;
-                self.stats.dropped += messages;
+                losses.untold += run.messages;
+                losses.dropped += run.messages;
+                self.stats.dropped += run.messages;
                 self.connections[token.index()].update_room(&self.rules);
                 self.report_dropping(token, now);
             }

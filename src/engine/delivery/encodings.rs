@@ -4,7 +4,6 @@
 //! encoding is made once, and all receivers of it share slices of that; where publisher and
 //! receiver speak the same bytes, the source itself is what is sliced. Must not know who receives.
 
-use smallvec::{SmallVec, smallvec};
 use wire::Encoding;
 use wire::native::frame::{self, Kind};
 use wire::nats::LINE_END;
@@ -20,20 +19,29 @@ use crate::engine::sessions::protocol::Protocol;
 /// queue (docs/performance.md).
 const SHARED_BODY: usize = 4 << 10;
 
-/// The bytes of a run in one encoding.
-pub(super) struct Encoded<'a> {
-    source: &'a Slice,
-    /// What was made of it.
-    made: Option<Slice>,
-    parts: SmallVec<[Part; 1]>,
-    len: usize,
-    /// It is so short that a copy costs less than a slice.
-    is_short: bool,
+/// Makes encodings. Kept from one to the next for its buffers.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    line: Vec<u8>,
+    short: Vec<u8>,
 }
 
-/// A part of a chunk that each receiver gets.
+/// The bytes of a run in one encoding, as each receiver gets them.
+pub(super) enum Encoded<'a> {
+    /// A part of a chunk: of what was read, if receivers get the very bytes.
+    Source(&'a Slice, usize, usize),
+    /// What was made.
+    Made(Slice),
+    /// The same, so short that a copy costs less than a slice; and a slice of it, once one is
+    /// needed.
+    Short(Vec<u8>, Option<Slice>),
+    /// Lines that were made, and bodies in the source.
+    Parts(&'a Slice, Slice, Vec<Part>),
+}
+
+/// A part of a message that each receiver gets.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+pub(super) struct Part {
     /// It lies in what was made, not in the source.
     is_made: bool,
     start: usize,
@@ -42,69 +50,79 @@ struct Part {
     is_tail: bool,
 }
 
-impl<'a> Encoded<'a> {
-    /// A run whose very bytes receivers get.
-    pub(super) fn source(run: &Run, source: &'a Slice) -> Encoded<'a> {
-        let part = Part { is_made: false, start: run.start, end: run.end, is_tail: false };
-        Encoded { source, made: None, parts: smallvec![part], len: run.len(), is_short: false }
-    }
-
-    /// Bytes that each receiver gets.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
+impl Encoded<'_> {
     /// Bytes that were made for it.
     pub(super) fn made_bytes(&self) -> usize {
-        self.made.as_ref().map_or(0, Slice::len)
+        match self {
+            Encoded::Source(..) => 0,
+            Encoded::Made(made) | Encoded::Parts(_, made, _) => made.len(),
+            Encoded::Short(bytes, _) => bytes.len(),
+        }
     }
 
     /// Queues all of it.
-    pub(super) fn push_to(&self, outbox: &mut Outbox) {
-        for part in &self.parts {
-            let slice = match &self.made {
-                Some(made) if part.is_made => made,
-                _ => self.source,
-            };
-            if self.is_short {
-                outbox.push_short(slice, part.start, part.end);
-            } else if part.is_tail {
-                outbox.push_tail(slice, part.start, part.end);
-            } else {
-                outbox.push(slice, part.start, part.end);
+    pub(super) fn push_to(&mut self, outbox: &mut Outbox, pool: &Pool) {
+        match self {
+            Encoded::Source(source, start, end) => outbox.push(source, *start, *end),
+            Encoded::Made(made) => outbox.push(made, 0, made.len()),
+            Encoded::Short(bytes, _) if outbox.append_copy(bytes) => {}
+            Encoded::Short(bytes, made) => {
+                let made = made.get_or_insert_with(|| Slice::shared(pool, bytes.clone()));
+                outbox.push(made, 0, made.len());
+            }
+            Encoded::Parts(source, made, parts) => {
+                for part in parts {
+                    let slice: &Slice = if part.is_made { made } else { source };
+                    if part.is_tail {
+                        outbox.push_tail(slice, part.start, part.end);
+                    } else {
+                        outbox.push(slice, part.start, part.end);
+                    }
+                }
             }
         }
     }
 }
 
-/// A run in an encoding; `sid` is the name of the subscription, as bytes.
-pub(super) fn encode<'a>(
-    run: &Run,
-    source: &'a Slice,
-    encoding: Encoding,
-    sid: &[u8],
-    pool: &Pool,
-) -> Encoded<'a> {
-    let len = run.len_in(encoding, sid.len());
-    let mut maker = Maker { bytes: source.bytes(), encoding, sid, line: Vec::new() };
-    if run.shortest >= SHARED_BODY {
-        let (lines, parts) = maker.share(run);
-        return Encoded {
-            source,
-            made: Some(Slice::shared(pool, lines)),
-            parts,
-            len,
-            is_short: false,
+impl Encoder {
+    /// A run in an encoding; `sid` is the name of the subscription, as bytes.
+    pub(super) fn encode<'a>(
+        &mut self,
+        run: &Run,
+        source: &'a Slice,
+        encoding: Encoding,
+        sid: &[u8],
+        pool: &Pool,
+    ) -> Encoded<'a> {
+        let line = std::mem::take(&mut self.line);
+        let mut maker = Maker { bytes: source.bytes(), encoding, sid, line };
+        let encoded = if run.shortest >= SHARED_BODY {
+            let (lines, parts) = maker.share(run);
+            Encoded::Parts(source, Slice::shared(pool, lines), parts)
+        } else {
+            let len = run.len_in(encoding, sid.len());
+            let is_short = len <= SHORT_BYTES;
+            let mut out = if is_short { std::mem::take(&mut self.short) } else { pool.blank(len) };
+            for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
+                maker.copy(run.protocol, &alike, &mut out);
+            }
+            assert!(out.len() == len, "a run is as long as its sums say");
+            match is_short {
+                true => Encoded::Short(out, None),
+                false => Encoded::Made(Slice::shared(pool, out)),
+            }
         };
+        self.line = maker.line;
+        encoded
     }
-    let mut out = pool.blank(len);
-    for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
-        maker.copy(run.protocol, &alike, &mut out);
+
+    /// The buffer of what was made serves the next one.
+    pub(super) fn take_back(&mut self, encoded: Encoded<'_>) {
+        if let Encoded::Short(mut bytes, _) = encoded {
+            bytes.clear();
+            self.short = bytes;
+        }
     }
-    assert!(out.len() == len, "a run is as long as its sums say");
-    let part = Part { is_made: true, start: 0, end: len, is_tail: false };
-    let made = Some(Slice::shared(pool, out));
-    Encoded { source, made, parts: smallvec![part], len, is_short: len <= SHORT_BYTES }
 }
 
 /// Makes messages in an encoding.
@@ -138,8 +156,8 @@ impl Maker<'_> {
     }
 
     /// Makes lines alone. Returns them, and the parts of both that make up the messages.
-    fn share(&mut self, run: &Run) -> (Vec<u8>, SmallVec<[Part; 1]>) {
-        let (mut lines, mut parts) = (Vec::new(), SmallVec::new());
+    fn share(&mut self, run: &Run) -> (Vec<u8>, Vec<Part>) {
+        let (mut lines, mut parts) = (Vec::new(), Vec::new());
         for alike in alike(self.bytes, run.start..run.end, run.protocol) {
             self.make_line(&alike);
             let body = alike.first.body_for(self.encoding);

@@ -27,6 +27,7 @@ mod unheard;
 pub(super) mod waits;
 
 pub(super) use admission::Admission;
+pub(super) use encodings::Encoder;
 
 #[cfg(test)]
 mod tests;

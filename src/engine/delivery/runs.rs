@@ -85,6 +85,11 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// The native header of the message before.
+    fn head(&self) -> &'a [u8] {
+        &self.line[..HEADER_BYTES]
+    }
+
     /// Whether the end of a message is what it has to be.
     fn ends_well(&self, message: &[u8]) -> bool {
         self.protocol == Protocol::Native || message.ends_with(LINE_END)
@@ -93,6 +98,14 @@ impl<'a> Scan<'a> {
     /// The message at the beginning of `rest`, if its line is there and valid.
     fn see(&self, rest: &'a [u8], max_payload: usize) -> Option<Seen<'a>> {
         match self.protocol {
+            // The same header, and another topic.
+            Protocol::Native
+                if self.line.len() >= HEADER_BYTES && rest.starts_with(self.head()) =>
+            {
+                let line = rest.get(..self.line.len())?;
+                let (length, payload) = (self.frame_len, self.payload);
+                Some(Seen { line, topic: &line[HEADER_BYTES..], length, payload })
+            }
             Protocol::Native => {
                 let bytes = rest.first_chunk::<HEADER_BYTES>()?;
                 let header = Header::parse(bytes).ok()?;
@@ -208,7 +221,8 @@ impl Engine {
         at: &mut usize,
         now: Instant,
     ) -> Outcome {
-        if self.wants_no_responders(token) && !self.is_heard(token, route) {
+        let is_nats = run.protocol == Protocol::Nats;
+        if is_nats && self.wants_no_responders(token) && !self.is_heard(token, route) {
             return self.process_unheard(token, input, &run, at, now);
         }
         while run.messages > 0 {
@@ -216,7 +230,7 @@ impl Engine {
                 Verdict::Deliver(part) => {
                     let has_ended = self.deliver(token, input, part, route, now);
                     self.waits.admitted(token);
-                    if let Some(session) = &mut self.connections[token.index()].nats {
+                    if is_nats && let Some(session) = &mut self.connections[token.index()].nats {
                         session.unread = None;
                     }
                     *at = part.end;

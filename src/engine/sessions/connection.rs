@@ -217,10 +217,14 @@ impl Connection {
 
     /// Works out anew what its outbox takes without a further look.
     pub(crate) fn update_room(&mut self, rules: &Rules) {
-        let is_full = self.counts_as_full(rules);
-        let needs_look = self.state != State::Open || is_full || self.untold() > 0;
-        let room = self.limit(rules).saturating_sub(self.outbox.queued());
-        self.room = if needs_look { 0 } else { room };
+        // Nearly always nothing is the matter: that costs one look at each.
+        let is_odd = self.state != State::Open || self.stall.is_some() || self.losses.is_some();
+        if is_odd && (self.state != State::Open || self.counts_as_full(rules) || self.untold() > 0)
+        {
+            self.room = 0;
+            return;
+        }
+        self.room = self.limit(rules).saturating_sub(self.outbox.queued());
     }
 
     /// Whether publishers wait for it while its outbox is full: if it blocks, or if it is a NATS
@@ -244,8 +248,9 @@ impl Connection {
     /// may is waited for at three quarters of that, as nats-server does.
     pub(crate) fn limit(&self, rules: &Rules) -> usize {
         let most = rules.of(self.role.protocol).outbox_bytes;
-        let blocks = rules.of(self.role.protocol).policy == OverflowPolicy::Block;
-        if !blocks && self.holds_up(rules) { most / 4 * 3 } else { most }
+        let is_nats = self.role.protocol == Protocol::Nats;
+        let may_be_short = is_nats && rules.nats.policy == OverflowPolicy::Disconnect;
+        if may_be_short && self.holds_up(rules) { most / 4 * 3 } else { most }
     }
 
     /// What went over it from the client, if it may subscribe as well.
