@@ -11,7 +11,10 @@ use super::Engine;
 use super::delivery::waits::Obstacle;
 use super::routing::counts::{TopicCount, TopicCounts};
 use super::sessions::connection::{Connection, Role, State, Traffic};
+use super::sessions::protocol::Protocol;
 use super::token::Token;
+
+pub mod clients;
 
 /// Connections that are looked at, to fill up a list of the slowest or of those waited for.
 const MAX_LOOKED_AT: usize = 16_384;
@@ -21,13 +24,33 @@ const MAX_FILTERS_IN_ALL: usize = 10_000;
 /// Subscribers that are named for one publisher that waits for them.
 pub const MAX_NAMED: usize = 8;
 
+/// Connections by what they are for, refused ones that are being told so included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// Native publishers.
+    pub publishers: usize,
+    /// Native subscribers.
+    pub subscribers: usize,
+    /// NATS clients, which may do both.
+    pub clients: usize,
+}
+
+impl Crowd {
+    /// How many have this role.
+    pub(super) fn of(&mut self, role: Role) -> &mut usize {
+        match (role.protocol, role.may_publish) {
+            (Protocol::Nats, _) => &mut self.clients,
+            (Protocol::Native, true) => &mut self.publishers,
+            (Protocol::Native, false) => &mut self.subscribers,
+        }
+    }
+}
+
 /// How much there is of what comes and goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Connections that may publish, refused ones that are being told so included.
-    pub publishers: usize,
-    /// Those that may subscribe.
-    pub subscribers: usize,
+    /// Connections by what they are for.
+    pub crowd: Crowd,
     /// Publishers that wait for subscribers.
     pub paused: usize,
     /// Connections that wait for memory.
@@ -59,8 +82,10 @@ pub struct View<'a> {
     pub queued: usize,
     /// Bytes that ever waited for it.
     pub highest_queue: usize,
-    /// What went over it.
+    /// What went over it; to it, if it both sends and receives messages.
     pub traffic: Traffic,
+    /// What such a connection sent.
+    pub published: Option<Traffic>,
     /// Messages that the policy `drop` kept from it.
     pub dropped: u64,
     /// Why it is not read, if it is not.
@@ -151,8 +176,7 @@ impl Engine {
             all.len()
         };
         Load {
-            publishers: self.publishers,
-            subscribers: self.subscribers,
+            crowd: self.crowd,
             paused: waits(false),
             waiting_for_memory: waits(true),
             queued_bytes: self.holding().iter().map(queued).sum(),
@@ -195,8 +219,8 @@ impl Engine {
     pub fn slowest_with_filters(&self, limit: usize, now: Instant) -> Vec<View<'_>> {
         let mut left = MAX_FILTERS_IN_ALL;
         let show = |token| {
-            let filters = self.index.filters_of(token).take(MAX_FILTERS.min(left));
-            let filters: Vec<_> = filters.collect();
+            let filters = self.index.subscribed_by(token).take(MAX_FILTERS.min(left));
+            let filters: Vec<_> = filters.map(|it| (it.filter, it.group)).collect();
             left -= filters.len();
             View { filters: Some(filters), ..self.view(token, now) }
         };
@@ -205,7 +229,6 @@ impl Engine {
 
     fn view(&self, token: Token, now: Instant) -> View<'_> {
         let connection = &self.connections[token.index()];
-        let age = self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         let waiters = match &connection.stall {
             Some(_) => self.waits.waiters_for(token, &self.index),
             None => 0,
@@ -215,16 +238,23 @@ impl Engine {
             state: state(connection),
             id: connection.id(),
             address: connection.address(),
-            age: age.saturating_sub(Duration::from_millis(100) * connection.connected),
+            age: self.age(connection, now),
             subscriptions: self.index.held(token).subscriptions,
             filters: None,
             queued: connection.outbox.queued(),
             highest_queue: connection.highest_queue.max(connection.outbox.queued()),
             traffic: connection.traffic,
+            published: connection.nats.as_ref().map(|session| session.published),
             dropped: connection.losses().map_or(0, |losses| losses.dropped),
             unread: self.unread(token),
             waiters,
         }
+    }
+
+    /// How long a connection has been there, to a tenth of a second.
+    fn age(&self, connection: &Connection, now: Instant) -> Duration {
+        let age = self.started.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        age.saturating_sub(Duration::from_millis(100) * connection.connected)
     }
 
     fn unread(&self, token: Token) -> Option<Unread<'_>> {

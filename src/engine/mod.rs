@@ -48,6 +48,7 @@ use close_reason::CloseReason;
 use delivery::memory::Memory;
 use delivery::waits::{Obstacle, Waits};
 use delivery::{Admission, Encoder};
+use inspect::Crowd;
 use journal::Journal;
 use reports::Reports;
 use routing::Index;
@@ -120,9 +121,8 @@ pub struct Engine {
     identity: Identity,
     /// Connections over the limit that are being told so.
     refused: usize,
-    /// Connections that may publish, and that may subscribe.
-    publishers: usize,
-    subscribers: usize,
+    /// Connections by what they are for.
+    crowd: Crowd,
     /// When the first connection came; the connections count their age from then.
     started: Option<Instant>,
     draining: bool,
@@ -153,8 +153,7 @@ impl Engine {
             epoch: NonZeroU64::MIN,
             identity: Identity::default(),
             refused: 0,
-            publishers: 0,
-            subscribers: 0,
+            crowd: Crowd::default(),
             started: None,
             draining: false,
             is_counting_topics: false,
@@ -166,8 +165,7 @@ impl Engine {
     /// told so and closed.
     pub(crate) fn accept(&mut self, role: Role, address: &str, now: Instant) -> Token {
         self.stats.connections += 1;
-        self.publishers += usize::from(role.may_publish);
-        self.subscribers += usize::from(role.may_subscribe);
+        *self.crowd.of(role) += 1;
         let started = *self.started.get_or_insert(now);
         self.epoch = self.epoch.saturating_add(1);
         let is_full = self.is_full();

@@ -19,7 +19,7 @@ use wire::{Encoding, Sid};
 
 use super::cache::{Cache, Cached};
 use super::counts::{TopicCount, TopicCounts};
-use super::registry::{Holding, Registry};
+use super::registry::{Holding, Registry, Subscribed};
 use super::route::{Audience, GroupId, Member, Route, RouteGroup, SubscriptionId};
 use crate::engine::budget::{self, Budget};
 use crate::engine::token::Token;
@@ -332,9 +332,9 @@ impl Index {
         self.registry.plain_of(token)
     }
 
-    /// The filters of a connection's subscriptions, each with its queue group.
-    pub fn filters_of(&self, token: Token) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.registry.filters_of(token)
+    /// The subscriptions of a connection.
+    pub(crate) fn subscribed_by(&self, token: Token) -> impl Iterator<Item = Subscribed<'_>> {
+        self.registry.subscribed_by(token)
     }
 
     /// Whether a connection is a member of a queue group.

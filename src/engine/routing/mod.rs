@@ -28,4 +28,5 @@ mod sids;
 mod trie;
 
 pub use index::{Index, NoRoute};
+pub(crate) use registry::Subscribed;
 pub use route::{GroupId, Member, Route, RouteGroup, SubscriptionId};

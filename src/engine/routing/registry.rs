@@ -70,6 +70,17 @@ pub(super) struct Subscription {
     pub(super) delivered: u64,
 }
 
+/// A subscription as its connection sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subscribed<'a> {
+    pub(crate) filter: &'a [u8],
+    pub(crate) group: Option<&'a [u8]>,
+    /// How its messages are wanted.
+    pub(crate) encoding: Encoding,
+    /// Messages delivered to a NATS client for it.
+    pub(crate) delivered: u64,
+}
+
 /// What one connection holds.
 #[derive(Default)]
 pub(super) struct Held {
@@ -266,13 +277,15 @@ impl Registry {
         subscriptions.filter_map(|&number| self.group_of(number))
     }
 
-    /// The filters of a connection's subscriptions, each with its queue group.
-    pub(super) fn filters_of(&self, token: Token) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+    /// The subscriptions of a connection.
+    pub(super) fn subscribed_by(&self, token: Token) -> impl Iterator<Item = Subscribed<'_>> {
         let held = self.by_connection.get(token.index());
         held.into_iter().flat_map(|held| held.subscriptions.iter()).map(|&number| {
-            let list = &self.lists[self.subscriptions[number as usize].list as usize];
-            let group = list.group.as_ref().map(|found| self.groups.name(found.group));
-            (self.name(number), group)
+            let Subscription { list, encoding, delivered, .. } =
+                self.subscriptions[number as usize];
+            let group = self.lists[list as usize].group.as_ref();
+            let group = group.map(|found| self.groups.name(found.group));
+            Subscribed { filter: self.name(number), group, encoding, delivered }
         })
     }
 

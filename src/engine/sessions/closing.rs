@@ -248,8 +248,7 @@ impl Engine {
             let connection = self.connections.remove(token.index());
             self.memory.forget(*token);
             self.refused -= usize::from(connection.refused);
-            self.publishers -= usize::from(connection.role.may_publish);
-            self.subscribers -= usize::from(connection.role.may_subscribe);
+            *self.crowd.of(connection.role) -= 1;
             false
         });
         self.departures.closed = closed;

@@ -189,6 +189,11 @@ impl Connection {
         self.names = [self.address(), id].concat().into();
     }
 
+    /// Its number, as NATS clients are told it. Their libraries take 31 bits.
+    pub(crate) fn number(&self) -> u32 {
+        (self.epoch.get() & 0x7FFF_FFFF) as u32
+    }
+
     /// What it did not get, if it ever missed anything.
     pub(crate) fn losses(&self) -> Option<&Losses> {
         self.losses.as_deref()

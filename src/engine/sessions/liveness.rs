@@ -38,13 +38,28 @@ pub(crate) struct Deadlines {
     hellos: VecDeque<(Instant, Token, NonZeroU64)>,
 }
 
+impl Rules {
+    /// The silence behind which clients of a protocol are asked for a sign of life; zero: they
+    /// never are.
+    pub fn heartbeat_of(&self, protocol: Protocol) -> Duration {
+        match protocol {
+            Protocol::Nats if !self.heartbeat.is_zero() => self.heartbeat.max(MIN_NATS_HEARTBEAT),
+            _ => self.heartbeat,
+        }
+    }
+}
+
 impl Connection {
     /// The silence behind which it is asked for a sign of life; zero: it never is.
     fn heartbeat(&self, rules: &Rules) -> Duration {
-        match self.role.protocol {
-            Protocol::Nats if !rules.heartbeat.is_zero() => rules.heartbeat.max(MIN_NATS_HEARTBEAT),
-            _ => rules.heartbeat,
-        }
+        rules.heartbeat_of(self.role.protocol)
+    }
+
+    /// When it last showed a sign of life, as far as that is known: its heartbeats since then were
+    /// asked for one by one.
+    pub(crate) fn last_life(&self, rules: &Rules) -> Instant {
+        let asked = self.heartbeat(rules) * u32::from(self.pings);
+        self.since.checked_sub(asked).unwrap_or(self.since)
     }
 
     /// When to look at it next.

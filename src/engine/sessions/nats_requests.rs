@@ -76,7 +76,7 @@ impl Engine {
             port: self.identity.port,
             headers: true,
             max_payload: u32::try_from(self.rules.max_payload).unwrap_or(u32::MAX),
-            client_id: (connection.epoch.get() & 0x7FFF_FFFF) as u32,
+            client_id: connection.number(),
             client_ip: client_ip.trim_matches(['[', ']']),
             auth_required: false,
             tls_required: false,

@@ -144,7 +144,7 @@ impl Protocol {
     }
 
     /// How often a client is asked for a sign of life before it is found silent.
-    pub(super) fn max_pings(self) -> u8 {
+    pub fn max_pings(self) -> u8 {
         match self {
             Protocol::Native => 1,
             Protocol::Nats => 2,

@@ -308,7 +308,8 @@ impl World {
         assert!(counted.is_none_or(|counted| counted == (stats.messages_in, stats.bytes_in)));
         let all = || engine.connections.iter();
         let load = engine.load();
-        assert_eq!(load.publishers + load.subscribers, all().count());
+        let crowd = load.crowd;
+        assert_eq!(crowd.publishers + crowd.subscribers + crowd.clients, all().count());
         let waits = |token: usize| engine.waits.obstacle(Token::new(token));
         let for_memory = all().filter(|(it, _)| waits(*it) == Some(Obstacle::Memory));
         assert_eq!(load.waiting_for_memory, for_memory.count());

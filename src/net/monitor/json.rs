@@ -30,6 +30,7 @@ struct Connection<'a> {
     id: &'a str,
     address: &'a str,
     role: String,
+    protocol: &'static str,
     state: &'static str,
     since: String,
     subscriptions: usize,
@@ -42,6 +43,9 @@ struct Connection<'a> {
     highest_queued_bytes: usize,
     messages: u64,
     bytes: u64,
+    /// What it sent, if `messages` are those to it though it does both.
+    published_messages: Option<u64>,
+    published_bytes: Option<u64>,
     dropped: u64,
     /// Why it is not read, if it is not.
     paused_by: Option<&'static str>,
@@ -87,6 +91,7 @@ fn connection<'a>(view: &'a View<'_>, now: OffsetDateTime) -> Connection<'a> {
         id: view.id,
         address: view.address,
         role: view.role.to_string(),
+        protocol: view.role.protocol.name(),
         state: view.state,
         since: iso(now - view.age),
         subscriptions: view.subscriptions,
@@ -96,6 +101,8 @@ fn connection<'a>(view: &'a View<'_>, now: OffsetDateTime) -> Connection<'a> {
         highest_queued_bytes: view.highest_queue,
         messages: view.traffic.messages,
         bytes: view.traffic.bytes,
+        published_messages: view.published.map(|published| published.messages),
+        published_bytes: view.published.map(|published| published.bytes),
         dropped: view.dropped,
         paused_by,
         waits_for: named.iter().map(|&Named { id, address }| Peer { id, address }).collect(),
@@ -117,6 +124,7 @@ struct Stats<'a> {
     messages_undelivered: u64,
     publishers: usize,
     subscribers: usize,
+    clients: usize,
     paused_publishers: usize,
     subscriptions: usize,
     queued_bytes: usize,
@@ -178,8 +186,9 @@ pub(super) fn stats(snapshot: &Snapshot<'_>) -> Vec<u8> {
         sent_bytes: stats.bytes_out,
         messages_dropped: stats.dropped,
         messages_undelivered: stats.undelivered,
-        publishers: load.publishers,
-        subscribers: load.subscribers,
+        publishers: load.crowd.publishers,
+        subscribers: load.crowd.subscribers,
+        clients: load.crowd.clients,
         paused_publishers: load.paused + load.waiting_for_memory,
         subscriptions: snapshot.subscriptions,
         queued_bytes: load.queued_bytes,
@@ -194,7 +203,8 @@ fn topic(found: &Topic, listed: bool) -> TopicStats<'_> {
     TopicStats { topic: name, listed, messages: published.messages, bytes: published.bytes }
 }
 
-fn bytes(value: &impl Serialize) -> Vec<u8> {
+/// The line of JSON that a value is.
+pub(super) fn bytes(value: &impl Serialize) -> Vec<u8> {
     // Only maps with odd keys, or types that refuse, could fail.
     let mut text = serde_json::to_string(value).expect("these types are plain");
     text.push('\n');
@@ -241,6 +251,7 @@ mod tests {
             queued: 3,
             highest_queue: 4,
             traffic: Traffic { messages: 5, bytes: 6, ..Traffic::default() },
+            published: None,
             dropped: 7,
             unread,
             waiters: 8,
@@ -258,13 +269,29 @@ mod tests {
         assert_eq!(
             text,
             "{\"time\":\"1970-01-01T00:01:01.5Z\",\"total\":9,\"shown\":1,\"connections\":[{\
-             \"id\":\"p\",\"address\":\"[::1]:7\",\"role\":\"publisher\",\"state\":\"open\",\
+             \"id\":\"p\",\"address\":\"[::1]:7\",\"role\":\"publisher\",\
+             \"protocol\":\"native\",\"state\":\"open\",\
              \"since\":\"1970-01-01T00:00:01.5Z\",\"subscriptions\":2,\"queued_bytes\":3,\
-             \"highest_queued_bytes\":4,\"messages\":5,\"bytes\":6,\"dropped\":7,\
+             \"highest_queued_bytes\":4,\"messages\":5,\"bytes\":6,\
+             \"published_messages\":null,\"published_bytes\":null,\"dropped\":7,\
              \"paused_by\":\"subscribers\",\
              \"waits_for\":[{\"id\":\"slow\",\"address\":\"10.0.0.1:2\"}],\
              \"waits_for_count\":12,\"waiting_publishers\":8}]}\n"
         );
+    }
+
+    #[test]
+    fn what_a_nats_client_sent_is_told_beside_what_it_was_sent() {
+        let published = Some(Traffic { messages: 11, bytes: 12, ..Traffic::default() });
+        let view = View { role: Role::NATS, published, ..view("c", None) };
+        let bytes = connections(&[view], 1, OffsetDateTime::UNIX_EPOCH);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let first = &value["connections"][0];
+        let words = ["role", "protocol"].map(|name| first[name].as_str());
+        assert_eq!(words, [Some("client"), Some("nats")]);
+        let names = ["messages", "bytes", "published_messages", "published_bytes"];
+        let figures = names.map(|name| first[name].as_u64());
+        assert_eq!(figures, [5, 6, 11, 12].map(Some));
     }
 
     #[test]

@@ -48,9 +48,11 @@ fn traffic(text: &mut Text, snapshot: &Snapshot<'_>) {
 
 fn connections(text: &mut Text, snapshot: &Snapshot<'_>) {
     let (stats, load) = (snapshot.stats, snapshot.load);
-    text.family("broker_connections", "gauge", "Connections now.");
-    text.labelled("broker_connections", "role", "publisher", load.publishers);
-    text.labelled("broker_connections", "role", "subscriber", load.subscribers);
+    let help = "Connections now: native publishers and subscribers, and NATS clients.";
+    text.family("broker_connections", "gauge", help);
+    text.labelled("broker_connections", "role", "publisher", load.crowd.publishers);
+    text.labelled("broker_connections", "role", "subscriber", load.crowd.subscribers);
+    text.labelled("broker_connections", "role", "client", load.crowd.clients);
     let help = "Connections accepted, refused ones included.";
     text.counter("broker_connections_accepted_total", help, stats.connections);
     let help = "Connections refused since there were max_connections.";

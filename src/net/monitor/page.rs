@@ -13,8 +13,8 @@ pub(super) const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 pub(super) const POLICY: &str = concat!(
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'; ",
-    "style-src 'sha256-VdTI7uo33Yz4pntEDuWw3O+PEsseOlZ85G+rBRTHLcM='; ",
-    "script-src 'sha256-N+1RLiBP9cyA8a+R50bTjXgVlb8y9SUsQ+cmLJX1/DA='"
+    "style-src 'sha256-a+8asaNMPBsdguLsrthfsluNT+bkmwbSurrE9kwsHXE='; ",
+    "script-src 'sha256-a8gUtilQnqDbVL1ekpV28wR9qOvbU4ZQgMN3uZAP858='"
 );
 
 #[cfg(test)]

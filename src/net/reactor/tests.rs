@@ -77,7 +77,7 @@ fn both_listeners_are_accepted_from_in_turn() {
     reactor.turn.begin();
     reactor.accept();
     let load = reactor.turn.engine().load();
-    assert_eq!(load.subscribers, 1, "it does not stand behind the crowd");
-    assert!((2..60).contains(&load.publishers), "{} in one turn", load.publishers);
+    assert_eq!(load.crowd.subscribers, 1, "it does not stand behind the crowd");
+    assert!((2..60).contains(&load.crowd.publishers), "{} in one turn", load.crowd.publishers);
     turn_until(&mut reactor, |engine| engine.connections() == 61);
 }
