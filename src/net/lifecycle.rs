@@ -30,6 +30,7 @@ impl Reactor {
             Some(_) => activation::passed_sockets()?,
             None => Vec::new(),
         };
+        self.introduce(None);
         let network = &self.config.network;
         let host = network.host.clone();
         let ports = [
@@ -78,7 +79,7 @@ impl Reactor {
             .map(|address| {
                 info!("listening for {} on {address}{origin}", role.plural());
                 if role.protocol == Protocol::Nats {
-                    self.introduce(address);
+                    self.introduce(Some(address));
                 }
             })
             .map_err(|error| {
@@ -88,10 +89,13 @@ impl Reactor {
         Ok(())
     }
 
-    /// Tells the engine what NATS clients are told of the address that they have come to.
-    fn introduce(&mut self, address: SocketAddr) {
-        let server_id = server_id();
-        let (host, port) = (address.ip().to_string(), address.port());
+    /// Tells the engine what NATS clients are told of the broker and the address that they have
+    /// come to. Their tools are told of it without one, too.
+    fn introduce(&mut self, address: Option<SocketAddr>) {
+        let known = self.turn.engine().identity().server_id.clone();
+        let server_id = if known.is_empty() { server_id() } else { known };
+        let host = address.map(|address| address.ip().to_string()).unwrap_or_default();
+        let port = address.map_or(0, |address| address.port());
         self.turn.engine_mut().introduce(Identity { server_id, host, port });
     }
 
@@ -199,6 +203,9 @@ impl Reactor {
         let now = self.clock.now();
         self.turn.engine_mut().set_rules(config.rules(), now);
         self.end_turn();
+        if let Some(monitor) = &mut self.monitor {
+            monitor.note_reload();
+        }
         self.config = config;
         Ok(())
     }

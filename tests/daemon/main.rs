@@ -18,6 +18,8 @@ mod log_unread;
 mod monitor;
 // Topics with rates; the dashboard and the alerts that are shipped.
 mod monitoring;
+// NATS clients as those who watch see them, and what NATS' own tools ask for.
+mod nats_monitoring;
 // SIGHUP.
 mod reload;
 // File descriptors and memory that run out.

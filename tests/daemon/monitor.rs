@@ -15,6 +15,8 @@ use serde_json::Value;
 
 /// Connections that the monitor serves at a time.
 const SERVED: usize = 16;
+/// What `/healthz` answers while all is well.
+const HEALTHY: &str = "{\"status\":\"ok\"}\n";
 
 fn watched(settings: &[(&str, &str)]) -> (Broker, SocketAddr) {
     let all = [&[("monitor.address", "127.0.0.1:0")], settings].concat();
@@ -42,7 +44,10 @@ fn every_endpoint_answers_with_its_type_and_nothing_to_cache_or_share() {
     let rows = [
         ("/", "text/html; charset=utf-8"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
-        ("/healthz", "text/plain; charset=utf-8"),
+        ("/healthz", "application/json"),
+        ("/varz", "application/json"),
+        ("/connz?subs=1", "application/json"),
+        ("/subsz", "application/json"),
         ("/connections", "application/json"),
         ("/connections?limit=5", "application/json"),
         ("/connections?filters=1", "application/json"),
@@ -66,7 +71,7 @@ fn every_endpoint_answers_with_its_type_and_nothing_to_cache_or_share() {
         http.send(&request("HEAD", "/healthz"));
         assert_eq!(http.response_to_head().status, 200, "a body came behind HEAD {target}");
     }
-    assert_eq!(Http::get(address, "/healthz").body, "ok\n");
+    assert_eq!(Http::get(address, "/healthz").body, HEALTHY);
 }
 
 #[test]
@@ -105,18 +110,18 @@ fn requests_may_come_behind_each_other_or_byte_by_byte() {
     let mut http = Http::connect(address);
     http.send(&[request("GET", "/healthz"), request("GET", "/stats")].concat().repeat(40));
     for _ in 0..40 {
-        assert_eq!(http.response().body, "ok\n");
+        assert_eq!(http.response().body, HEALTHY);
         assert_eq!(http.response().header("Content-Type"), "application/json");
     }
     for byte in request("GET", "/healthz").chars() {
         http.send(&byte.to_string());
     }
-    assert_eq!(http.response().body, "ok\n");
+    assert_eq!(http.response().body, HEALTHY);
     // As large as a request may be.
     let head = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\na: ";
     let room = 8_192 - head.len() - 4;
     http.send(&format!("{head}{}\r\n\r\n", "x".repeat(room)));
-    assert_eq!(http.response().body, "ok\n");
+    assert_eq!(http.response().body, HEALTHY);
     http.expect_close();
 }
 
@@ -345,7 +350,8 @@ fn while_draining_it_is_not_healthy_but_can_be_asked() {
     publisher.confirm();
     broker.signal("TERM");
     let draining = wait_for(address, "/healthz", |response| response.status == 503);
-    assert_eq!(draining.body, "draining\n");
+    assert_eq!(draining.body, "{\"status\":\"unavailable\"}\n");
+    assert_eq!(draining.header("Content-Type"), "application/json");
     assert_eq!(Http::get(address, "/metrics").sample("broker_draining"), 1.0);
     let first = Http::get(address, "/connections").json()["connections"][0].clone();
     assert_eq!(first["state"], "finishing");

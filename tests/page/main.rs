@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use browser::Browser;
 use support::frame::{publish, subscribe};
-use support::{Broker, Flood, Peer};
+use support::{Broker, Flood, NatsPeer, Peer};
 
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 6] = [
+    ("network.nats_port", "0"),
     ("monitor.address", "127.0.0.1:0"),
     ("monitor.topics", "orders.>"),
     ("limits.outbox_bytes", "2MiB"),
@@ -120,6 +121,14 @@ fn the_page_shows_rates_and_who_is_slow() {
         .wait_until("document.querySelector('#topics').innerText.includes('chat.\"quoted\\\\\"')");
     let line = "document.querySelector('#plot-messages path.one').getAttribute('d')";
     browser.wait_until(&format!("{line}.split('L').length > 3"));
+    let mut client = NatsPeer::named(broker.nats(), "thermostat");
+    client.send("SUB heating.* 1\r\nPUB sensor.hall-7.temp 4\r\n21.5\r\n");
+    client.confirm();
+    let rows = "[...document.querySelectorAll('#connections tbody tr')]";
+    let row = format!("{rows}.find(row => row.innerText.includes('thermostat'))");
+    browser.wait_until(&format!("{row}?.cells[7].innerText === 'nats'"));
+    browser.wait_until(&format!("{row}?.cells[4].innerText === '1 in, 0 out'"));
+    browser.wait_until("document.querySelector('#clients').innerText === '1'");
     assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
 
     if std::env::var_os("PAGE_SCREENSHOTS").is_some() {

@@ -110,6 +110,11 @@ impl Broker {
         listening(self.log(), "listening for monitors on ")
     }
 
+    /// Where it listens for NATS clients, if the settings say that it does.
+    pub(crate) fn nats(&self) -> SocketAddr {
+        listening(self.log(), "listening for NATS clients on ")
+    }
+
     /// The addresses of both ports, each with its role's name.
     pub(crate) fn ports(&self) -> [(&'static str, SocketAddr); 2] {
         [("publishers", self.publishers), ("subscribers", self.subscribers)]
@@ -153,5 +158,6 @@ fn listening(log: &Lines, words: &str) -> SocketAddr {
 fn address_behind(line: &str, words: &str) -> SocketAddr {
     let address = line.split(words).nth(1).and_then(|rest| rest.split_whitespace().next());
     let address = address.unwrap_or_else(|| panic!("no address in: {line}"));
+    let address = address.trim_end_matches(',');
     address.parse().unwrap_or_else(|_| panic!("no address and port in: {line}"))
 }

@@ -6,11 +6,13 @@
 //! broker, and must not change it.
 //!
 //! - `connection`: one HTTP connection; `request` and `response`: what it reads and writes.
-//! - `snapshot`, `turns`, `process`: figures. `metrics`, `json`, `page`: how they are written.
+//! - `snapshot`, `turns`, `process`, `cpu`: figures. `metrics`, `json`, `page`: how they are
+//!   written. `nats`: what the tools of NATS ask for.
 
 use std::cell::RefCell;
 use std::io;
 use std::net::ToSocketAddrs;
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -24,8 +26,10 @@ use crate::config::Config;
 use crate::engine::Engine;
 
 mod connection;
+mod cpu;
 mod json;
 mod metrics;
+mod nats;
 mod page;
 mod process;
 mod request;
@@ -35,6 +39,7 @@ mod topic_rates;
 mod turns;
 
 use connection::{Connection, Wanted};
+use cpu::Cpu;
 use process::Process;
 use request::{Endpoint, Request};
 use response::{Body, Status};
@@ -86,8 +91,13 @@ pub(super) struct Monitor {
     /// When it began, by the wall and by the broker's clock.
     started: OffsetDateTime,
     began: Instant,
+    /// When the configuration was read.
+    configured: OffsetDateTime,
+    /// Processors of the machine.
+    cores: usize,
     turns: Turns,
     rates: RefCell<TopicRates>,
+    cpu: RefCell<Cpu>,
 }
 
 impl Monitor {
@@ -106,6 +116,7 @@ impl Monitor {
         let listeners = listen(address, registry).map_err(error)?;
         let listed: Vec<_> = settings.topics.iter().map(String::as_str).collect();
         engine.count_topics(&listed);
+        let started = OffsetDateTime::now_utc();
         Ok(Some(Monitor {
             listeners,
             retry_at: None,
@@ -113,11 +124,19 @@ impl Monitor {
             next: 0,
             rests_until: None,
             busiest: settings.busiest,
-            started: OffsetDateTime::now_utc(),
+            started,
             began: now,
+            configured: started,
+            cores: std::thread::available_parallelism().map_or(1, NonZero::get),
             turns: Turns::default(),
             rates: RefCell::default(),
+            cpu: RefCell::new(Cpu::new(now)),
         }))
+    }
+
+    /// The configuration was read again.
+    pub(super) fn note_reload(&mut self) {
+        self.configured = OffsetDateTime::now_utc();
     }
 
     /// Remembers what the events say.
@@ -281,13 +300,34 @@ impl Monitor {
                 };
                 (json::CONTENT_TYPE, json::connections(&views, engine.connections(), wall))
             }
-            Endpoint::Health if engine.is_draining() => {
-                return Body::text(Status::Unavailable, "draining");
+            Endpoint::Nats(asked) => {
+                (json::CONTENT_TYPE, self.nats_answer(asked, engine, now, wall))
             }
-            Endpoint::Health => return Body::text(Status::Ok, "ok"),
+            Endpoint::Health => (json::CONTENT_TYPE, nats::health(!engine.is_draining())),
         };
+        let is_away = endpoint == Endpoint::Health && engine.is_draining();
+        let status = if is_away { Status::Unavailable } else { Status::Ok };
         let policy = (endpoint == Endpoint::Page).then_some(page::POLICY);
-        Body { status: Status::Ok, content_type, policy, bytes }
+        Body { status, content_type, policy, bytes }
+    }
+
+    fn nats_answer(
+        &self,
+        asked: nats::Asked,
+        engine: &Engine,
+        now: Instant,
+        wall: OffsetDateTime,
+    ) -> Vec<u8> {
+        let moment = nats::Moment {
+            now,
+            wall,
+            started: self.started,
+            uptime: now.saturating_duration_since(self.began),
+            configured: self.configured,
+            cores: self.cores,
+        };
+        let cpu = |process: &Process| self.cpu.borrow_mut().percent(process.cpu_seconds, now);
+        nats::answer(asked, engine, &moment, cpu)
     }
 
     fn snapshot<'a>(&'a self, engine: &'a Engine, now: Instant, process: Process) -> Snapshot<'a> {
@@ -315,64 +355,4 @@ fn listen(address: impl ToSocketAddrs, registry: &Registry) -> io::Result<Vec<Li
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{SocketAddr, TcpStream};
-
-    use mio::Poll;
-
-    use super::*;
-
-    /// A monitor of an engine without clients, on a free port.
-    fn monitor(poll: &Poll, start: Instant) -> (Monitor, Engine) {
-        let mut config = Config::default();
-        config.monitor.address = Some("127.0.0.1:0".into());
-        let mut engine = Engine::new(config.rules(), 1_024, "b".into());
-        let monitor = Monitor::new(&config, poll.registry(), &mut engine, start).unwrap();
-        (monitor.unwrap(), engine)
-    }
-
-    #[test]
-    fn all_addresses_of_a_name_are_accepted_from() {
-        let (mut poll, start) = (Poll::new().unwrap(), Instant::now());
-        let (mut monitor, engine) = monitor(&poll, start);
-        monitor.listeners.clear();
-        let addresses = [([127, 0, 0, 1], 0), ([127, 0, 0, 2], 0)].map(SocketAddr::from);
-        monitor.listeners = listen(&addresses[..], poll.registry()).unwrap();
-        let address = |listener: &Listener| listener.socket.local_addr().unwrap();
-        let bound: Vec<_> = monitor.listeners.iter().map(address).collect();
-        assert!(bound.len() == 2 && bound[0].port() == bound[1].port(), "{bound:?}");
-        let _clients: Vec<_> =
-            bound.into_iter().map(|at| TcpStream::connect(at).unwrap()).collect();
-        let mut events = Events::with_capacity(8);
-        while !monitor.listeners.iter().all(|listener| listener.ready) {
-            poll.poll(&mut events, None).unwrap();
-            monitor.note(&events);
-        }
-        monitor.turn(poll.registry(), &engine, start);
-        assert_eq!(monitor.connections.iter().flatten().count(), 2);
-        assert!(!monitor.is_waited_for());
-    }
-
-    #[test]
-    fn work_is_followed_by_a_rest_that_is_waited_for_only_if_there_is_more_to_do() {
-        let (mut poll, start) = (Poll::new().unwrap(), Instant::now());
-        let (mut monitor, engine) = monitor(&poll, start);
-        let ms = Duration::from_millis;
-        let taken = |monitor: &Monitor| monitor.connections.iter().flatten().count();
-        monitor.turn_took(ms(3), ms(2), start);
-        assert_eq!(monitor.deadline(), None, "an idle monitor is no reason to wake up");
-        let _client =
-            TcpStream::connect(monitor.listeners[0].socket.local_addr().unwrap()).unwrap();
-        let mut events = Events::with_capacity(8);
-        poll.poll(&mut events, None).unwrap();
-        monitor.note(&events);
-        assert!(!monitor.is_busy() && monitor.deadline() == Some(start + ms(3 + 18)));
-        monitor.turn(poll.registry(), &engine, start + ms(20));
-        monitor.turn_took(ms(1), ms(0), start + ms(20));
-        assert_eq!((taken(&monitor), monitor.deadline()), (0, Some(start + ms(21))));
-        monitor.turn(poll.registry(), &engine, start + ms(21));
-        assert_eq!(taken(&monitor), 1);
-        monitor.turn_took(ms(5_000), ms(5_000), start + ms(21));
-        assert_eq!(monitor.rests_until, Some(start + ms(5_021) + MAX_REST));
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 use httparse::{EMPTY_HEADER, Error, Header, Status as Parsed};
 
+use super::nats;
 use super::response::Status;
 
 /// Bytes of a request, from its method to the empty line behind its headers.
@@ -30,6 +31,8 @@ pub(super) enum Endpoint {
     Topics,
     /// `/stats`, for the page.
     Stats,
+    /// What the tools of NATS ask for.
+    Nats(nats::Asked),
 }
 
 /// A request that was understood as HTTP.
@@ -120,7 +123,7 @@ fn endpoint(target: &str) -> Result<Endpoint, Status> {
         "/connections" => Endpoint::Connections { limit: limit(query)?, filters: filters(query)? },
         "/topics" => Endpoint::Topics,
         "/stats" => Endpoint::Stats,
-        _ => return Err(Status::NotFound),
+        _ => Endpoint::Nats(nats::parse(path, query).unwrap_or(Err(Status::NotFound))?),
     })
 }
 
@@ -176,6 +179,8 @@ mod tests {
         assert_eq!(get("/?x=1"), Ok(Endpoint::Page));
         assert_eq!(get("/metrics"), Ok(Endpoint::Metrics));
         assert_eq!(get("/healthz"), Ok(Endpoint::Health));
+        assert_eq!(get("/healthz?js-enabled-only=true"), Ok(Endpoint::Health));
+        assert_eq!(get("/varz"), Ok(Endpoint::Nats(nats::Asked::Varz)));
         assert_eq!(get("/topics"), Ok(Endpoint::Topics));
         assert_eq!(get("/stats"), Ok(Endpoint::Stats));
         assert_eq!(get("/connections"), Ok(connections(DEFAULT_LIMIT, false)));

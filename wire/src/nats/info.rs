@@ -10,9 +10,9 @@ use super::{LINE_END, json};
 /// The longest INFO line that all clients take, in bytes.
 pub const MAX_INFO_BYTES: usize = 4_096;
 /// The version of the protocol. Clients refuse to leave out the echo of their messages below 1.
-const PROTOCOL: u8 = 1;
+pub const PROTOCOL: u8 = 1;
 /// The version of Go that the server is built with. Some clients fail if the field is missing.
-const GO: &str = "none";
+pub const GO: &str = "none";
 
 /// What a server says of itself. A field that is false, `None` or empty is left out where clients
 /// take its absence for that; none is ever `null`, which some clients cannot read.

@@ -1,0 +1,72 @@
+//! A raw NATS client: sends any lines, and says what came back.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::PATIENCE;
+
+/// A connection to the port for NATS clients.
+pub(crate) struct NatsPeer {
+    stream: BufReader<TcpStream>,
+    /// The broker's INFO.
+    pub(crate) info: serde_json::Value,
+}
+
+impl NatsPeer {
+    /// Connects, says this in CONNECT, and waits until that is heard.
+    pub(crate) fn connect(address: SocketAddr, json: &str) -> NatsPeer {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes its options");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes its options");
+        let mut peer = NatsPeer { stream: BufReader::new(stream), info: serde_json::Value::Null };
+        let info = peer.line();
+        let info = info.strip_prefix("INFO ").unwrap_or_else(|| panic!("INFO was due: {info}"));
+        peer.info = serde_json::from_str(info).expect("INFO is JSON");
+        peer.send(&format!("CONNECT {json}\r\n"));
+        peer.confirm();
+        peer
+    }
+
+    /// The one with this name; nothing is answered to it but what it asks for.
+    pub(crate) fn named(address: SocketAddr, name: &str) -> NatsPeer {
+        NatsPeer::connect(address, &format!("{{\"verbose\":false,\"name\":\"{name}\"}}"))
+    }
+
+    /// Its end of the connection.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("it is connected")
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.stream.get_mut().write_all(text.as_bytes()).expect("the broker takes lines");
+    }
+
+    /// Waits until all that was sent before is carried out.
+    pub(crate) fn confirm(&mut self) {
+        self.send("PING\r\n");
+        assert_eq!(self.line(), "PONG");
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a line was due");
+        line.trim_end().to_owned()
+    }
+
+    /// The next message has this payload.
+    pub(crate) fn expect_payload(&mut self, payload: &str) {
+        let line = self.line();
+        assert!(
+            line.starts_with("MSG ") && line.ends_with(&format!(" {}", payload.len())),
+            "{line}"
+        );
+        assert_eq!(self.line(), payload);
+    }
+
+    /// Reads to the end of the connection, however it comes.
+    pub(crate) fn read_to_end(mut self) {
+        let mut bytes = [0; 65_536];
+        while self.stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
+    }
+}
