@@ -18,6 +18,8 @@ pub struct Server {
     options: Vec<String>,
     /// Where it listens for NATS clients.
     pub address: SocketAddr,
+    /// Where it answers those who watch it, if its options say that it does.
+    pub monitor: Option<SocketAddr>,
     /// Whether it is the reference, a real nats-server.
     pub is_reference: bool,
 }
@@ -43,16 +45,17 @@ impl Server {
         assert!(program.exists(), "there is no {}", program.display());
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (child, address) = spawn(program, port, &options);
+        let (child, address, monitor) = spawn(program, port, &options);
         let is_reference = name.contains("nats-server");
-        Server { child, program: program.to_owned(), options, address, is_reference }
+        Server { child, program: program.to_owned(), options, address, monitor, is_reference }
     }
 
     /// Ends it by this signal, waits for the end, and starts it on the same port.
     pub fn restart(&mut self, signal: &str) {
         self.signal(signal);
         self.wait();
-        (self.child, self.address) = spawn(&self.program, self.address.port(), &self.options);
+        let port = self.address.port();
+        (self.child, self.address, self.monitor) = spawn(&self.program, port, &self.options);
     }
 
     /// Sends it a signal, by its name.
@@ -75,8 +78,8 @@ impl Drop for Server {
     }
 }
 
-/// Starts the program, and learns from its log where it listens.
-fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr) {
+/// Starts the program, and learns from its log where it listens, also for those who watch it.
+fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr, Option<SocketAddr>) {
     let mut command = Command::new(here().join("serve"));
     command.env("SERVER", program).arg(port.to_string()).args(options);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -89,7 +92,7 @@ fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr) {
             let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
         }
     });
-    let mut log = String::new();
+    let (mut log, mut monitor) = (String::new(), None);
     loop {
         let Ok(line) = received.recv_timeout(PATIENCE) else {
             let _ = child.kill();
@@ -97,8 +100,9 @@ fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr) {
             panic!("{} does not say where it listens:\n{log}", program.display());
         };
         if let Some(address) = listening(&line) {
-            return (child, address);
+            return (child, address, monitor);
         }
+        monitor = monitor.or_else(|| monitoring(&line));
         log.push_str(&line);
         log.push('\n');
     }
@@ -111,6 +115,14 @@ fn listening(line: &str) -> Option<SocketAddr> {
     let (_, address) = what.split_once(" on ")?;
     let is_nats = ["nats", "client connections"].iter().any(|word| what.contains(word));
     address.split_whitespace().next().filter(|_| is_nats)?.parse().ok()
+}
+
+/// The address for those who watch that a line of a server's log names, if it does.
+fn monitoring(line: &str) -> Option<SocketAddr> {
+    let line = line.to_lowercase();
+    let words = ["http monitor on ", "listening for monitors on "];
+    let (_, address) = words.iter().find_map(|words| line.split_once(words))?;
+    address.split_whitespace().next()?.parse().ok()
 }
 
 fn default_broker() -> PathBuf {
