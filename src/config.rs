@@ -258,6 +258,11 @@ impl Config {
 
     /// What of it the broker's core works by.
     pub fn rules(&self) -> Rules {
+        self.rules_where(self.network.nats_port.is_some())
+    }
+
+    /// The same where it is known whether there is a port for NATS clients.
+    pub fn rules_where(&self, has_nats: bool) -> Rules {
         let native = ReceiverRules {
             max_subscriptions: self.limits.max_subscriptions,
             outbox_bytes: self.limits.outbox_bytes,
@@ -275,7 +280,7 @@ impl Config {
             max_payload: self.limits.max_payload,
             native,
             // Where there are none, nothing is to depend on what would hold for them.
-            nats: if self.network.nats_port.is_some() { nats } else { native },
+            nats: if has_nats { nats } else { native },
             memory_bytes: self.limits.memory_bytes,
             min_rate_bytes_per_second: self.overflow.min_rate_bytes_per_second,
             hello: self.timeouts.hello,

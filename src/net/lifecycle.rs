@@ -63,9 +63,19 @@ impl Reactor {
                 self.listen(Listener::adopt(socket, role), ", passed by the service manager")?;
             }
         }
+        if self.has_nats() && self.config.network.nats_port.is_none() {
+            // Only the socket says so.
+            let (rules, now) = (self.config.rules_where(true), self.clock.now());
+            self.turn.engine_mut().set_rules(rules, now);
+        }
         let (status, now) = (figures(self.turn.engine()), self.clock.real());
         self.service.ready(&status, now);
         Ok(())
+    }
+
+    /// Whether there is a port for NATS clients, wherever it is from.
+    fn has_nats(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.role.protocol == Protocol::Nats)
     }
 
     fn listen(&mut self, mut listener: Listener, origin: &str) -> Result<(), RunError> {
@@ -201,7 +211,8 @@ impl Reactor {
         });
         limits::raise_descriptors(config.network.max_connections);
         let now = self.clock.now();
-        self.turn.engine_mut().set_rules(config.rules(), now);
+        let rules = config.rules_where(self.has_nats());
+        self.turn.engine_mut().set_rules(rules, now);
         self.end_turn();
         if let Some(monitor) = &mut self.monitor {
             monitor.note_reload();

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use crate::support;
 use crate::support::broker::command;
 use crate::support::frame::hello;
-use crate::support::{Broker, Event, PATIENCE, Peer, Process, TempDir, kind};
+use crate::support::process::ini;
+use crate::support::{Broker, Event, Http, NatsPeer, PATIENCE, Peer, Process, TempDir, kind};
 
 const PASSED: &str = ", passed by the service manager";
 
@@ -83,6 +84,24 @@ fn sockets_of_another_process_are_not_ours() {
     command.envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")]);
     let broker = Broker::started(dir, Process::spawn(&mut command));
     works(broker.publishers, broker.subscribers);
+}
+
+#[test]
+fn a_socket_for_nats_clients_brings_what_holds_for_them() {
+    let ((a, _), (b, address)) = (listening(), listening());
+    let dir = TempDir::new();
+    dir.write("config.ini", &ini(&[("monitor.address", "127.0.0.1:0")]));
+    let process = passing(&dir, [a.into(), b.into()], 2, Some("publishers:nats"));
+    process.stderr.wait_for_count(PASSED, 2);
+    let broker = Broker::started(dir, process);
+    let mut client = NatsPeer::named(address, "client");
+    client.send("SUB t 1\r\n");
+    client.confirm();
+    let limit = || Http::get(broker.monitor(), "/varz").json()["max_pending"].clone();
+    assert_eq!(limit(), 64 << 20, "and not what holds for native subscribers");
+    broker.reload(&[("monitor.address", "127.0.0.1:0"), ("limits.nats_outbox_bytes", "1MiB")]);
+    broker.log().wait_for_count("reloaded: ", 1);
+    assert_eq!(limit(), 1 << 20);
 }
 
 #[test]
