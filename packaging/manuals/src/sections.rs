@@ -46,7 +46,7 @@ const TABLE: [Sections; 4] = [
             ("NOTIFY_SOCKET, WATCHDOG_USEC", "the service manager that is told how it goes"),
             (
                 "LISTEN_FDS, LISTEN_FDNAMES",
-                "sockets that it passes on, named publishers and subscribers",
+                "sockets that it passes on, named publishers, subscribers and nats",
             ),
         ],
         examples: &[
