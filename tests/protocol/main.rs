@@ -19,6 +19,8 @@ mod hostile_masses;
 mod limits;
 // All promises of delivery at once, under random traffic.
 mod mixed;
+// NATS clients beside native ones, and what waits for what.
+mod nats;
 // Subscribers that are too slow, under each overflow policy; clients that do not read answers.
 mod overflow;
 // Topics, order, confirmation.

@@ -54,6 +54,26 @@ impl NatsPeer {
         line.trim_end().to_owned()
     }
 
+    /// The next message: its line, and what follows it. `None`: the connection has ended.
+    pub(crate) fn message(&mut self) -> Option<(String, Vec<u8>)> {
+        let line = self.line();
+        if line.is_empty() {
+            return None;
+        }
+        assert!(line.starts_with("MSG ") || line.starts_with("HMSG "), "no message: {line}");
+        let size = line.rsplit(' ').next().and_then(|size| size.parse::<usize>().ok());
+        let mut body = vec![0; size.expect("a message says its size") + 2];
+        self.stream.read_exact(&mut body).expect("the rest of a message");
+        assert!(body.ends_with(b"\r\n"), "a message ends with CR LF");
+        body.truncate(body.len() - 2);
+        Some((line, body))
+    }
+
+    /// Another end of the connection, to write while this one reads.
+    pub(crate) fn sender(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().expect("a socket can be shared")
+    }
+
     /// The next message has this payload.
     pub(crate) fn expect_payload(&mut self, payload: &str) {
         let line = self.line();
@@ -62,6 +82,20 @@ impl NatsPeer {
             "{line}"
         );
         assert_eq!(self.line(), payload);
+    }
+
+    /// The beginning of the next line, which stays to be read.
+    pub(crate) fn peek_line(&mut self) -> String {
+        let bytes = self.stream.fill_buf().expect("something was due");
+        String::from_utf8_lossy(&bytes[..bytes.len().min(5)]).into_owned()
+    }
+
+    /// Reads to the end of the connection; until then there are only messages, the last of which
+    /// may be cut.
+    pub(crate) fn read_messages_to_end(mut self) {
+        let mut all = Vec::new();
+        let _ = self.stream.read_to_end(&mut all);
+        assert!(!all.windows(5).any(|part| part == b"-ERR "), "it is closed without a word");
     }
 
     /// Reads to the end of the connection, however it comes.
