@@ -21,6 +21,10 @@ const FREE_BYTES: usize = 8 << 20;
 pub(crate) const CHUNK_OVERHEAD: usize = 128;
 /// What a slice costs in a queue that may be half empty (16 bytes, twice).
 pub(crate) const SLICE_OVERHEAD: usize = 32;
+/// Bytes of a copy for one queue: it gets the next larger room each time it is full. Such rooms are
+/// kept for others, as chunks are: taking them from the system and giving them back, turn by
+/// turn, costs more than all copying.
+const COPY_BYTES: [usize; 3] = [2 << 10, 8 << 10, 32 << 10];
 /// A private chunk is appended to up to this many bytes.
 const PRIVATE_BYTES: usize = 64 << 10;
 
@@ -31,8 +35,9 @@ pub(crate) struct Pool(Rc<PoolState>);
 struct PoolState {
     chunk_bytes: usize,
     free: RefCell<Vec<Vec<u8>>>,
-    /// Free chunks that are written from their beginning, not read into.
-    blank: RefCell<Vec<Vec<u8>>>,
+    /// Free chunks that are written from their beginning, not read into: of the pool's size, and of
+    /// each size of copies.
+    blank: RefCell<[Vec<Vec<u8>>; 1 + COPY_BYTES.len()]>,
     held: Cell<usize>,
     sparse: Cell<usize>,
 }
@@ -67,7 +72,13 @@ impl Pool {
         if bytes > size || bytes * 2 < size {
             return Vec::with_capacity(bytes);
         }
-        self.0.blank.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(size))
+        self.0.take_blank(size)
+    }
+
+    /// Room for a copy for one queue that has so many bytes by now.
+    fn room_for_copy(&self, bytes: usize) -> Vec<u8> {
+        let room = COPY_BYTES.into_iter().find(|room| *room >= bytes);
+        room.map_or_else(|| Vec::with_capacity(bytes), |room| self.0.take_blank(room))
     }
 
     /// Bytes of one ordinary chunk.
@@ -93,17 +104,32 @@ impl PoolState {
 
     fn release(&self, mut data: Vec<u8>) {
         self.held.set(self.held.get() - data.capacity() - CHUNK_OVERHEAD);
-        let is_read_into = data.len() == self.chunk_bytes;
-        if !is_read_into && data.capacity() != self.chunk_bytes {
-            return;
-        }
-        let mut list = if is_read_into { &self.free } else { &self.blank }.borrow_mut();
-        if (list.len() + 1) * self.chunk_bytes <= FREE_BYTES {
-            if !is_read_into {
-                data.clear();
+        if data.len() == self.chunk_bytes {
+            let mut free = self.free.borrow_mut();
+            if (free.len() + 1) * self.chunk_bytes <= FREE_BYTES {
+                free.push(data);
             }
-            list.push(data);
+        } else if let Some(size) = self.blank_size(data.capacity()) {
+            let list = &mut self.blank.borrow_mut()[size];
+            if (list.len() + 1) * data.capacity() <= FREE_BYTES / 4 {
+                data.clear();
+                list.push(data);
+            }
         }
+    }
+
+    /// Which list of blank chunks is for those of so many bytes.
+    fn blank_size(&self, bytes: usize) -> Option<usize> {
+        if bytes == self.chunk_bytes {
+            return Some(0);
+        }
+        COPY_BYTES.iter().position(|room| *room == bytes).map(|place| place + 1)
+    }
+
+    fn take_blank(&self, bytes: usize) -> Vec<u8> {
+        let size = self.blank_size(bytes);
+        let kept = size.and_then(|size| self.blank.borrow_mut()[size].pop());
+        kept.unwrap_or_else(|| Vec::with_capacity(bytes))
     }
 }
 
@@ -276,12 +302,6 @@ impl Slice {
         Slice::made(pool, data, Purpose::Shared)
     }
 
-    /// Bytes that begin with a copy of another slice, for its queue alone.
-    pub(crate) fn copy_of(bytes: Vec<u8>, other: &Slice) -> Slice {
-        let pool = Pool(other.chunk.pool.clone());
-        Slice::made(&pool, bytes, Purpose::Private)
-    }
-
     fn copied(pool: &Pool, bytes: &[u8], purpose: Purpose) -> Slice {
         Slice::made(pool, bytes.to_vec(), purpose)
     }
@@ -377,8 +397,8 @@ impl Slice {
     }
 
     /// Appends a copy of bytes to what was copied for this queue alone, if this is the only slice of
-    /// such a chunk and has room.
-    pub(crate) fn append_copy(&mut self, bytes: &[u8]) -> bool {
+    /// such a chunk and has room, or else may move into a larger one.
+    pub(crate) fn append_copy(&mut self, bytes: &[u8], may_move: bool) -> bool {
         let end = self.end();
         let is_last = self.chunk.purpose == Purpose::Private && end == self.chunk.data.len();
         let fits = end + bytes.len() <= self.chunk.data.capacity();
@@ -389,7 +409,23 @@ impl Slice {
             self.end += bytes.len() as u32;
             return true;
         }
-        is_last && self.end & TAIL == 0 && self.append(bytes, Purpose::Private)
+        let total = self.len() + bytes.len();
+        let is_largest = COPY_BYTES.last().is_none_or(|room| total > *room);
+        let is_alone = Rc::get_mut(&mut self.chunk).is_some();
+        if !(may_move && is_last && is_alone) || is_largest || self.end & TAIL != 0 {
+            return false;
+        }
+        *self = self.copy_with(bytes);
+        true
+    }
+
+    /// A copy of it and of bytes behind it, in a chunk that takes more.
+    pub(crate) fn copy_with(&self, bytes: &[u8]) -> Slice {
+        let pool = Pool(self.chunk.pool.clone());
+        let mut both = pool.room_for_copy(self.len() + bytes.len());
+        both.extend_from_slice(self.bytes());
+        both.extend_from_slice(bytes);
+        Slice::made(&pool, both, Purpose::Private)
     }
 
     /// Whether less than half of its chunk is wanted by all slices together.

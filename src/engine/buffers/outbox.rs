@@ -100,17 +100,17 @@ impl Outbox {
     pub(crate) fn append_copy(&mut self, bytes: &[u8]) -> bool {
         let is_head = self.slices.len() == 1;
         let Some(last) = self.slices.back_mut() else { return false };
-        if !last.append_copy(bytes) {
-            let is_whole = !is_head || last.start() == self.head_origin;
+        // One that the socket has taken a part of keeps its place: its boundary lies before it.
+        let is_whole = !is_head || last.start() == self.head_origin;
+        if !last.append_copy(bytes, is_whole) {
             let may_be_copied = !last.is_own() && !last.is_tail() && is_whole;
             if !may_be_copied || last.len() > SHORT_BYTES {
                 return false;
             }
-            let mut both = Vec::with_capacity(2 * (last.len() + bytes.len()));
-            both.extend_from_slice(last.bytes());
-            both.extend_from_slice(bytes);
-            *last = Slice::copy_of(both, last);
-            self.head_origin = if is_head { 0 } else { self.head_origin };
+            *last = last.copy_with(bytes);
+        }
+        if is_head && is_whole {
+            self.head_origin = last.start();
         }
         self.queued += bytes.len();
         true
