@@ -174,9 +174,4 @@ impl Engine {
     pub(crate) fn rules_of(&self, token: Token) -> &ReceiverRules {
         self.rules.of(self.connections[token.index()].role.protocol)
     }
-
-    /// Whether connections wait for a receiver under the present rules.
-    pub(crate) fn blocks(&self, token: Token) -> bool {
-        self.rules_of(token).policy == OverflowPolicy::Block
-    }
 }

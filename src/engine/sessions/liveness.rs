@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, State};
 use super::protocol::{Notice, Protocol};
 use crate::engine::close_reason::CloseReason;
-use crate::engine::rules::Rules;
+use crate::engine::rules::{OverflowPolicy, Rules};
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
 /// All that closing takes is done this long after the decision to close.
 pub(crate) const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// A NATS client whose socket takes nothing of what is queued for so long is closed as too slow,
-/// unless it blocks: the `write_deadline` of nats-server.
+/// under the policy `disconnect`: the `write_deadline` of nats-server.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// NATS clients ping by themselves and expect to be asked rarely.
 const MIN_NATS_HEARTBEAT: Duration = Duration::from_secs(10);
@@ -215,8 +215,8 @@ impl Engine {
         if self.draining {
             return;
         }
-        if self.blocks(token) {
-            // Its stall is measured, if anyone waits for it.
+        if self.rules_of(token).policy != OverflowPolicy::Disconnect {
+            // What blocks has a clock for its stall, and what drops may stand still.
             let Some(session) = &mut self.connections[token.index()].nats else { return };
             session.blocked = Some(since + WRITE_TIME);
         } else {
