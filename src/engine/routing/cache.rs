@@ -125,14 +125,12 @@ impl Cache {
         self.seen.note(topic)
     }
 
-    /// A route that is not remembered: as the one that topics share, or the last such one, if it is
-    /// equal to that.
+    /// A route that is not remembered: the last such one, if it is equal to that.
     pub(super) fn shared(&mut self, route: Route) -> Rc<Route> {
         if let Some(last) = self.last_new.as_ref().filter(|last| ***last == route) {
             return last.clone();
         }
-        let route = self.routes.find(&route).unwrap_or_else(|| Rc::new(route));
-        self.last_new.insert(route).clone()
+        self.last_new.insert(Rc::new(route)).clone()
     }
 
     /// Remembers the route of a valid topic. Returns the route, shared with other topics, and how

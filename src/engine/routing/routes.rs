@@ -23,12 +23,6 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// The route with these receivers, if topics share it.
-    pub(super) fn find(&self, route: &Route) -> Option<Rc<Route>> {
-        let hash = self.hasher.hash_one(route);
-        self.table.find(hash, |(found, _)| **found == *route).map(|(found, _)| found.clone())
-    }
-
     /// The one route with these receivers; one more topic leads to it.
     pub(super) fn share(&mut self, route: Route) -> Rc<Route> {
         let hash = self.hasher.hash_one(&route);

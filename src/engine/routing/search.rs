@@ -11,8 +11,10 @@
 
 use std::collections::HashSet;
 
+use smallvec::SmallVec;
+
 use super::trie::Trie;
-use wire::topic::{MAX_TOKENS, matches, tokens};
+use wire::topic::{matches, tokens};
 
 /// An interrupted search goes on over at least this part of what it has visited so far, lest it
 /// never end where filters are added faster than it visits their nodes.
@@ -109,13 +111,7 @@ impl Trie {
         if search.open.is_empty() {
             return 0;
         }
-        let mut wanted: [&[u8]; MAX_TOKENS] = [b""; MAX_TOKENS];
-        let mut depth = 0;
-        for token in tokens(topic) {
-            wanted[depth] = token;
-            depth += 1;
-        }
-        let wanted = &wanted[..depth];
+        let wanted: SmallVec<[&[u8]; 16]> = tokens(topic).collect();
         let mut visited = 0;
         while visited < nodes
             && let Some((node, depth)) = search.open.pop()
