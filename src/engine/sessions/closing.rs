@@ -67,6 +67,8 @@ impl Engine {
                 self.tell_lost(token);
                 self.say_lame_duck(token);
                 self.say(token, Notice::Goodbye, Own::Notice);
+                // NATS clients are told by the end alone.
+                self.after_progress(token);
             }
         }
     }
