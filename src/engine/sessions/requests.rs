@@ -117,6 +117,10 @@ impl Engine {
             }
             let connection = &self.connections[token.index()];
             let protocol = connection.role.protocol;
+            if !connection.is_talking() {
+                // It was a receiver of its own message, and too slow.
+                return Stop::Closed;
+            }
             let cut = protocol.cut(&input.bytes()[*at..], connection, self.rules.max_payload);
             match cut {
                 Ok(None) => return Stop::Incomplete,
