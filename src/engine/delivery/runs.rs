@@ -70,7 +70,7 @@ impl<'a> Scan<'a> {
     /// Whether there is another message or frame, as far as its length tells.
     fn has_whole_frame(&self) -> bool {
         let rest = &self.bytes[self.at..];
-        !rest.is_empty() && rest.len() >= self.protocol.begun_bytes(rest)
+        !rest.is_empty() && rest.len() >= self.protocol.begun_bytes(rest, usize::MAX)
     }
 
     /// Takes all messages into the run that are like the last one in it.

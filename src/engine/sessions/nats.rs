@@ -192,13 +192,14 @@ pub(super) fn refuse_filter<'a>(filter: &[u8], group: Option<&'a [u8]>) -> Optio
     Some(Refusal::MayNotSubscribe { group, too_many_tokens })
 }
 
-/// Bytes of the message that begins here; of anything else, what is there and more.
-pub(super) fn begun_bytes(bytes: &[u8]) -> usize {
+/// Bytes of the message that begins here; of a line whose end is not there, as many as it may have,
+/// or as a read brings at most if that is less.
+pub(super) fn begun_bytes(bytes: &[u8], in_a_read: usize) -> usize {
     match line::parse(bytes, MAX_CONTROL_LINE_BYTES) {
         Ok(Some((Line::Publish(publish), length))) => {
             length + publish.total_bytes as usize + LINE_END.len()
         }
-        _ => line::max_line_bytes(MAX_CONTROL_LINE_BYTES),
+        _ => line::max_line_bytes(MAX_CONTROL_LINE_BYTES).min(in_a_read.max(bytes.len() + 1)),
     }
 }
 

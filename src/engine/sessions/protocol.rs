@@ -110,11 +110,12 @@ impl Protocol {
         }
     }
 
-    /// Bytes of the request or message that begins here, as far as that can be told by now.
-    pub(crate) fn begun_bytes(self, bytes: &[u8]) -> usize {
+    /// Bytes of the request or message that begins here, as far as that can be told by now. Where it
+    /// cannot, they are no more than a read brings, and one more than are there.
+    pub(crate) fn begun_bytes(self, bytes: &[u8], in_a_read: usize) -> usize {
         match self {
             Protocol::Native => native::begun_bytes(bytes),
-            Protocol::Nats => nats::begun_bytes(bytes),
+            Protocol::Nats => nats::begun_bytes(bytes, in_a_read),
         }
     }
 

@@ -81,7 +81,8 @@ impl Engine {
         }
         let rest = input.part(at, input.len());
         if stop == Stop::Incomplete {
-            let frame = connection.role.protocol.begun_bytes(rest.bytes());
+            let in_a_read = self.pool.chunk_bytes();
+            let frame = connection.role.protocol.begun_bytes(rest.bytes(), in_a_read);
             connection.inbox.keep(rest, frame, idle, &self.pool);
         } else {
             connection.inbox.put_back(rest);
@@ -116,11 +117,11 @@ impl Engine {
                 return stop;
             }
             let connection = &self.connections[token.index()];
-            let protocol = connection.role.protocol;
             if !connection.is_talking() {
                 // It was a receiver of its own message, and too slow.
                 return Stop::Closed;
             }
+            let protocol = connection.role.protocol;
             let cut = protocol.cut(&input.bytes()[*at..], connection, self.rules.max_payload);
             match cut {
                 Ok(None) => return Stop::Incomplete,
