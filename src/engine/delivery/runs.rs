@@ -229,10 +229,7 @@ impl Engine {
             match self.admit(token, input, run, route, now) {
                 Verdict::Deliver(part) => {
                     let has_ended = self.deliver(token, input, part, route, now);
-                    self.waits.admitted(token);
-                    if is_nats && let Some(session) = &mut self.connections[token.index()].nats {
-                        session.unread = None;
-                    }
+                    self.end_wait(token);
                     *at = part.end;
                     run = run.behind(part);
                     if run.messages > 0 && self.budget.is_share_used() {
@@ -265,6 +262,14 @@ impl Engine {
             Obstacle::Answers(_) => {}
         }
         self.waits.park(token, obstacle, refused);
+    }
+
+    /// A connection has delivered what it may have waited for.
+    pub(super) fn end_wait(&mut self, token: Token) {
+        self.waits.admitted(token);
+        if let Some(session) = &mut self.connections[token.index()].nats {
+            session.unread = None;
+        }
     }
 
     /// A NATS client is not read any more: for so long only.

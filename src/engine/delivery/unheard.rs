@@ -41,6 +41,8 @@ impl Engine {
             let Ok(sid) = self.sid_for_reply(token, message.reply) else {
                 return Outcome::Stopped(Stop::Yield);
             };
+            // Its receivers may have left while it waited for them.
+            self.end_wait(token);
             self.answer_done(token, 1);
             self.note_published(token, 1, message.length);
             self.answer_unheard(token, message.topic, message.reply, sid);
