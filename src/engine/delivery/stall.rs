@@ -161,8 +161,9 @@ impl Engine {
         let plain = route.plain.iter().flat_map(|audience| audience.receivers.iter().copied());
         let members = route.groups.iter().flat_map(|group| self.index.members(group));
         let is_full = |token: &Token| {
-            let connection = &self.connections[token.index()];
-            connection.state == State::Open && connection.stall.is_some()
+            // The route is kept as it was, and some of its receivers may be gone.
+            let found = self.connections.get(token.index());
+            found.is_some_and(|it| it.state == State::Open && it.stall.is_some())
         };
         let receivers = plain.chain(members.map(|member| member.token));
         let fullest = receivers.filter(is_full).max_by_key(|it| self.outbox(*it).queued());
