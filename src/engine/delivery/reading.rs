@@ -96,6 +96,8 @@ impl Engine {
             if goes {
                 room -= wanted;
                 memory.mark(token, MAY_FINISH, true);
+                // What was read beyond the limit holds memory, too, and must not hold it for ever.
+                memory.mark(token, NO_MESSAGES, false);
             }
             goes
         });
