@@ -376,9 +376,10 @@ impl Engine {
         if self.admission.flush_first.len() > before {
             return;
         }
-        // One that is waited for may get room; where none is, the policy strikes.
-        full.retain(|(member, _)| self.connections[member.index()].holds_up(&self.rules));
-        if !full.is_empty() {
+        // One that is waited for may get room, and so may the others then; where none is, the
+        // policy strikes.
+        let is_worth_it = |member: Token| self.connections[member.index()].holds_up(&self.rules);
+        if full.iter().any(|(member, _)| is_worth_it(*member)) {
             full.into_iter().for_each(|(member, length)| self.begin_stall(member, length, now));
             self.admission.full_group = Some(Obstacle::Group(group.group));
             return;

@@ -130,7 +130,9 @@ impl Engine {
         let (is_waited_for, looks) = self.waits.is_waited_for(token, &self.index);
         self.budget.charge_turn(looks * budget::LOOK);
         let holds_memory = self.memory.is_full() && !self.outbox(token).is_empty();
-        if !(is_waited_for || holds_memory) {
+        // One that does not block is waited for beside others of its queue group that do.
+        let is_to_blame = (is_waited_for && self.blocks(token)) || holds_memory;
+        if !is_to_blame {
             self.end_stall(token);
         } else if taken < seconds * self.rules.min_rate_bytes_per_second as f64 {
             self.close(token, CloseReason::SlowConsumer, now);
