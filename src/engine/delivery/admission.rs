@@ -319,12 +319,13 @@ impl Engine {
         limit.saturating_sub(connection.outbox.queued() + planned + lost)
     }
 
-    /// Whether a receiver takes a message however large: its outbox is empty, or not over its limit
-    /// and the publisher has waited longest.
+    /// Whether a receiver takes a message however large: its outbox is empty, or it is waited for, is
+    /// not over its limit, and the publisher has waited longest.
     fn takes_any(&self, token: Token) -> bool {
         let queued = self.outbox(token).queued();
-        let limit = self.connections[token.index()].limit(&self.rules);
-        queued == 0 || (self.admission.is_oldest && queued <= limit)
+        let connection = &self.connections[token.index()];
+        let may_be_over = self.admission.is_oldest && connection.holds_up(&self.rules);
+        queued == 0 || (may_be_over && queued <= connection.limit(&self.rules))
     }
 
     /// Chooses the member of a queue group that gets a message: the first one with room, beginning
