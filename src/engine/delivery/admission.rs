@@ -338,7 +338,11 @@ impl Engine {
         is_scarce: bool,
         now: Instant,
     ) {
-        let is_known_full = self.waits.is_group_full(group) && !self.admission.is_oldest;
+        // One that wants no messages of its own passes over itself.
+        let looks_at_all = |token: Token| self.connections[token.index()].wants_echo();
+        let is_known_full = !self.admission.is_oldest
+            && self.admission.silent.is_none()
+            && self.waits.is_group_full(group, looks_at_all);
         if is_known_full && self.rules.has_policy(OverflowPolicy::Block) {
             self.admission.full_group = Some(Obstacle::Group(group.group));
             return;

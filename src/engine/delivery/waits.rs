@@ -232,13 +232,19 @@ impl Waits {
     }
 
     /// Whether these members of a queue group are known to have no room: since a connection was
-    /// refused for them, none has got room, come or left, or else it would have been woken.
-    pub(crate) fn is_group_full(&self, group: &RouteGroup) -> bool {
+    /// refused for them, none has got room, come or left, or else it would have been woken. It is
+    /// asked whether that connection `looked_at_all` members.
+    pub(crate) fn is_group_full(
+        &self,
+        group: &RouteGroup,
+        looked_at_all: impl Fn(Token) -> bool,
+    ) -> bool {
         if self.groups == 0 {
             return false;
         }
         let waiting = self.by_obstacle.get(&Obstacle::Group(group.group));
-        let route = waiting.and_then(|waiting| self.route(*waiting.last()?));
+        let last = waiting.and_then(|waiting| waiting.last());
+        let route = last.filter(|last| looked_at_all(**last)).and_then(|last| self.route(*last));
         route.is_some_and(|route| route.groups.contains(group))
     }
 
