@@ -34,6 +34,10 @@ impl Engine {
         for token in self.tokens() {
             self.restart_stall(token, now);
             let connection = &mut self.connections[token.index()];
+            if let Some(session) = &mut connection.nats {
+                session.blocked = session.blocked.map(|_| now);
+                session.unread = session.unread.map(|_| now);
+            }
             let protocol = connection.role.protocol;
             let (new, old) = (self.rules.of(protocol), old.of(protocol));
             let room_changed = (new.outbox_bytes, new.policy) != (old.outbox_bytes, old.policy);
