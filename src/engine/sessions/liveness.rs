@@ -209,16 +209,14 @@ impl Engine {
     /// Closes a NATS client whose socket has taken nothing for too long.
     fn check_write_time(&mut self, token: Token, now: Instant) {
         let Some(session) = &mut self.connections[token.index()].nats else { return };
-        let Some(since) = session.blocked.filter(|since| *since + WRITE_TIME <= now) else {
-            return;
-        };
-        if self.draining {
+        let is_due = session.blocked.is_some_and(|since| since + WRITE_TIME <= now);
+        if !is_due || self.draining {
             return;
         }
         if self.rules_of(token).policy != OverflowPolicy::Disconnect {
             // What blocks has a clock for its stall, and what drops may stand still.
             let Some(session) = &mut self.connections[token.index()].nats else { return };
-            session.blocked = Some(since + WRITE_TIME);
+            session.blocked = Some(now);
         } else {
             self.close(token, CloseReason::SlowConsumer, now);
         }
