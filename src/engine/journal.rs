@@ -2,6 +2,7 @@
 //!
 //! Owns the record, which is kept in tests only. Nothing may depend on it.
 
+use super::routing::{GroupId, Index, Member};
 use super::token::Token;
 
 /// The record.
@@ -13,12 +14,18 @@ pub(crate) struct Journal {
 
 /// One thing that the engine did.
 #[cfg(test)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
     /// A request of a connection was processed.
     Processed(Token),
     /// So many messages of a connection were delivered to so many receivers.
     Delivered(Token, u64, usize),
+    /// A member of a queue group is given the message that was just delivered: its connection, the
+    /// name of its subscription, and the group's.
+    Chosen(Token, Box<[u8]>, Box<[u8]>),
+    /// A part of a CONNECT was carried out: the subscriptions that are left, and whether they take
+    /// headers.
+    Partly(Token, Vec<(Box<[u8]>, bool)>),
     /// Nothing is delivered to a connection any more.
     Left(Token),
 }
@@ -38,6 +45,25 @@ impl Journal {
         self.entries.push(Entry::Delivered(token, messages, receivers));
         #[cfg(not(test))]
         let _ = (token, messages, receivers);
+    }
+
+    /// A member of a queue group is given a message.
+    pub(crate) fn chosen(&mut self, group: GroupId, member: &Member, index: &Index) {
+        #[cfg(test)]
+        {
+            let sid = index.sid_text(member.encoding)[..].into();
+            self.entries.push(Entry::Chosen(member.token, sid, index.group_name(group).into()));
+        }
+        #[cfg(not(test))]
+        let _ = (group, member, index);
+    }
+
+    /// A part of a CONNECT is carried out.
+    pub(crate) fn partly(&mut self, token: Token, index: &Index) {
+        #[cfg(test)]
+        self.entries.push(Entry::Partly(token, index.names_of(token)));
+        #[cfg(not(test))]
+        let _ = (token, index);
     }
 
     /// Nothing is delivered to a connection any more.

@@ -81,6 +81,8 @@ pub(crate) struct Admission {
     full_group: Option<Obstacle>,
     /// The run is admitted as the one that has waited longest: only its first message is.
     is_oldest: bool,
+    /// The publisher has waited since before the rules changed, which closes nobody.
+    is_exempt: bool,
 }
 
 /// How a receiver takes a run.
@@ -135,6 +137,7 @@ impl Engine {
             run.protocol == Protocol::Nats && !self.connections[publisher.index()].wants_echo();
         let silent = is_silent.then_some(publisher);
         self.admission.begin(self.waits.is_oldest(publisher), silent);
+        self.admission.is_exempt = self.waits.is_exempt(publisher);
         let is_scarce = !self.rules.only_block() && self.memory_is_scarce();
         let mut part = run;
         if is_scarce || route.needs_look || silent.is_some() || !self.all_have_room(&run, route) {
@@ -292,7 +295,7 @@ impl Engine {
         let part = run.fitting(room, source, copies);
         if part.messages > 0 {
             Takes::Part(part)
-        } else if self.takes_any(token) {
+        } else if self.takes_any(token, copies.of_first(run, source)) {
             Takes::Part(run.first(source, 1))
         } else {
             Takes::Nothing(run.not_fitting(room, source, copies))
@@ -321,11 +324,20 @@ impl Engine {
 
     /// Whether a receiver takes a message however large: its outbox is empty, or it is waited for, is
     /// not over its limit, and the publisher has waited longest.
-    fn takes_any(&self, token: Token) -> bool {
+    fn takes_any(&self, token: Token, length: usize) -> bool {
         let queued = self.outbox(token).queued();
         let connection = &self.connections[token.index()];
-        let may_be_over = self.admission.is_oldest && connection.holds_up(&self.rules);
-        queued == 0 || (may_be_over && queued <= connection.limit(&self.rules))
+        if queued == 0 || !self.admission.is_oldest {
+            return queued == 0;
+        }
+        let rules = self.rules_of(token);
+        if connection.limit(&self.rules) < rules.outbox_bytes {
+            // It is waited for at less than it may have, which it has even so.
+            queued + length <= rules.outbox_bytes
+        } else {
+            let blocks = rules.policy == OverflowPolicy::Block;
+            (blocks || self.admission.is_exempt) && queued <= rules.outbox_bytes
+        }
     }
 
     /// Chooses the member of a queue group that gets a message: the first one with room, beginning
@@ -407,6 +419,7 @@ impl Engine {
     ) -> bool {
         let plain = self.copies_of(member, route).of(run);
         let planned = self.admission.planned(member) + plain;
-        self.room_behind(member, planned, is_scarce) >= length || self.takes_any(member)
+        self.room_behind(member, planned, is_scarce) >= length
+            || self.takes_any(member, length + plain)
     }
 }

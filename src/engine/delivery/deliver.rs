@@ -63,6 +63,7 @@ impl Engine {
             };
             self.index.pass_turn(group.group, &member);
             let Member { token, encoding, subscription } = member;
+            self.journal.chosen(group.group, &member, &self.index);
             let mut encoded = self.encode(&run, source, encoding);
             match exception {
                 None => self.push_to_all(&[token], &run, &mut encoded, encoding),

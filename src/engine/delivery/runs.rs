@@ -232,6 +232,10 @@ impl Engine {
                     self.end_wait(token);
                     *at = part.end;
                     run = run.behind(part);
+                    if is_nats && !self.connections[token.index()].is_talking() {
+                        // It was too slow for its own message.
+                        return Outcome::Stopped(Stop::Closed);
+                    }
                     if run.messages > 0 && self.budget.is_share_used() {
                         return Outcome::Stopped(Stop::Yield);
                     }

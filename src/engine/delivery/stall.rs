@@ -131,7 +131,8 @@ impl Engine {
         self.budget.charge_turn(looks * budget::LOOK);
         let holds_memory = self.memory.is_full() && !self.outbox(token).is_empty();
         // One that does not block is waited for beside others of its queue group that do.
-        let is_to_blame = (is_waited_for && self.blocks(token)) || holds_memory;
+        let blocks = self.rules_of(token).policy == OverflowPolicy::Block;
+        let is_to_blame = (is_waited_for && blocks) || holds_memory;
         if !is_to_blame {
             self.end_stall(token);
         } else if taken < seconds * self.rules.min_rate_bytes_per_second as f64 {

@@ -45,6 +45,7 @@ impl Engine {
             self.end_wait(token);
             self.answer_done(token, 1);
             self.note_published(token, 1, message.length);
+            self.journal.delivered(token, 1, 0);
             self.answer_unheard(token, message.topic, message.reply, sid);
             self.budget.charge(budget::FRAME);
             *at += message.length;

@@ -41,6 +41,8 @@ pub(crate) struct Waits {
     /// first.
     by_age: BTreeMap<u64, Token>,
     next_age: u64,
+    /// Those that were refused up to then have waited under other rules.
+    exempt: u64,
     /// The routes that connections were refused on, each once.
     routes: HashMap<*const Route, (Rc<Route>, usize)>,
     /// How many queue groups are waited for.
@@ -251,6 +253,18 @@ impl Waits {
     /// Whether a connection has waited longest of all that were refused a delivery.
     pub(crate) fn is_oldest(&self, token: Token) -> bool {
         self.by_age.first_key_value().is_some_and(|(_, oldest)| *oldest == token)
+    }
+
+    /// The rules have changed.
+    pub(crate) fn exempt_all(&mut self) {
+        self.exempt = self.next_age;
+    }
+
+    /// Whether a connection was refused a delivery under other rules, and has made none since.
+    pub(crate) fn is_exempt(&self, token: Token) -> bool {
+        let oldest = self.by_age.first_key_value().map_or(u64::MAX, |(age, _)| *age);
+        let refused = || self.parked.get(token.index())?.as_ref()?.refused.as_ref();
+        oldest <= self.exempt && refused().is_some_and(|(_, age)| *age <= self.exempt)
     }
 
     /// Whether a connection was refused a delivery for which this receiver is needed, plainly or as

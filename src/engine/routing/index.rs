@@ -359,6 +359,22 @@ impl Index {
         self.max_nodes = nodes;
     }
 
+    /// The name of a queue group.
+    #[cfg(test)]
+    pub(crate) fn group_name(&self, group: GroupId) -> &[u8] {
+        self.registry.queue_groups().name(group.number)
+    }
+
+    /// The names of a NATS client's subscriptions, and whether they take headers.
+    #[cfg(test)]
+    pub(crate) fn names_of(&self, token: Token) -> Vec<(Box<[u8]>, bool)> {
+        let name = |encoding| match encoding {
+            Encoding::Native => None,
+            Encoding::Nats { headers, .. } => Some((self.sid_text(encoding)[..].into(), headers)),
+        };
+        self.registry.encodings_of(token).filter_map(name).collect()
+    }
+
     /// Whether some topic's route is half found.
     #[cfg(test)]
     pub(crate) fn is_searching(&self) -> bool {

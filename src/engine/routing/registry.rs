@@ -299,6 +299,14 @@ impl Registry {
         })
     }
 
+    /// How a connection's subscriptions want their messages.
+    #[cfg(test)]
+    pub(super) fn encodings_of(&self, token: Token) -> impl Iterator<Item = Encoding> {
+        let held = self.by_connection.get(token.index());
+        let numbers = held.into_iter().flat_map(|held| held.subscriptions.iter());
+        numbers.map(|&number| self.subscriptions[number as usize].encoding)
+    }
+
     /// The first subscription of a connection that takes headers or does not, and how many were
     /// looked at.
     pub(super) fn next_with_headers(&self, token: Token, wanted: bool) -> Option<(u32, u64)> {

@@ -133,6 +133,7 @@ impl Engine {
             let is_done = self.index.give_up(token, &mut self.budget, until);
             // What was charged to the turn is this connection's as well.
             self.budget.charge_ahead(self.budget.spent() - before);
+            self.journal.partly(token, &self.index);
             if !is_done {
                 return false;
             }
@@ -144,6 +145,7 @@ impl Engine {
         let configured = wanted.configure(json);
         // Those made before the first CONNECT stay, and take headers if the client does.
         if !self.index.set_headers(token, wanted.headers, &mut self.budget) {
+            self.journal.partly(token, &self.index);
             return false;
         }
         **session = wanted;

@@ -50,6 +50,7 @@ impl Engine {
             }
             self.arm(token);
         }
+        self.waits.exempt_all();
         self.memory.exempt(self.memory_held());
     }
 

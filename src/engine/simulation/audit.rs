@@ -9,6 +9,7 @@ use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
 use super::client::{Heard, kinds};
+use super::script::{Limits, Setup};
 use super::waiting::{before_last, members};
 use super::world::World;
 use super::*;
@@ -48,6 +49,22 @@ impl Recount {
         chunks.fold((0, 0), |(held, wanted), (cost, more, _)| {
             (held + cost - CHUNK_OVERHEAD, wanted + more)
         })
+    }
+}
+
+/// Bytes of the longest line of a message, or of header and topic.
+fn largest_line(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Native => 20,
+        Protocol::Nats => 70,
+    }
+}
+
+/// The silence behind which a client is asked for a sign of life, and how many are too many.
+fn heartbeat(setup: &Setup, protocol: Protocol) -> (u64, usize) {
+    match protocol {
+        Protocol::Native => (setup.heartbeat, 3),
+        Protocol::Nats => (setup.heartbeat.max(10_000), 4),
     }
 }
 
@@ -109,17 +126,20 @@ impl World {
         let is_left = was_left && (is_far || self.changed);
         let kept = held <= most || just_closed || is_left;
         assert!(kept, "{held} bytes are held for {wanted}, {all} in all");
-        let (limit, policy) = (self.setup.memory_bytes, self.setup.policy);
+        let limit = self.setup.memory_bytes;
+        let rules = self.setup.rules();
         self.most = self.most.max(all);
-        if policy == OverflowPolicy::Block && !self.changed {
+        if rules.only_block() && !self.changed {
             self.check_limit(limit);
         }
-        if policy == OverflowPolicy::Disconnect && all > limit && !just_closed && !self.changed {
-            let mut open = self
-                .engine()
-                .connections
-                .iter()
-                .filter(|(_, found)| found.state == State::Open && found.role.may_subscribe);
+        let disconnects = rules.has_policy(OverflowPolicy::Disconnect);
+        if disconnects && all > limit && !just_closed && !self.changed {
+            let may_go = |found: &Connection| {
+                let policy = self.setup.of(found.role.protocol).policy;
+                policy == OverflowPolicy::Disconnect && found.state == State::Open
+            };
+            let found = self.engine().connections.iter();
+            let mut open = found.filter(|(_, found)| may_go(found) && found.role.may_subscribe);
             let closed = open.all(|(_, found)| found.outbox.slices().all(Slice::is_own));
             assert!(closed, "{all} bytes are held, and none was closed for it");
         }
@@ -158,26 +178,30 @@ impl World {
             let outbox = &connection.outbox;
             let slices = outbox.slices().filter(|slice| !slice.is_own());
             let messages: usize = slices.map(Slice::len).sum();
-            // A topic of this world, a header, and the copies through 42 groups at most.
-            let message = self.setup.max_payload + 20;
-            let copies = if self.model.is_grouped(number) { 43 } else { 1 };
-            let beyond = match self.setup.policy {
+            let protocol = connection.role.protocol;
+            let Limits { policy, outbox_bytes: limit, .. } = self.setup.of(protocol);
+            // A topic of this world and a header, or a line; all copies.
+            let message = self.setup.max_payload + largest_line(protocol);
+            let copies = self.model.most_copies(Some(number));
+            let beyond = match policy {
                 OverflowPolicy::Block => message * copies,
-                _ if self.model.is_grouped(number) => message * copies,
+                _ if copies > 1 => message * copies,
                 _ => 0,
             };
-            let limit = self.setup.outbox_bytes;
             // Beyond the limit are the copies of one message, the last, and under `block` it may be
             // that one of the connection that has waited longest.
-            let before = if self.setup.policy == OverflowPolicy::Block { limit } else { 0 };
+            let before = if policy == OverflowPolicy::Block { limit } else { 0 };
             let exempt = self.changed || messages <= limit + beyond;
             assert!(
-                exempt || outbox.messages(Protocol::Native.walk()) == 1,
+                exempt || outbox.messages(protocol.walk()) == 1,
                 "an outbox holds {messages} of {limit}"
             );
             let is_cut = sockets.clients[number].has_partial();
             let is_over = messages > limit && !self.changed && !is_cut;
-            assert!(!is_over || before_last(outbox) <= before, "{messages} of {limit}, in parts");
+            assert!(
+                !is_over || before_last(outbox, protocol) <= before,
+                "{messages} of {limit}, in parts"
+            );
             assert!(connection.room <= limit, "it has room for more than its limit");
             let room = limit.saturating_sub(outbox.queued());
             assert!(connection.room <= room, "it says that it has more room than there is");
@@ -190,10 +214,29 @@ impl World {
             let answers = connection.outbox.answers();
             let obstacle = self.engine().waits.obstacle(Token::new(index));
             let waits = matches!(obstacle, Some(Obstacle::Answers(_)));
-            assert!(!waits || answers > 64 * 1_024, "unread for {answers} bytes of answers");
-            assert!(answers < 66 * 1_024, "{answers} bytes of answers wait");
+            let (least, most) = self.answers_allowed(connection.role.protocol);
+            let is_unread = !waits || answers > least || self.changed;
+            assert!(is_unread, "unread for {answers} bytes of answers");
+            assert!(answers < most || self.changed, "{answers} bytes of answers wait");
+            if connection.role.protocol == Protocol::Nats {
+                continue;
+            }
             for slice in connection.outbox.slices().filter(|slice| slice.is_answers()) {
                 assert!(kinds(slice).all(|kind| kind != Kind::Lost as u8), "LOST is no answer");
+            }
+        }
+    }
+
+    /// From how many bytes of answers on a client is not read, and how many there are at most. A NATS
+    /// client may leave as many as its outbox takes, and what a share makes of them.
+    fn answers_allowed(&self, protocol: Protocol) -> (usize, usize) {
+        const KIB: usize = 1_024;
+        match protocol {
+            Protocol::Native => (64 * KIB, 66 * KIB),
+            Protocol::Nats => {
+                let least = self.setup.nats.outbox_bytes.max(64 * KIB);
+                let lines = self.setup.turn_units / 8 / budget::FRAME + 2;
+                (least, least + 2 * KIB + 200 * lines as usize)
             }
         }
     }
@@ -268,17 +311,19 @@ impl World {
                 State::Open | State::Finishing | State::Gone => {}
             }
             let stall = connection.stall.as_ref().filter(|_| !draining && connection.is_alive());
-            let due = stall.map(|stall| stall.since + millis(self.setup.stall_timeout));
+            let stall_timeout = self.setup.of(connection.role.protocol).stall_timeout;
+            let due = stall.map(|stall| stall.since + millis(stall_timeout));
             assert!(due.is_none_or(in_time), "{token:?}: a stall is to be judged");
             if self.setup.heartbeat == 0 || state != State::Open || draining || is_behind {
                 continue;
             }
             assert!(next.is_some(), "{token:?}: its heartbeat is watched");
-            if client.last_sign + millis(self.setup.heartbeat) <= now {
+            let (heartbeat, silences) = heartbeat(&self.setup, connection.role.protocol);
+            if client.last_sign + millis(heartbeat) <= now {
                 (client.last_sign, client.silences) = (now, client.silences + 1);
             }
-            // The first silence is answered by PING, the second by the end.
-            assert!(client.silences < 3, "{token:?} is silent and still there");
+            // The first silence is answered by PING, the last by the end.
+            assert!(client.silences < silences, "{token:?} is silent and still there");
         }
     }
 
@@ -305,7 +350,10 @@ impl World {
         let stats = engine.stats();
         let counted = engine.listed_topics().first();
         let counted = counted.map(|it| (it.published.messages, it.published.bytes));
-        assert!(counted.is_none_or(|counted| counted == (stats.messages_in, stats.bytes_in)));
+        // What no filter can match is not counted by topic.
+        let (messages, bytes) = self.model.unroutable;
+        let accepted = (stats.messages_in - messages, stats.bytes_in - bytes);
+        assert!(counted.is_none_or(|counted| counted == accepted));
         let all = || engine.connections.iter();
         let load = engine.load();
         let crowd = load.crowd;
@@ -335,9 +383,10 @@ impl World {
             let token = Token::new(index);
             let client = &sockets.clients[sockets.owners[&token]];
             let queued = connection.outbox.queued();
-            self.was_short |= queued > setup.outbox_bytes / 2 || setup.outbox_bytes < 100_000;
-            let large = queued > setup.outbox_bytes
-                && connection.outbox.messages(Protocol::Native.walk()) == 1;
+            let protocol = connection.role.protocol;
+            let limit = setup.of(protocol).outbox_bytes;
+            self.was_short |= queued > limit / 2 || limit < 100_000;
+            let large = queued > limit && connection.outbox.messages(protocol.walk()) == 1;
             edges.note("message larger than its outbox", large.into());
             let obstacle = engine.waits.obstacle(token);
             let for_group = matches!(obstacle, Some(Obstacle::Group(_)));
@@ -365,8 +414,11 @@ impl World {
         edges.note("message dropped", stats.dropped);
         edges.note("messages undelivered at the end", stats.undelivered);
         edges.note("too many subscriptions", self.model.refused);
-        let slow = match self.setup.policy {
-            OverflowPolicy::Block => "closed: slow consumer under block",
+        self.model.notes.iter().for_each(|(edge, times)| edges.note(edge, *times));
+        let slow = match self.policies[0] {
+            OverflowPolicy::Block if self.setup.rules().only_block() => {
+                "closed: slow consumer under block"
+            }
             _ => "closed: slow consumer under disconnect",
         };
         for (reason, edge) in [

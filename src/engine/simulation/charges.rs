@@ -7,11 +7,20 @@
 use wire::topic;
 
 use super::client::Client;
-use super::script::Said;
 use super::sockets::Write;
 use super::world::World;
 use super::*;
 use crate::engine::journal::Entry;
+
+/// Encodings that messages were brought into at once.
+#[derive(Default)]
+pub(super) struct Encodings {
+    /// For their plain receivers, and at most for members of queue groups.
+    pub(super) plain: u64,
+    pub(super) members: u64,
+    /// Bytes of one encoding, or more.
+    pub(super) bytes: u64,
+}
 
 /// What the journal of a turn says was done in it.
 #[derive(Default)]
@@ -20,6 +29,10 @@ pub(super) struct Work {
     requests: u64,
     /// What the changes of subscriptions among them cost, and how many more there are by them.
     changes: u64,
+    /// What bringing runs into encodings cost, without their bytes.
+    encodings: u64,
+    /// The most that encoding one run may have cost.
+    most_encoded: u64,
     made: i64,
     /// Receivers of all runs, summed up; the same for each message; the most of one message.
     receivers: u64,
@@ -33,8 +46,8 @@ pub(super) struct Work {
 
 impl Work {
     /// Adds an entry of the journal.
-    pub(super) fn add(&mut self, entry: Entry) {
-        match entry {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        match *entry {
             Entry::Processed(_) => self.requests += 1,
             Entry::Delivered(_, messages, receivers) => {
                 self.messages += messages;
@@ -42,15 +55,27 @@ impl Work {
                 self.deliveries += messages * receivers as u64;
                 self.widest = self.widest.max(receivers as u64);
             }
+            Entry::Chosen(..) | Entry::Partly(..) => {}
             Entry::Left(_) => self.left += 1,
         }
     }
 
-    /// Adds a change of a subscription.
-    pub(super) fn add_change(&mut self, said: Said) {
-        let (Said::Subscribe(filter, _) | Said::Unsubscribe(filter, _)) = said else { return };
-        self.made += if matches!(said, Said::Subscribe(..)) { 1 } else { -1 };
-        self.changes += change(filter);
+    /// Adds changes of subscriptions.
+    pub(super) fn add_changes(&mut self, changes: &mut Vec<(&'static str, bool)>) {
+        for (filter, is_made) in changes.drain(..) {
+            self.made += if is_made { 1 } else { -1 };
+            self.changes += change(filter);
+        }
+    }
+
+    /// Adds that so many messages were brought into so many encodings at once, and takes note of
+    /// their bytes.
+    pub(super) fn add_encodings(&mut self, messages: u64, of: &mut Encodings) {
+        let Encodings { plain, members, bytes } = std::mem::take(of);
+        let cost = budget::ENCODING + messages * budget::ENCODED;
+        self.encodings += plain * cost;
+        let most = (plain + members) * (cost + bytes / budget::COPIED_BYTES + 1);
+        self.most_encoded = self.most_encoded.max(most);
     }
 
     /// Whether nothing that was said was processed.
@@ -60,9 +85,13 @@ impl Work {
 }
 
 /// The connection that an entry of the journal is of.
-pub(super) fn token(entry: Entry) -> Token {
+pub(super) fn token(entry: &Entry) -> Token {
     match entry {
-        Entry::Processed(token) | Entry::Delivered(token, ..) | Entry::Left(token) => token,
+        Entry::Processed(token)
+        | Entry::Delivered(token, ..)
+        | Entry::Chosen(token, ..)
+        | Entry::Partly(token, _)
+        | Entry::Left(token) => *token,
     }
 }
 
@@ -101,14 +130,14 @@ impl World {
 
     /// The bytes of a message, with all copies of it that one connection may get.
     fn copies(&self) -> usize {
-        let copies = if self.model.has_groups() { 43 } else { 1 };
-        copies * (self.setup.max_payload + 20)
+        self.model.most_copies(None) * (self.setup.max_payload + 70)
     }
 
     /// What a write offers at least that may have been asked for by an admission.
     fn short_of_room(&self) -> usize {
         let is_scarce = self.changed || self.setup.memory_bytes < 10_000_000;
-        if is_scarce { 0 } else { self.setup.outbox_bytes.saturating_sub(self.copies()) }
+        let limit = self.setup.outbox_bytes.min(self.setup.nats.outbox_bytes);
+        if is_scarce { 0 } else { limit.saturating_sub(self.copies()) }
     }
 
     /// Whether all receivers have room for any message.
@@ -138,14 +167,16 @@ impl World {
             + sockets.writes.iter().map(Write::cost).sum::<u64>()
             + work.requests * budget::FRAME
             + work.changes
+            + work.encodings
             + given_up * budget::SUBSCRIPTION
             + cached * budget::ROUTE
             + if is_all { work.receivers * budget::DELIVERY } else { 0 };
         assert!(seen <= charged, "a turn was charged {charged} for {seen}");
 
         let connections = engine.connections() as u64 + work.left;
-        let grouped = self.model.grouped_subscriptions();
-        let looks = (connections + grouped) * if is_roomy { 1 } else { 2 };
+        let held =
+            before.subscriptions.max(figures.subscriptions) as u64 + work.made.unsigned_abs();
+        let looks = (connections + held) * if is_roomy { 1 } else { 2 };
         let asked_for = sockets.writes.iter().filter(|write| write.offered >= short_of_room);
         let asked_for: u64 = asked_for.map(Write::cost).sum();
         // What cannot be divided, once a connection has begun to be served.
@@ -155,7 +186,8 @@ impl World {
             + change("*.*.*.*")
             + budget::ROUTE
             + 16 * budget::NODE
-            + (connections + grouped) * budget::RECEIVER
+            + 2 * (connections + held) * budget::RECEIVER
+            + work.most_encoded
             + 32 * budget::LOOK
             + work.widest * budget::DELIVERY
             + looks * budget::LOOK;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::{self, Frame, Header, Kind, Reader, decode_error};
 
+use super::nats::{self, Line, ident, payload};
 use super::script::{GROUP_FLOOD, Said};
 use super::*;
 use crate::engine::buffers::chunk::Slice;
@@ -54,6 +55,12 @@ pub(super) struct Client {
     pub(super) told_end: bool,
     received: Vec<u8>,
     pub(super) heard: Vec<Heard>,
+    /// The same of a NATS client, in full.
+    pub(super) transcript: Vec<nats::Heard>,
+    /// Since when its socket takes nothing though it was offered something.
+    pub(super) stuck: Option<Instant>,
+    /// Its conversation went on when the broker was told to stop.
+    pub(super) was_open: bool,
     /// PINGs of the broker that it has not answered.
     pub(super) unanswered: usize,
     /// When it connected; when it last did anything that the broker could see.
@@ -84,6 +91,9 @@ impl Client {
             told_end: false,
             received: Vec::new(),
             heard: Vec::new(),
+            transcript: Vec::new(),
+            stuck: None,
+            was_open: false,
             unanswered: 0,
             since: now,
             last_sign: now,
@@ -110,7 +120,16 @@ impl Client {
             Said::Subscribe(filter, group) => sub(Kind::Subscribe, filter, group, out),
             Said::Unsubscribe(filter, group) => sub(Kind::Unsubscribe, filter, group, out),
             Said::Publish(topic, number, length) => {
-                frame::encode(Kind::Publish, 0, topic.as_bytes(), &payload(number, length), out);
+                let payload = payload(number, length.max(8));
+                frame::encode(Kind::Publish, 0, topic.as_bytes(), &payload, out);
+            }
+            Said::Nats(line) => {
+                out.extend(line.bytes(max_payload));
+                if let Line::Part(_) = line {
+                    self.mute = true;
+                    self.on_its_way.extend(bytes);
+                    return;
+                }
             }
             Said::Ping => frame::encode(Kind::Ping, 0, b"", b"ping", out),
             Said::Pong => frame::encode(Kind::Pong, 0, b"", b"", out),
@@ -139,7 +158,7 @@ impl Client {
             Said::Nonsense(_) => frame::encode(Kind::Welcome, 0, b"", b"", out),
             Said::Part(length) => {
                 let before = out.len();
-                frame::encode(Kind::Publish, 0, b"a", &payload(0, max_payload), out);
+                frame::encode(Kind::Publish, 0, b"a", &payload(0, max_payload.max(8)), out);
                 out.truncate(out.len().min(before + length));
                 self.mute = true;
                 self.on_its_way.extend(bytes);
@@ -155,6 +174,9 @@ impl Client {
         assert!(!self.hung_up, "nothing is written behind the end");
         self.room -= bytes.len();
         self.received.extend_from_slice(bytes);
+        if self.role.protocol == Protocol::Nats {
+            return self.hear_lines();
+        }
         let mut at = 0;
         while let Some(frame) = Frame::decode(&self.received[at..], Reader::Client, 1 << 20)
             .expect("the broker sends valid frames")
@@ -170,6 +192,23 @@ impl Client {
         self.received.drain(..at);
     }
 
+    fn hear_lines(&mut self) {
+        let mut at = 0;
+        while let Some((heard, length)) = nats::hear(&self.received[at..]) {
+            at += length;
+            let plain = match heard {
+                nats::Heard::Message(_, ident) => Heard::Message(ident),
+                nats::Heard::Ping => Heard::Ping,
+                nats::Heard::Pong => Heard::Pong,
+                _ => Heard::Other,
+            };
+            self.unanswered += usize::from(plain == Heard::Ping);
+            self.heard.push(plain);
+            self.transcript.push(heard);
+        }
+        self.received.drain(..at);
+    }
+
     /// It takes what it has received: its socket holds so many bytes again.
     pub(super) fn make_room(&mut self, room: usize) {
         let was_full = self.room == 0;
@@ -180,7 +219,11 @@ impl Client {
     /// It answers the PINGs that it has received.
     pub(super) fn answer_pings(&mut self) {
         for _ in 0..std::mem::take(&mut self.unanswered) {
-            self.say(Said::Pong, 0);
+            let pong = match self.role.protocol {
+                Protocol::Native => Said::Pong,
+                Protocol::Nats => Said::Nats(Line::Pong),
+            };
+            self.say(pong, 0);
         }
     }
 
@@ -213,19 +256,10 @@ pub(super) fn kinds(slice: &Slice) -> impl Iterator<Item = u8> {
     })
 }
 
-/// A payload that begins with the message's number, cut to its length, and whose bytes all follow
-/// from that number.
-fn payload(number: u64, length: usize) -> Vec<u8> {
-    let mut payload = number.to_be_bytes().to_vec();
-    payload.resize(length.max(8), (number % 251) as u8);
-    payload
-}
-
 fn understand(frame: &Frame) -> Heard {
     match frame.kind {
         Kind::Publish => {
-            let number = frame.body.first_chunk().expect("messages begin with their number");
-            let number = u64::from_be_bytes(*number);
+            let number = ident(frame.body);
             assert_eq!(frame.body, payload(number, frame.body.len()), "no byte was changed");
             Heard::Message(number)
         }

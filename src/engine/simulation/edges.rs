@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 45] = [
+const EDGES: [(&str, u64); 62] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("turn that used up its budget", 50),
@@ -52,6 +52,23 @@ const EDGES: [(&str, u64); 45] = [
     ("token used again", 100),
     ("turns of a queue group compared", 5),
     ("search interrupted", 100),
+    ("native message to a NATS client", 10),
+    ("NATS message to a native client", 10),
+    ("headers passed on", 10),
+    ("headers cut off", 10),
+    ("own message kept back", 10),
+    ("empty message", 10),
+    ("payload too large to be copied", 10),
+    ("subscription ended by its maximum", 10),
+    ("maximum counts what came before", 10),
+    ("SUB with a sid in use", 10),
+    ("too many subscriptions of a NATS client", 10),
+    ("message to a subject that nothing matches", 10),
+    ("503", 10),
+    ("+OK", 10),
+    ("second CONNECT", 10),
+    ("CONNECT carried out in parts", 10),
+    ("INFO that the broker stops", 10),
 ];
 
 /// What one world, or many, reached: how often, and in how many worlds.

@@ -2,7 +2,7 @@
 
 use super::script::Action::{Connect, Pass, Say, Turn};
 use super::script::Said::{Hello, Publish, Subscribe};
-use super::script::{Action, Script, Setup};
+use super::script::{Action, Limits, Script, Setup};
 use super::world::play;
 use crate::engine::budget;
 use crate::engine::rules::OverflowPolicy::Block;
@@ -18,6 +18,12 @@ fn roomy() -> Setup {
         memory_bytes: 10_000_000,
         policy: Block,
         stall_timeout: 3_600_000,
+        nats: Limits {
+            max_subscriptions: 100,
+            outbox_bytes: 100_000,
+            policy: Block,
+            stall_timeout: 3_600_000,
+        },
         min_rate: 0,
         hello: 3_600_000,
         heartbeat: 0,

@@ -21,15 +21,22 @@ use std::time::Duration;
 use super::*;
 
 mod audit;
+mod author;
 mod charges;
 mod client;
 mod edges;
+mod end;
 mod kept;
 mod model;
+mod nats;
+mod nats_author;
+mod nats_model;
 mod random;
+mod rounds;
 mod script;
 mod shrink;
 mod sockets;
+mod transcript;
 mod waiting;
 mod world;
 

@@ -2,93 +2,142 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wire::topic::matches;
+use wire::native::frame::HEADER_BYTES;
+use wire::topic::{matches, validate_topic};
 
+use super::charges::Encodings;
 use super::client::{Client, Heard};
+use super::nats::{Copied, Sent, ident, is_number, payload};
+use super::nats_model::Talk;
+use super::rounds::Rounds;
 use super::script::Said;
+use super::transcript::Ending;
 
-/// A subscription: by whom, to what, in which queue group.
-type Held = (usize, &'static str, Option<&'static str>);
+/// A subscription.
+pub(super) struct Held {
+    pub(super) client: usize,
+    pub(super) filter: &'static str,
+    pub(super) group: Option<&'static str>,
+    /// What only one of a NATS client has.
+    pub(super) nats: Option<Named>,
+}
+
+/// A NATS client's subscription.
+pub(super) struct Named {
+    pub(super) sid: &'static str,
+    pub(super) headers: bool,
+    pub(super) delivered: u64,
+    pub(super) max: Option<u64>,
+}
+
+/// A member of a queue group: a native client, or a subscription of a NATS client.
+pub(super) type Member = (usize, Option<&'static str>);
 /// A queue group is its name.
-type Group = &'static str;
+pub(super) type Group = &'static str;
 
 /// All that was processed so far, and what follows from it.
 pub(super) struct Model {
     max_subscriptions: usize,
-    held: Vec<Held>,
-    /// Messages in the order in which they were processed; a message's place in it.
+    pub(super) max_nats_subscriptions: usize,
+    pub(super) held: Vec<Held>,
+    /// Messages in the order in which they were processed; a message's place in it, if it can be
+    /// told from others.
     place: BTreeMap<u64, usize>,
-    /// By client: the messages that its plain filters matched.
+    pub(super) messages: usize,
+    /// By native client: the messages that it must get, one with as many copies as often.
     expected: BTreeMap<usize, Vec<u64>>,
-    /// By client: who was ever in a queue group, so that it may receive more than that.
+    /// By NATS client: its conversation.
+    pub(super) talks: BTreeMap<usize, Talk>,
+    /// By client: who was ever in a queue group.
     grouped: BTreeMap<usize, bool>,
-    /// Deliveries in all: one for each plain receiver and for each queue group.
+    /// By client: the most copies that one message ever had for it.
+    most_copies: BTreeMap<usize, usize>,
+    /// Deliveries in all: one for each copy.
     pub(super) matched: u64,
-    /// By client: answers that it must get.
+    /// By native client: answers that it must get.
     pongs: BTreeMap<usize, usize>,
-    /// Messages for one queue group that went by without a change of the members that match; for
-    /// the messages that only one group matched.
-    rounds: BTreeMap<Group, Round>,
-    ended_rounds: Vec<Round>,
+    /// The message at hand, and the queue groups that have still to give it to a member.
+    at_hand: Option<Sent>,
+    open: BTreeMap<Group, BTreeSet<Member>>,
+    rounds: Rounds,
+    /// Subscriptions made and ended since that was asked last.
+    pub(super) changes: Vec<(&'static str, bool)>,
+    /// Encodings that messages were brought into since that was asked last.
+    pub(super) encodings: Encodings,
     /// SUBSCRIBEs that were too many.
     pub(super) refused: u64,
-}
-
-/// Messages for one queue group while its members stayed the same.
-struct Round {
-    members: BTreeSet<usize>,
-    /// Messages; `None` for one that more than one group matched.
-    messages: Vec<Option<u64>>,
+    /// Messages that were accepted though no filter can match them, and their bytes.
+    pub(super) unroutable: (u64, u64),
+    pub(super) notes: BTreeMap<&'static str, u64>,
 }
 
 impl Model {
-    pub(super) fn new(max_subscriptions: usize) -> Model {
+    pub(super) fn new(max_subscriptions: usize, max_nats_subscriptions: usize) -> Model {
         Model {
             max_subscriptions,
+            max_nats_subscriptions,
             held: Vec::new(),
             place: BTreeMap::new(),
+            messages: 0,
             expected: BTreeMap::new(),
+            talks: BTreeMap::new(),
             grouped: BTreeMap::new(),
+            most_copies: BTreeMap::new(),
             matched: 0,
             pongs: BTreeMap::new(),
-            rounds: BTreeMap::new(),
-            ended_rounds: Vec::new(),
+            at_hand: None,
+            open: BTreeMap::new(),
+            rounds: Rounds::default(),
+            changes: Vec::new(),
+            encodings: Encodings::default(),
             refused: 0,
+            unroutable: (0, 0),
+            notes: BTreeMap::new(),
         }
     }
 
-    /// The limit of subscriptions is another one.
-    pub(super) fn allow(&mut self, max_subscriptions: usize) {
+    /// The limits of subscriptions are others.
+    pub(super) fn allow(&mut self, max_subscriptions: usize, max_nats_subscriptions: usize) {
         self.max_subscriptions = max_subscriptions;
+        self.max_nats_subscriptions = max_nats_subscriptions;
+    }
+
+    /// Notes that an edge was reached.
+    pub(super) fn note(&mut self, edge: &'static str) {
+        *self.notes.entry(edge).or_default() += 1;
     }
 
     /// A connection receives nothing from now on.
     pub(super) fn forget(&mut self, client: usize) {
-        self.held.retain(|held| held.0 != client);
+        self.held.retain(|held| held.client != client);
     }
 
-    /// The broker has processed what a client said. Returns whether a subscription has changed.
-    pub(super) fn process(&mut self, client: usize, said: Said) -> bool {
-        let before = self.held.len();
+    /// The broker has processed what a client said.
+    pub(super) fn process(&mut self, client: usize, said: Said) {
+        assert!(self.open.is_empty(), "these queue groups did not get a message: {:?}", self.open);
         match said {
             Said::Subscribe(filter, group) => {
-                let held = (client, filter, group);
-                let count = self.held.iter().filter(|held| held.0 == client).count();
-                if self.held.contains(&held) {
-                    return false;
+                let is_it = |held: &&Held| {
+                    (held.client, held.filter, held.group) == (client, filter, group)
+                };
+                if self.held.iter().any(|held| is_it(&held)) {
+                    return;
                 }
-                if count >= self.max_subscriptions {
+                if self.count(client) >= self.max_subscriptions {
                     self.refused += 1;
-                    return false;
+                    return;
                 }
-                self.held.push(held);
-                *self.grouped.entry(client).or_default() |= group.is_some();
+                self.add(Held { client, filter, group, nats: None });
             }
             Said::Unsubscribe(filter, group) => {
-                self.held.retain(|held| *held != (client, filter, group));
+                self.end(|held| (held.client, held.filter, held.group) == (client, filter, group))
             }
-            Said::Publish(topic, number, _) => self.publish(topic, number),
+            Said::Publish(subject, number, length) => {
+                let length = length.max(8);
+                self.publish(client, Sent { subject, reply: None, number, headers: None, length });
+            }
             Said::Ping => *self.pongs.entry(client).or_default() += 1,
+            Said::Nats(line) => self.process_line(client, line),
             Said::Hello
             | Said::Pong
             | Said::BadTopic
@@ -96,61 +145,156 @@ impl Model {
             | Said::Part(_)
             | Said::JoinMany => {}
         }
-        before != self.held.len()
     }
 
-    fn publish(&mut self, topic: &str, number: u64) {
-        let place = self.place.len();
-        assert!(self.place.insert(number, place).is_none(), "a message was processed twice");
-        let matching = self.held.iter().filter(|held| matches(held.1.as_bytes(), topic.as_bytes()));
-        let (mut plain, mut groups) = (Vec::new(), BTreeMap::<Group, BTreeSet<usize>>::new());
-        for (client, _, group) in matching {
-            match group {
-                None => plain.push(*client),
-                Some(name) => drop(groups.entry(*name).or_default().insert(*client)),
+    /// Subscriptions of a client.
+    pub(super) fn count(&self, client: usize) -> usize {
+        self.held.iter().filter(|held| held.client == client).count()
+    }
+
+    pub(super) fn add(&mut self, held: Held) {
+        self.changes.push((held.filter, true));
+        *self.grouped.entry(held.client).or_default() |= held.group.is_some();
+        self.held.push(held);
+    }
+
+    /// Ends subscriptions.
+    pub(super) fn end(&mut self, ends: impl Fn(&Held) -> bool) {
+        let ending = self.held.iter().filter(|held| ends(held));
+        self.changes.extend(ending.map(|held| (held.filter, false)));
+        self.held.retain(|held| !ends(held));
+    }
+
+    /// The publisher, if it wants no messages of its own.
+    fn silent(&self, publisher: usize) -> Option<usize> {
+        let talk = self.talks.get(&publisher);
+        talk.is_some_and(|talk| !talk.session.echo).then_some(publisher)
+    }
+
+    /// The subscriptions that match a message.
+    fn matching(&self, publisher: usize, sent: Sent) -> Vec<usize> {
+        let (silent, topic) = (self.silent(publisher), sent.subject.as_bytes());
+        let is_match =
+            |held: &Held| matches(held.filter.as_bytes(), topic) && silent != Some(held.client);
+        let numbers = 0..self.held.len();
+        let is_topic = validate_topic(topic).is_ok();
+        numbers.filter(|number| is_topic && is_match(&self.held[*number])).collect()
+    }
+
+    /// Whether anyone gets a message.
+    pub(super) fn is_heard(&self, publisher: usize, sent: Sent) -> bool {
+        !self.matching(publisher, sent).is_empty()
+    }
+
+    pub(super) fn publish(&mut self, publisher: usize, sent: Sent) {
+        let number = ident(&payload(sent.number, sent.length));
+        self.messages += 1;
+        if is_number(number) {
+            let before = self.place.insert(number, self.messages);
+            assert!(before.is_none(), "a message was processed twice");
+        }
+        let (mut native, mut named) = (BTreeSet::new(), Vec::new());
+        for at in self.matching(publisher, sent) {
+            let held = &self.held[at];
+            match (held.group, &held.nats) {
+                (None, None) => drop(native.insert(held.client)),
+                (None, Some(_)) => named.push(at),
+                (Some(name), nats) => {
+                    let member = (held.client, nats.as_ref().map(|named| named.sid));
+                    self.open.entry(name).or_default().insert(member);
+                }
             }
         }
-        plain.sort_unstable();
-        plain.dedup();
-        self.matched += (plain.len() + groups.len()) as u64;
-        for client in plain {
+        self.matched += (native.len() + named.len() + self.open.len()) as u64;
+        self.encodings.plain = self.encodings_for(publisher, sent);
+        self.encodings.members = self.open.len() as u64;
+        self.encodings.bytes += sent.bytes_at_most() as u64;
+        self.at_hand = Some(sent);
+        let mut copies = BTreeMap::<usize, usize>::new();
+        for &client in &native {
+            *copies.entry(client).or_default() += 1;
             self.expected.entry(client).or_default().push(number);
         }
-        let alone = groups.len() == 1;
-        for (group, members) in groups {
-            self.take_turn(group, &members, alone.then_some(number));
+        for at in named {
+            *copies.entry(self.held[at].client).or_default() += 1;
+            self.give(at, sent);
+        }
+        for &(client, _) in self.open.values().flatten() {
+            *copies.entry(client).or_default() += 1;
+        }
+        for (client, copies) in copies {
+            let most = self.most_copies.entry(client).or_default();
+            *most = copies.max(*most);
+        }
+        self.note_message(publisher, sent);
+        self.end_spent();
+    }
+
+    /// A subscription of a NATS client is given a message.
+    fn give(&mut self, at: usize, sent: Sent) {
+        let place = self.messages;
+        let held = &mut self.held[at];
+        let Some(named) = &mut held.nats else { return };
+        named.delivered += 1;
+        let copied: Copied = sent.copied(named.sid, named.headers);
+        self.talks.entry(held.client).or_default().hears.copied(place, copied);
+    }
+
+    /// Ends subscriptions that had as many messages as they may.
+    fn end_spent(&mut self) {
+        let is_spent = |held: &Held| {
+            let named = held.nats.as_ref();
+            named.is_some_and(|it| it.max.is_some_and(|max| it.delivered >= max))
+        };
+        if self.held.iter().any(is_spent) {
+            self.note("subscription ended by its maximum");
+            self.end(is_spent);
         }
     }
 
-    fn take_turn(&mut self, group: Group, members: &BTreeSet<usize>, number: Option<u64>) {
-        let new = || Round { members: members.clone(), messages: Vec::new() };
-        let round = self.rounds.entry(group).or_insert_with(new);
-        if round.members != *members {
-            self.ended_rounds.push(std::mem::replace(round, new()));
+    /// The broker has given the message at hand to this member of a queue group.
+    pub(super) fn choose(&mut self, client: usize, sid: &[u8], group: &[u8]) {
+        let name = *self.open.keys().find(|name| name.as_bytes() == group).expect("it is matched");
+        let members = self.open.remove(name).unwrap_or_default();
+        let is_it =
+            |member: &&Member| member.0 == client && member.1.unwrap_or("").as_bytes() == sid;
+        let member = *members.iter().find(is_it).expect("a member that matches gets a message");
+        let sent = self.at_hand.expect("a message is at hand");
+        let number = ident(&payload(sent.number, sent.length));
+        self.rounds.take_turn(name, members, member);
+        let is_held = |held: &Held| {
+            let sid = held.nats.as_ref().map(|named| named.sid);
+            held.group == Some(name) && (held.client, sid) == member
+        };
+        match member.1 {
+            None => self.expected.entry(client).or_default().push(number),
+            Some(_) => {
+                let at = self.held.iter().position(is_held);
+                // One that was closed a moment ago is not there any more.
+                at.into_iter().for_each(|at| self.give(at, sent));
+                self.end_spent();
+            }
         }
-        round.messages.push(number);
     }
 
-    /// The members of a queue group, or of several, that match a topic; some several times.
+    /// The members of a queue group, or of several, that match a message; some several times.
     pub(super) fn members(
         &self,
-        topic: &str,
+        publisher: usize,
+        sent: Sent,
         is_group: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = usize> {
-        let held = self.held.iter().filter(move |(_, filter, group)| {
-            group.is_some_and(&is_group) && matches(filter.as_bytes(), topic.as_bytes())
-        });
-        held.map(|held| held.0)
+        let matching = self.matching(publisher, sent).into_iter().map(|at| &self.held[at]);
+        matching.filter(move |held| held.group.is_some_and(&is_group)).map(|held| held.client)
     }
 
-    /// Whether any client was ever in a queue group.
-    pub(super) fn has_groups(&self) -> bool {
-        self.grouped.values().any(|is_grouped| *is_grouped)
-    }
-
-    /// Subscriptions in queue groups.
-    pub(super) fn grouped_subscriptions(&self) -> u64 {
-        self.held.iter().filter(|held| held.2.is_some()).count() as u64
+    /// Bytes of a message, with all copies that a client gets through its plain subscriptions.
+    pub(super) fn plain_bytes(&self, publisher: usize, sent: Sent, client: usize) -> usize {
+        let matching = self.matching(publisher, sent).into_iter().map(|at| &self.held[at]);
+        let own = matching.filter(|held| held.client == client && held.group.is_none());
+        // A native client gets one copy.
+        let copies = if self.talks.contains_key(&client) { usize::MAX } else { 1 };
+        own.map(|held| bytes_of(held, sent)).take(copies).sum()
     }
 
     /// Whether a client was ever in a queue group.
@@ -158,24 +302,36 @@ impl Model {
         self.grouped.get(&client).copied().unwrap_or(false)
     }
 
-    /// Checks what one client heard. `complete`: it was connected to the end and has read all.
-    pub(super) fn check(&self, client: usize, who: &Client, complete: bool) {
+    /// The most copies that one message ever had for a client, or may have had for any.
+    pub(super) fn most_copies(&self, client: Option<usize>) -> usize {
+        let most = match client {
+            Some(client) => self.most_copies.get(&client).copied(),
+            None => self.most_copies.values().max().copied(),
+        };
+        most.unwrap_or(1).max(1)
+    }
+
+    /// Checks what one client heard.
+    pub(super) fn check(&self, client: usize, who: &Client, ending: Ending) {
         let mut last = None;
         for heard in &who.heard {
-            if let Heard::Message(number) = heard {
+            if let Heard::Message(number) = heard
+                && is_number(*number)
+            {
                 let place = self.place.get(number).expect("only what was published is received");
                 assert!(last <= Some(*place), "client {client} received out of order");
                 last = Some(*place);
             }
         }
+        if let Some(talk) = self.talks.get(&client) {
+            return talk.hears.check(client, &who.transcript, ending);
+        }
+        let complete = ending.complete;
         let pongs = who.heard.iter().filter(|heard| **heard == Heard::Pong).count();
         let asked = self.pongs.get(&client).copied().unwrap_or(0);
         assert!(pongs <= asked && (!complete || pongs == asked), "client {client}: {pongs} PONGs");
         let none = Vec::new();
         let expected = self.expected.get(&client).unwrap_or(&none);
-        if self.is_grouped(client) {
-            return check_grouped(client, expected, &who.heard, complete);
-        }
         let mut rest = expected.iter();
         for heard in &who.heard {
             match heard {
@@ -194,48 +350,16 @@ impl Model {
         assert!(!complete || rest.next().is_none(), "client {client} misses {:?}", rest.next());
     }
 
-    /// Checks that the members of queue groups took turns: where none of them was ever short of
-    /// room, as many messages in a row as there are members went to as many of them. Returns how
-    /// many messages were compared.
-    pub(super) fn check_turns(&self, clients: &[Client]) -> u64 {
-        let mut receivers = BTreeMap::<u64, Vec<usize>>::new();
-        for (number, client) in clients.iter().enumerate() {
-            for heard in &client.heard {
-                if let Heard::Message(message) = heard {
-                    receivers.entry(*message).or_default().push(number);
-                }
-            }
-        }
-        for (client, messages) in &self.expected {
-            for message in messages {
-                let Some(all) = receivers.get_mut(message) else { continue };
-                if let Some(position) = all.iter().position(|receiver| receiver == client) {
-                    all.swap_remove(position);
-                }
-            }
-        }
-        let receiver = |message: &u64| receivers.get(message).filter(|all| all.len() == 1);
-        let mut compared = 0;
-        for round in self.ended_rounds.iter().chain(self.rounds.values()) {
-            for row in round.messages.windows(round.members.len()) {
-                let found: Vec<_> =
-                    row.iter().flatten().filter_map(receiver).map(|all| all[0]).collect();
-                let distinct: BTreeSet<_> = found.iter().collect();
-                assert_eq!(distinct.len(), found.len(), "a member had a turn of another: {row:?}");
-                compared += if found.len() > 1 { 1 } else { 0 };
-            }
-        }
-        compared
+    /// Checks that the members of queue groups took turns; see [`Rounds`].
+    pub(super) fn check_turns(&self) -> u64 {
+        self.rounds.check()
     }
 }
 
-/// A member of queue groups may receive more than its plain filters say, not less.
-fn check_grouped(client: usize, expected: &[u64], heard: &[Heard], complete: bool) {
-    let lossless = !heard.iter().any(|heard| matches!(heard, Heard::Lost(_)));
-    if complete && lossless {
-        for number in expected {
-            let received = heard.contains(&Heard::Message(*number));
-            assert!(received, "client {client} misses {number}");
-        }
+/// Bytes of a message as a subscription gets it.
+fn bytes_of(held: &Held, sent: Sent) -> usize {
+    match &held.nats {
+        None => HEADER_BYTES + sent.subject.len() + sent.length,
+        Some(named) => sent.copied_bytes(named.sid, named.headers),
     }
 }

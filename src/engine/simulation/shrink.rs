@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::panic::{catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
+use super::nats::{Line, Sent};
 use super::script::{Action, Said, Script};
 use super::world::{Trace, play};
 
@@ -112,6 +113,11 @@ fn plainer(action: Action) -> Option<Action> {
         Action::Turn(_) => Action::Turn(0),
         Action::Say(name, Said::Publish(topic, number, _)) => {
             Action::Say(name, Said::Publish(topic, number, 8))
+        }
+        Action::Say(name, Said::Nats(Line::Pub(sent))) => {
+            let length = sent.length.min(8);
+            let sent = Sent { length, headers: sent.headers.map(|_| 12), reply: None, ..sent };
+            Action::Say(name, Said::Nats(Line::Pub(sent)))
         }
         Action::Read(name, _) => Action::Read(name, 1 << 20),
         _ => return None,

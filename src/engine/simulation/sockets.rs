@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::client::Client;
 use super::random::Random;
 use crate::engine::budget;
+use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::turn::{Readiness, Sockets};
 
@@ -151,10 +152,13 @@ impl Sockets for SimSockets {
         let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
         let count = all.len().min(client.room);
         client.is_full = count < all.len();
+        let stuck = client.stuck.filter(|_| count == 0).unwrap_or(now);
+        client.stuck = client.is_full.then_some(stuck);
         let pings = client.unanswered;
         client.take(&all[..count]);
-        // A PING, of 8 bytes, is no sign of life when it is taken.
-        if count > 8 * (client.unanswered - pings) {
+        // A PING is no sign of life when it is taken.
+        let ping = if client.role.protocol == Protocol::Nats { 6 } else { 8 };
+        if count > ping * (client.unanswered - pings) {
             (client.last_sign, client.silences) = (now, 0);
         }
         self.taken += count as u64;

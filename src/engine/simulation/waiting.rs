@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use wire::native::frame::{HEADER_BYTES, Header};
+use wire::nats::client::{self, ServerLine};
 
 use super::client::Client;
 use super::model::Model;
+use super::nats::{Line, Sent};
 use super::script::Said;
 use super::sockets::SimSockets;
 use super::world::World;
@@ -18,6 +20,7 @@ use crate::engine::close_reason::CloseReason;
 use crate::engine::delivery::waits::Obstacle;
 use crate::engine::routing::GroupId;
 use crate::engine::rules::OverflowPolicy;
+use crate::engine::sessions::protocol::Protocol;
 
 /// What waited before a turn.
 pub(super) struct Waiting {
@@ -31,12 +34,13 @@ pub(super) struct Waiting {
     needed: BTreeSet<Token>,
 }
 
-/// The topic of the next message of a client, and the bytes of its frame.
-fn next_message(client: &Client) -> Option<(&'static str, usize)> {
-    match client.said.get(client.processed)? {
-        Said::Publish(topic, _, length) => {
-            Some((topic, HEADER_BYTES + topic.len() + (*length).max(8)))
+/// The next message of a client.
+fn next_message(client: &Client) -> Option<Sent> {
+    match *client.said.get(client.processed)? {
+        Said::Publish(subject, number, length) => {
+            Some(Sent { subject, reply: None, number, headers: None, length: length.max(8) })
         }
+        Said::Nats(Line::Pub(sent)) => Some(sent),
         _ => None,
     }
 }
@@ -49,28 +53,46 @@ pub(super) fn members(
     model: &Model,
     (token, group): (Token, GroupId),
 ) -> Vec<Token> {
-    let next = next_message(&sockets.clients[sockets.owner(token)]);
-    let (topic, _) = next.expect("it waits to deliver a message");
+    let publisher = sockets.owner(token);
+    let next = next_message(&sockets.clients[publisher]).expect("it waits to deliver a message");
     let is_it = |name: &str| engine.index.group(name.as_bytes()) == Some(group);
-    let members = model.members(topic, is_it);
+    let members = model.members(publisher, next, is_it);
     members.map(|number| sockets.clients[number].token).collect()
 }
 
 /// Bytes of the messages in an outbox, none of which is cut, before all copies of the last one.
-pub(super) fn before_last(outbox: &Outbox) -> usize {
-    let mut messages = Vec::new();
+pub(super) fn before_last(outbox: &Outbox, protocol: Protocol) -> usize {
+    let mut bytes = Vec::new();
     for slice in outbox.slices().filter(|slice| !slice.is_own()) {
-        let mut rest = slice.bytes();
-        while let Some(Ok(header)) = rest.first_chunk().map(Header::parse)
-            && let Some(frame) = rest.get(..header.frame_len())
-        {
-            messages.push(&frame[HEADER_BYTES + header.topic_len()..]);
-            rest = &rest[frame.len()..];
+        bytes.extend_from_slice(slice.bytes());
+    }
+    let (mut messages, mut rest) = (Vec::new(), &bytes[..]);
+    while let Some((line, length)) = extent(rest, protocol)
+        && let Some(message) = rest.get(line..length)
+    {
+        // What copies of one message have in common; more messages may look like it.
+        messages.push((message, length));
+        rest = &rest[length..];
+    }
+    let last = messages.last().map(|(last, _)| *last);
+    let before = messages.iter().filter(|(message, _)| Some(*message) != last);
+    before.map(|(_, length)| length).sum()
+}
+
+/// Bytes in front of the payload, and of all of the message that begins here.
+fn extent(bytes: &[u8], protocol: Protocol) -> Option<(usize, usize)> {
+    match protocol {
+        Protocol::Native => {
+            let header = Header::parse(bytes.first_chunk()?).ok()?;
+            Some((HEADER_BYTES + header.topic_len(), header.frame_len()))
+        }
+        Protocol::Nats => {
+            let (line, at) = client::parse(bytes, 8_192).ok()??;
+            let ServerLine::Message(message) = line else { return None };
+            let body = at + message.header_bytes as usize;
+            Some((body, at + message.total_bytes as usize + 2))
         }
     }
-    let last = messages.last();
-    let before = messages.iter().filter(|message| Some(*message) != last);
-    before.map(|message| message.len()).sum()
 }
 
 impl World {
@@ -93,7 +115,7 @@ impl World {
     /// What a turn did to those that wait.
     pub(super) fn check_waiting(&mut self, before: &Waiting, left: u64) {
         self.check_kept();
-        if self.setup.policy != OverflowPolicy::Block {
+        if !self.setup.rules().has_policy(OverflowPolicy::Block) {
             return;
         }
         let parked = self.engine().waits.all();
@@ -125,25 +147,31 @@ impl World {
     /// All receivers that a connection in this turn found full have begun their clocks. Only those
     /// are looked at here to which nothing happened in this turn.
     fn check_clocks(&mut self, token: Token, before: &Waiting) {
-        let limit = self.setup.outbox_bytes;
         let (engine, sockets) = self.turn.engine_and_sockets();
         let Some(route) = engine.waits.route(token) else { return };
-        let Some((_, length)) = next_message(&sockets.clients[sockets.owner(token)]) else {
+        let publisher = sockets.owner(token);
+        let Some(next) = next_message(&sockets.clients[publisher]) else {
             return;
         };
         // The connection that has waited longest needs no room but in those over their limits.
         let was_oldest = before.oldest.is_some_and(|(oldest, _)| oldest == token);
         let needs_no_room = was_oldest || engine.waits.is_oldest(token);
-        let room = if needs_no_room { 0 } else { length };
         for receiver in route.plain.iter().flat_map(|audience| &audience.receivers) {
             // The route is kept as it was.
             let Some(connection) = engine.connections.get(receiver.index()) else { continue };
+            let limits = self.setup.of(connection.role.protocol);
+            if limits.policy != OverflowPolicy::Block {
+                continue;
+            }
+            let needed = self.model.plain_bytes(publisher, next, sockets.owner(*receiver));
+            let room = if needs_no_room { 0 } else { needed };
             let queued = connection.outbox.queued();
             let same = before.queued.get(receiver) == Some(&queued)
+                && needed > 0
                 && connection.state == State::Open
                 && !engine.schedule.is_writable(*receiver)
                 && !sockets.was_written(*receiver);
-            let is_full = queued > 0 && queued + room > limit;
+            let is_full = queued > 0 && queued + room > limits.outbox_bytes;
             let is_timed = connection.stall.is_some();
             assert!(!(same && is_full) || is_timed, "{receiver:?} is full, and its clock stands");
         }
@@ -152,7 +180,6 @@ impl World {
     /// The connection that has waited longest is not refused a delivery again, but for an outbox
     /// that is over its limit.
     fn check_privilege(&mut self, token: Token, obstacle: Obstacle, before: &Waiting) {
-        let limit = self.setup.outbox_bytes;
         let (engine, sockets) = self.turn.engine_and_sockets();
         let processed = sockets.clients[sockets.owner(token)].processed;
         if before.oldest != Some((token, processed)) || !engine.waits.is_oldest(token) {
@@ -161,7 +188,9 @@ impl World {
         let is_over = |receiver: Token| {
             let connection = &engine.connections[receiver.index()];
             let same = connection.state == State::Open && !sockets.was_written(receiver);
-            !same || connection.outbox.queued() > limit
+            let limits = self.setup.of(connection.role.protocol);
+            let blocks = limits.policy == OverflowPolicy::Block;
+            !same || !blocks || connection.outbox.queued() > limits.outbox_bytes
         };
         let allowed = match obstacle {
             Obstacle::Outbox(receiver) => is_over(receiver),
@@ -183,10 +212,17 @@ impl World {
         }
         let is_slow = |token: &&Token| {
             let connection = engine.connections.get(token.index());
-            connection.is_some_and(|it| it.reason == Some(CloseReason::SlowConsumer))
+            let slow = connection.filter(|it| it.reason == Some(CloseReason::SlowConsumer));
+            let blocks = |protocol| self.setup.of(protocol).policy == OverflowPolicy::Block;
+            slow.is_some_and(|it| blocks(it.role.protocol))
         };
         let slow: Vec<_> = before.alive.iter().filter(is_slow).collect();
-        if left > slow.len() as u64 {
+        // So may a NATS client that was closed as slow itself.
+        let may_publish = |token: &&Token| {
+            let connection = engine.connections.get(token.index());
+            connection.is_some_and(|it| it.role.may_publish)
+        };
+        if left > slow.len() as u64 || (left > 1 && slow.iter().any(|it| may_publish(it))) {
             return;
         }
         for token in slow {

@@ -3,24 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use wire::native::error_code::ErrorCode;
-
 use super::charges::{Work, token};
-use super::client::{Client, Heard};
+use super::client::Client;
 use super::edges::Edges;
 use super::model::Model;
 use super::random::Random;
-use super::script::{Action, Change, Said, Script, Setup};
+use super::script::{Action, Change, Script, Setup};
 use super::sockets::SimSockets;
 use crate::engine::Engine;
 use crate::engine::budget::Budget;
 use crate::engine::journal::Entry;
 use crate::engine::rules::OverflowPolicy;
-use crate::engine::sessions::connection::Role;
+use crate::engine::sessions::connection::{Role, State};
+use crate::engine::sessions::protocol::Protocol;
+use crate::engine::token::Token;
 use crate::engine::turn::Turn;
-
-/// Turns in which whatever was begun must have come to an end.
-const MANY_TURNS: usize = 100_000;
 
 pub(super) struct World {
     pub(super) setup: Setup,
@@ -41,7 +38,7 @@ pub(super) struct World {
     /// Turns in which nothing was served though a connection with a share used up waited.
     pub(super) waited: usize,
     /// Policies that were ever in force, and whether any rule is another one than at the start.
-    policies: Vec<OverflowPolicy>,
+    pub(super) policies: Vec<OverflowPolicy>,
     pub(super) changed: bool,
 }
 
@@ -67,7 +64,7 @@ impl World {
         // Some moment to count from; the time of day is nothing to the engine.
         let sockets = SimSockets::new(Instant::now());
         World {
-            model: Model::new(setup.max_subscriptions),
+            model: Model::new(setup.max_subscriptions, setup.nats.max_subscriptions),
             turn: Turn::new(engine(setup), sockets, setup.read_bytes),
             edges: Edges::default(),
             by_name: BTreeMap::new(),
@@ -77,7 +74,7 @@ impl World {
             most: 0,
             connections: 0,
             waited: 0,
-            policies: vec![setup.policy],
+            policies: vec![setup.policy, setup.nats.policy],
             changed: false,
             setup: setup.clone(),
         }
@@ -143,6 +140,9 @@ impl World {
         let before = sockets.owners.insert(token, number);
         assert!(before.is_none_or(|it| sockets.clients[it].closed), "a token has one owner");
         self.by_name.insert(name, number);
+        if role.protocol == Protocol::Nats {
+            self.model.welcome(number);
+        }
         self.edges.note("token used again", u64::from(before.is_some()));
         let many = self.engine().connections() >= 200;
         self.edges.note("hundreds of connections", u64::from(many));
@@ -151,7 +151,7 @@ impl World {
 
     /// Turns as the reactor makes them: it does not sleep while something is due or left to do, but
     /// more may have arrived by then. At most one more than is due, so that some is left to do.
-    fn make_turns(&mut self, mut cuts: Option<Random>) {
+    pub(super) fn make_turns(&mut self, mut cuts: Option<Random>) {
         self.make_turn(&mut cuts);
         let now = self.now();
         while self.turn.next_deadline().is_some_and(|at| at <= now) {
@@ -180,25 +180,35 @@ impl World {
         let (entries, sockets) = self.turn.engine_and_sockets();
         let entries = entries.journal.take();
         let mut work = Work::default();
-        for entry in entries {
+        for entry in &entries {
             work.add(entry);
             let number = sockets.owner(token(entry));
             let frames = match entry {
                 Entry::Processed(_) => 1,
-                Entry::Delivered(_, messages, _) => messages as usize,
+                Entry::Delivered(_, messages, _) => *messages as usize,
+                Entry::Chosen(_, sid, group) => {
+                    self.model.choose(number, sid, group);
+                    0
+                }
+                Entry::Partly(_, left) => {
+                    self.model.partly(number, left);
+                    0
+                }
                 Entry::Left(_) => {
                     self.model.forget(number);
                     continue;
                 }
             };
             let client = &mut sockets.clients[number];
-            (client.last_sign, client.silences) = (sockets.now, 0);
+            if frames > 0 {
+                (client.last_sign, client.silences) = (sockets.now, 0);
+            }
             for said in &client.said[client.processed..client.processed + frames] {
-                if self.model.process(number, *said) {
-                    work.add_change(*said);
-                }
+                self.model.process(number, *said);
             }
             client.processed += frames;
+            work.add_changes(&mut self.model.changes);
+            work.add_encodings(frames as u64, &mut self.model.encodings);
         }
         let stats = self.turn.engine().stats();
         // A run that closes one of its receivers is counted for it by the model alone.
@@ -210,7 +220,7 @@ impl World {
     }
 
     /// The broker is told to stop.
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if self.engine().is_draining() {
             return;
         }
@@ -218,6 +228,14 @@ impl World {
         self.edges.note("told to stop while a client was busy", u64::from(queued));
         let now = self.now();
         self.turn.engine_mut().shut_down(now);
+        let (engine, sockets) = self.turn.engine_and_sockets();
+        for (index, connection) in &engine.connections {
+            let number = sockets.owner(Token::new(index));
+            if connection.state == State::Finishing {
+                sockets.clients[number].was_open = true;
+                self.model.stop(number);
+            }
+        }
         self.follow();
     }
 
@@ -231,8 +249,8 @@ impl World {
         let old = self.setup.rules();
         self.setup.change(change);
         self.changed = true;
-        self.policies.push(self.setup.policy);
-        self.model.allow(self.setup.max_subscriptions);
+        self.policies.extend([self.setup.policy, self.setup.nats.policy]);
+        self.model.allow(self.setup.max_subscriptions, self.setup.nats.max_subscriptions);
         let talking = |engine: &Engine| -> Vec<_> {
             let all = engine.connections.iter();
             all.filter(|(_, connection)| connection.is_talking()).map(|(at, _)| at).collect()
@@ -250,143 +268,6 @@ impl World {
         self.follow();
         self.make_turns(None);
     }
-
-    /// All clients read on and say no more; then all must be delivered and none left waiting. Then
-    /// the broker is told to stop, and ends with GOODBYE for all.
-    fn finish(mut self) -> Trace {
-        for client in &mut self.turn.sockets_mut().clients {
-            // Half a frame could hold up the others for as long as the hello time-out.
-            if client.mute && !client.finished {
-                self.edges.note("message cut by the end of input", 1);
-                client.finished = true;
-            }
-        }
-        self.settle();
-        self.check_settled();
-        self.stop();
-        for _ in 0..50 {
-            self.settle();
-            for client in &mut self.turn.sockets_mut().clients {
-                client.finished |= client.hung_up && !client.closed;
-            }
-        }
-        self.check_end();
-        let sockets = self.turn.sockets_mut();
-        Trace { most: self.most, hash: sockets.hash, edges: self.edges }
-    }
-
-    /// Turns, with all clients reading, until nothing happens any more.
-    fn settle(&mut self) {
-        let mut turns = 0;
-        while turns < 3 || self.turn.is_busy() || !self.sockets().is_quiet() {
-            turns += 1;
-            assert!(turns < MANY_TURNS, "the broker is busy for ever");
-            for client in self.sockets().clients.iter_mut().filter(|client| !client.closed) {
-                client.make_room(1 << 30);
-                if client.is_talking() {
-                    client.answer_pings();
-                }
-            }
-            self.make_turns(None);
-        }
-        self.recount();
-    }
-}
-
-impl World {
-    /// What must hold when all clients have read all and say no more.
-    fn check_settled(&mut self) {
-        let (engine, sockets) = self.turn.engine_and_sockets();
-        let stopping = engine.is_draining();
-        for (number, client) in sockets.clients.iter().enumerate() {
-            let alive = client.is_talking() && !client.hung_up && !stopping;
-            if alive {
-                let connection = &engine.connections[client.token.index()];
-                let obstacle = engine.waits.obstacle(client.token);
-                let (processed, said) = (client.processed, client.said.len());
-                assert_eq!(processed, said, "client {number} is not heard: {obstacle:?}");
-                assert!(connection.outbox.is_empty() && connection.untold() == 0);
-                assert!(obstacle.is_none(), "client {number} waits for ever");
-                assert!(!client.has_partial(), "client {number} has half a frame");
-                check_traffic(number, client, engine);
-            }
-            self.model.check(number, client, alive);
-        }
-    }
-
-    /// What must hold when all have left.
-    fn check_end(&mut self) {
-        let (engine, sockets) = self.turn.engine_and_sockets();
-        assert_eq!(engine.connections(), 0, "all have left");
-        let sizes = engine.index_sizes();
-        let left = (engine.memory_held(), sizes.subscriptions, sizes.filters);
-        assert_eq!(left, (0, 0, 0), "nothing is left");
-        assert_eq!(engine.pool.sparse(), 0);
-        for (number, client) in sockets.clients.iter().enumerate() {
-            self.model.check(number, client, client.heard_goodbye());
-            check_last_words(number, client, &self.policies);
-        }
-        let messages = |client: &Client| -> u64 {
-            client.heard.iter().filter(|heard| matches!(heard, Heard::Message(_))).count() as u64
-        };
-        let heard: u64 = sockets.clients.iter().map(messages).sum();
-        let stats = engine.stats();
-        let (deliveries, undelivered) = (stats.deliveries, stats.undelivered);
-        assert_eq!(deliveries, heard + undelivered, "each message is heard or undelivered");
-        let is_message = |said: &&Said| matches!(said, Said::Publish(..));
-        let processed = sockets.clients.iter().flat_map(|it| &it.said[..it.processed]);
-        let messages = processed.filter(is_message).count() as u64;
-        assert_eq!((stats.bytes_out, stats.messages_in), (sockets.taken, messages), "counters");
-        // Full memory leaves a member of a group without room, too.
-        let block = self.setup.policy == OverflowPolicy::Block;
-        let roomy = (block || self.setup.memory_bytes >= 10_000_000)
-            && stats.memory_pauses == 0
-            && !self.changed;
-        if roomy && !self.was_short && stats.pauses + stats.dropped == 0 {
-            let compared = self.model.check_turns(&sockets.clients);
-            self.edges.note("turns of a queue group compared", compared);
-        }
-        self.edges.note("write of many slices", u64::from(sockets.most_slices > 64));
-        self.note_edges();
-    }
-}
-
-/// A subscriber's counts are those of what it heard.
-fn check_traffic(number: usize, client: &Client, engine: &Engine) {
-    if !client.role.may_subscribe {
-        return;
-    }
-    let (mut messages, mut lost) = (0, 0);
-    for heard in &client.heard {
-        match heard {
-            Heard::Message(_) => messages += 1,
-            Heard::Lost(count) => lost += count,
-            _ => {}
-        }
-    }
-    let connection = &engine.connections[client.token.index()];
-    let dropped = connection.losses().map_or(0, |losses| losses.dropped);
-    assert_eq!((messages, lost), (connection.traffic.messages, dropped), "client {number}");
-}
-
-/// How a conversation that the broker ended must have ended.
-fn check_last_words(number: usize, client: &Client, policies: &[OverflowPolicy]) {
-    // The frame that ended it was not processed.
-    let heard = &client.said[..client.said.len().min(client.processed + 1)];
-    let nonsense = heard.iter().find_map(|said| match said {
-        Said::Nonsense(code) => Some(*code),
-        _ => None,
-    });
-    let fatal = client.fatal();
-    // Without a HELLO in front, a second one is the first and no nonsense.
-    let greeted = matches!(heard.first(), Some(Said::Hello));
-    if let (true, Some(nonsense), Some(fatal)) = (greeted, nonsense, fatal) {
-        let other = [ErrorCode::SlowConsumer, ErrorCode::Timeout];
-        assert!(nonsense == fatal || other.contains(&fatal), "client {number}: {fatal}");
-    }
-    let slow = fatal == Some(ErrorCode::SlowConsumer);
-    let may_be_slow = policies.iter().any(|policy| *policy != OverflowPolicy::Drop);
-    assert!(!slow || may_be_slow, "client {number}");
 }
 
 /// An engine that counts messages by topic if the world is watched, with budgets of the world's.
