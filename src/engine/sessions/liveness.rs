@@ -222,8 +222,8 @@ impl Engine {
         }
     }
 
-    /// A NATS client that has not been read for too long, since it waits for receivers: the one with
-    /// most queued is closed, and the client looks again.
+    /// A NATS client that has not been read for too long, since it waits for receivers: the one
+    /// with most queued is closed, and the client looks again.
     fn check_unread(&mut self, token: Token, now: Instant) {
         let timeout = self.rules.nats.stall_timeout;
         let Some(session) = &mut self.connections[token.index()].nats else { return };

@@ -110,8 +110,8 @@ impl Protocol {
         }
     }
 
-    /// Bytes of the request or message that begins here, as far as that can be told by now. Where it
-    /// cannot, they are no more than a read brings, and one more than are there.
+    /// Bytes of the request or message that begins here, as far as that can be told by now. Where
+    /// it cannot, they are no more than a read brings, and one more than are there.
     pub(crate) fn begun_bytes(self, bytes: &[u8], in_a_read: usize) -> usize {
         match self {
             Protocol::Native => native::begun_bytes(bytes),

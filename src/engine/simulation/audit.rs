@@ -3,13 +3,11 @@
 //! Owns the checks between the engine's rooms. Must not change anything but what was noted.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
-use wire::native::error_code::ErrorCode;
 use wire::native::frame::Kind;
 
-use super::client::{Heard, kinds};
-use super::script::{Limits, Setup};
+use super::client::kinds;
+use super::script::Limits;
 use super::waiting::{before_last, members};
 use super::world::World;
 use super::*;
@@ -18,7 +16,6 @@ use crate::engine::buffers::inbox::Inbox;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::delivery::waits::Obstacle;
 use crate::engine::rules::OverflowPolicy;
-use crate::engine::sessions::liveness::CLOSING_TIME;
 
 /// Memory as a recount finds it, in bytes.
 #[derive(Default)]
@@ -60,14 +57,6 @@ fn largest_line(protocol: Protocol) -> usize {
     }
 }
 
-/// The silence behind which a client is asked for a sign of life, and how many are too many.
-fn heartbeat(setup: &Setup, protocol: Protocol) -> (u64, usize) {
-    match protocol {
-        Protocol::Native => (setup.heartbeat, 3),
-        Protocol::Nats => (setup.heartbeat.max(10_000), 4),
-    }
-}
-
 fn is_slow(connection: &Connection) -> bool {
     // One that is gone has been counted.
     connection.reason == Some(CloseReason::SlowConsumer) && connection.state != State::Gone
@@ -101,6 +90,7 @@ impl World {
         self.check_answers();
         self.check_waits();
         self.check_deadlines();
+        self.check_patience();
         self.check_lists();
         self.check_figures();
         self.note_turn();
@@ -227,8 +217,8 @@ impl World {
         }
     }
 
-    /// From how many bytes of answers on a client is not read, and how many there are at most. A NATS
-    /// client may leave as many as its outbox takes, and what a share makes of them.
+    /// From how many bytes of answers on a client is not read, and how many there are at most. A
+    /// NATS client may leave as many as its outbox takes, and what a share makes of them.
     fn answers_allowed(&self, protocol: Protocol) -> (usize, usize) {
         const KIB: usize = 1_024;
         match protocol {
@@ -269,61 +259,6 @@ impl World {
             assert!(full.is_none() || !connection.outbox.is_empty(), "full, and empty");
             let is_ready = connection.inbox.has_backlog() && !engine.waits.is_parked(token);
             assert!(!is_ready || engine.schedule.is_listed(token), "a backlog is forgotten");
-        }
-    }
-
-    /// Whatever is due was done, and the next turn comes in time for the rest.
-    fn check_deadlines(&mut self) {
-        let next = self.turn.next_deadline();
-        let (engine, sockets) = self.turn.engine_and_sockets();
-        let (draining, now) = (engine.is_draining(), sockets.now);
-        // More may be due than one turn does: then the next one comes at once.
-        let is_behind = next.is_some_and(|next| next <= now);
-        let in_time = |at: Instant| is_behind || (at > now && next.is_some_and(|it| it <= at));
-        let millis = Duration::from_millis;
-        for (index, connection) in &engine.connections {
-            let token = Token::new(index);
-            let client = &mut sockets.clients[sockets.owners[&token]];
-            let state = connection.state;
-            let due = connection.deadline(&engine.rules, draining);
-            let armed = connection.armed.filter(|_| due.is_some());
-            assert!(due.is_none_or(|due| armed.is_some_and(|at| at <= due)), "{token:?}");
-            // It is not read, or its turn has not come: that is no silence of its own.
-            let is_read = !engine.waits.is_parked(token)
-                && !connection.inbox.has_backlog()
-                && !engine.schedule.is_listed(token);
-            if !is_read {
-                (client.last_sign, client.silences) = (now, 0);
-            }
-            if self.changed {
-                continue;
-            }
-            let hello = client.since + millis(self.setup.hello);
-            let is_early = connection.reason == Some(CloseReason::HelloTimeout) && hello > now;
-            assert!(!is_early, "{token:?}: HELLO was not due");
-            match state {
-                State::Handshake => {
-                    assert!(in_time(hello), "{token:?}: HELLO is due");
-                }
-                State::Closing | State::Discarding => {
-                    assert!(in_time(connection.since + CLOSING_TIME), "{token:?}: closing");
-                }
-                State::Open | State::Finishing | State::Gone => {}
-            }
-            let stall = connection.stall.as_ref().filter(|_| !draining && connection.is_alive());
-            let stall_timeout = self.setup.of(connection.role.protocol).stall_timeout;
-            let due = stall.map(|stall| stall.since + millis(stall_timeout));
-            assert!(due.is_none_or(in_time), "{token:?}: a stall is to be judged");
-            if self.setup.heartbeat == 0 || state != State::Open || draining || is_behind {
-                continue;
-            }
-            assert!(next.is_some(), "{token:?}: its heartbeat is watched");
-            let (heartbeat, silences) = heartbeat(&self.setup, connection.role.protocol);
-            if client.last_sign + millis(heartbeat) <= now {
-                (client.last_sign, client.silences) = (now, client.silences + 1);
-            }
-            // The first silence is answered by PING, the last by the end.
-            assert!(client.silences < silences, "{token:?} is silent and still there");
         }
     }
 
@@ -369,88 +304,5 @@ impl World {
         let longest = all().map(|(_, connection)| connection.outbox.queued()).max();
         let shown = engine.slowest(2, sockets.now).first().map(|view| view.queued);
         assert_eq!(shown, longest, "the longest queue is on top");
-    }
-
-    fn note_turn(&mut self) {
-        let (engine, sockets) = self.turn.engine_and_sockets();
-        let (setup, edges) = (&self.setup, &mut self.edges);
-        edges.note("search interrupted", engine.index.is_searching().into());
-        let (_, spent, _) = engine.schedule.to_serve();
-        edges.note("share of a connection used up", spent as u64);
-        edges.note("flush left for the next turn", engine.schedule.has_dirty().into());
-        edges.note("subscriptions given up later", engine.is_giving_up().into());
-        for (index, connection) in &engine.connections {
-            let token = Token::new(index);
-            let client = &sockets.clients[sockets.owners[&token]];
-            let queued = connection.outbox.queued();
-            let protocol = connection.role.protocol;
-            let limit = setup.of(protocol).outbox_bytes;
-            self.was_short |= queued > limit / 2 || limit < 100_000;
-            let large = queued > limit && connection.outbox.messages(protocol.walk()) == 1;
-            edges.note("message larger than its outbox", large.into());
-            let obstacle = engine.waits.obstacle(token);
-            let for_group = matches!(obstacle, Some(Obstacle::Group(_)));
-            edges.note("publisher waits for a queue group", for_group.into());
-            let for_answers = matches!(obstacle, Some(Obstacle::Answers(_)));
-            edges.note("unread for its answers", for_answers.into());
-            edges.note("frame ends in full memory", engine.memory.may_finish(token).into());
-            let large = matches!(connection.inbox, Inbox::Large(_));
-            edges.note("frame larger than a chunk", large.into());
-            let closing = connection.state == State::Closing && client.has_partial();
-            edges.note("frame half-written when closing began", closing.into());
-            let compacted = client.has_partial()
-                && connection.outbox.slices().next().is_some_and(Slice::is_private);
-            edges.note("half-written frame compacted", compacted.into());
-        }
-    }
-
-    /// Notes what the engine's counters and the clients know of edges.
-    pub(super) fn note_edges(&mut self) {
-        let (engine, sockets) = self.turn.engine_and_sockets();
-        let (stats, edges) = (engine.stats(), &mut self.edges);
-        edges.note("publisher paused", stats.pauses);
-        edges.note("memory full, reading stopped", stats.memory_pauses);
-        edges.note("sparse chunks compacted", stats.compactions);
-        edges.note("message dropped", stats.dropped);
-        edges.note("messages undelivered at the end", stats.undelivered);
-        edges.note("too many subscriptions", self.model.refused);
-        self.model.notes.iter().for_each(|(edge, times)| edges.note(edge, *times));
-        let slow = match self.policies[0] {
-            OverflowPolicy::Block if self.setup.rules().only_block() => {
-                "closed: slow consumer under block"
-            }
-            _ => "closed: slow consumer under disconnect",
-        };
-        for (reason, edge) in [
-            (CloseReason::SlowConsumer, slow),
-            (CloseReason::HelloTimeout, "closed: hello time-out"),
-            (CloseReason::HeartbeatTimeout, "closed: heartbeat time-out"),
-            (CloseReason::FrameTimeout, "closed: frame time-out"),
-            (CloseReason::TooManyConnections, "closed: too many connections"),
-            (CloseReason::Malformed, "closed: malformed"),
-            (CloseReason::HelloExpected, "closed: hello expected"),
-            (CloseReason::NotAllowed, "closed: not allowed"),
-            (CloseReason::TooLarge, "closed: too large"),
-            (CloseReason::ClientClosed, "closed: by the client"),
-            (CloseReason::ConnectionLost, "closed: lost"),
-        ] {
-            edges.note(edge, stats.closed[reason as usize]);
-        }
-        for (number, client) in sockets.clients.iter().enumerate() {
-            let count = |what: fn(&Heard) -> bool| {
-                client.heard.iter().filter(|heard| what(heard)).count() as u64
-            };
-            let lost = count(|heard| matches!(heard, Heard::Lost(_)));
-            edges.note("LOST heard", lost);
-            let in_group = if self.model.is_grouped(number) { lost } else { 0 };
-            edges.note("LOST heard by a member of a queue group", in_group);
-            edges.note("LOST within the same outbox twice", u64::from(lost > 1));
-            edges.note("PING heard", count(|heard| *heard == Heard::Ping));
-            let bad = count(|heard| *heard == Heard::Error(ErrorCode::BadTopic, false));
-            edges.note("bad topic refused", bad);
-            let messages = count(|heard| matches!(heard, Heard::Message(_)));
-            let goodbye = client.heard_goodbye() && messages > 0;
-            edges.note("GOODBYE behind messages", goodbye.into());
-        }
     }
 }

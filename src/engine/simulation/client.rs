@@ -59,6 +59,8 @@ pub(super) struct Client {
     pub(super) transcript: Vec<nats::Heard>,
     /// Since when its socket takes nothing though it was offered something.
     pub(super) stuck: Option<Instant>,
+    /// What it had said is not processed since then, since it waits for receivers.
+    pub(super) unread: Option<(usize, Instant)>,
     /// Its conversation went on when the broker was told to stop.
     pub(super) was_open: bool,
     /// PINGs of the broker that it has not answered.
@@ -93,6 +95,7 @@ impl Client {
             heard: Vec::new(),
             transcript: Vec::new(),
             stuck: None,
+            unread: None,
             was_open: false,
             unanswered: 0,
             since: now,

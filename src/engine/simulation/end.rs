@@ -81,6 +81,9 @@ impl World {
             let dropped = connection.and_then(|it| it.losses()).map_or(0, |it| it.dropped);
             let ending = Ending { complete: alive, may_drop, dropped: alive.then_some(dropped) };
             self.model.check(number, client, ending);
+            if client.role == Role::NATS && dropped > 0 {
+                self.edges.note("NATS message dropped", dropped);
+            }
         }
     }
 
@@ -99,7 +102,12 @@ impl World {
             self.model.check(number, client, Ending { complete, may_drop, dropped: None });
             match client.role.protocol {
                 Protocol::Native => check_last_words(number, client, &self.policies),
-                Protocol::Nats => check_last_error(number, client),
+                Protocol::Nats => {
+                    let stale = nats::Heard::Error("Stale Connection".to_owned());
+                    let is_stale = client.transcript.last() == Some(&stale);
+                    self.edges.note("NATS client closed: stale", is_stale.into());
+                    check_last_error(number, client);
+                }
             }
         }
         let messages = |client: &Client| -> u64 {

@@ -130,7 +130,7 @@ impl Model {
                 self.add(Held { client, filter, group, nats: None });
             }
             Said::Unsubscribe(filter, group) => {
-                self.end(|held| (held.client, held.filter, held.group) == (client, filter, group))
+                self.end(|held| (held.client, held.filter, held.group) == (client, filter, group));
             }
             Said::Publish(subject, number, length) => {
                 let length = length.max(8);
@@ -215,6 +215,10 @@ impl Model {
             *copies.entry(client).or_default() += 1;
             self.expected.entry(client).or_default().push(number);
         }
+        if named.len() > named.iter().map(|at| self.held[*at].client).collect::<BTreeSet<_>>().len()
+        {
+            self.note("several copies for one NATS client");
+        }
         for at in named {
             *copies.entry(self.held[at].client).or_default() += 1;
             self.give(at, sent);
@@ -261,6 +265,10 @@ impl Model {
         let member = *members.iter().find(is_it).expect("a member that matches gets a message");
         let sent = self.at_hand.expect("a message is at hand");
         let number = ident(&payload(sent.number, sent.length));
+        let nats = members.iter().filter(|member| member.1.is_some()).count();
+        if nats > 0 && nats < members.len() {
+            self.note("queue group of native and NATS members");
+        }
         self.rounds.take_turn(name, members, member);
         let is_held = |held: &Held| {
             let sid = held.nats.as_ref().map(|named| named.sid);

@@ -16,7 +16,7 @@ pub(super) struct Options {
     pub(super) protocol: Option<u8>,
 }
 
-/// A message: its number, its headers if it is an HPUB, and the length of its payload, both in bytes.
+/// A message: its number, its headers if it is an HPUB, and its payload, both in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sent {
     pub(super) subject: &'static str,

@@ -147,8 +147,8 @@ impl Model {
         self.done(client);
     }
 
-    /// The broker has carried out a part of a CONNECT: of the client's subscriptions these are left,
-    /// and take headers or do not.
+    /// The broker has carried out a part of a CONNECT: of the client's subscriptions these are
+    /// left, and take headers or do not.
     pub(super) fn partly(&mut self, client: usize, left: &[(Box<[u8]>, bool)]) {
         let find = |held: &Held| {
             let sid = held.nats.as_ref().map(|named| named.sid.as_bytes())?;

@@ -1,7 +1,7 @@
 //! Whose turn it was in queue groups.
 //!
-//! Owns the record of it, and the rule: as many messages in a row as there are members go to as many
-//! of them, where none was ever short of room.
+//! Owns the record of it, and the rule: as many messages in a row as there are members go to as
+//! many of them, where none was ever short of room.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -222,7 +222,7 @@ impl World {
             let connection = engine.connections.get(token.index());
             connection.is_some_and(|it| it.role.may_publish)
         };
-        if left > slow.len() as u64 || (left > 1 && slow.iter().any(|it| may_publish(it))) {
+        if left > slow.len() as u64 || (left > 1 && slow.iter().any(may_publish)) {
             return;
         }
         for token in slow {
