@@ -2,7 +2,7 @@
 //!
 //! The input is a script: a world (limits, policy), then steps, each of which makes a client
 //! connect, send, read, end or break, lets time pass, or tells the broker to stop. Clients send
-//! well-formed frames, and any bytes. What a client receives must be whole frames in a valid order,
+//! well-formed frames or, through the other door, lines, and any bytes. What a client receives must be whole frames in a valid order,
 //! and when all have gone nothing may be held.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use broker::engine::rules::{OverflowPolicy, ReceiverRules, Rules};
 use broker::engine::sessions::connection::Role;
 use wire::native::frame::{Kind, encode};
 
+mod nats;
 mod world;
 
 pub use world::Received;
@@ -31,10 +32,12 @@ const POLICIES: [OverflowPolicy; 3] =
 pub fn check(data: &[u8]) {
     let mut input = Unstructured::new(data);
     // A script that ends in the middle of a step ends with the step before.
-    let _ = play(&mut input);
+    // The last byte says what holds for NATS clients; it may be a step as well.
+    let nats = data.last().map_or(0, |last| usize::from(*last));
+    let _ = play(&mut input, nats);
 }
 
-fn play(input: &mut Unstructured<'_>) -> Result<()> {
+fn play(input: &mut Unstructured<'_>, nats: usize) -> Result<()> {
     let max_connections = *input.choose(&[2, 5, 100])?;
     let max_payload = *input.choose(&[20, 300, 3_000])?;
     let max_subscriptions = *input.choose(&[1, 3, 100])?;
@@ -47,7 +50,11 @@ fn play(input: &mut Unstructured<'_>) -> Result<()> {
         max_connections,
         max_payload,
         native,
-        nats: native,
+        nats: ReceiverRules {
+            policy: POLICIES[nats % 3],
+            outbox_bytes: [1, 60, 300, 100_000][nats / 3 % 4],
+            ..native
+        },
         memory_bytes,
         min_rate_bytes_per_second: *input.choose(&[0, 100])?,
         hello: *input.choose(&[Duration::from_secs(2), HOUR])?,
@@ -70,6 +77,9 @@ fn steps(input: &mut Unstructured<'_>, world: &mut World) -> Result<()> {
         let client = input.int_in_range(0..=last)?;
         match step {
             0 if last + 1 < MAX_CLIENTS && !world.is_stopping() => connect(input, world)?,
+            15 if last + 1 < MAX_CLIENTS && !world.is_stopping() => {
+                world.connects(Role::NATS);
+            }
             1..=8 => {
                 let bytes = sent(input, world.role(client))?;
                 world.sends(client, &bytes);
@@ -101,6 +111,9 @@ fn hello() -> Vec<u8> {
 
 /// What a client sends in one step: frames of its role, or anything.
 fn sent(input: &mut Unstructured<'_>, role: Role) -> Result<Vec<u8>> {
+    if role == Role::NATS {
+        return nats::sent(input);
+    }
     let mut bytes = Vec::new();
     match (input.int_in_range(0..=9u8)?, role.may_publish) {
         (0, _) => {
@@ -166,6 +179,9 @@ fn talk(
     for role in [Role::SUBSCRIBER, Role::PUBLISHER, Role::SUBSCRIBER, Role::PUBLISHER] {
         let client = world.connects(role);
         world.sends_in_pieces(client, &hello(), piece);
+    }
+    for _ in 0..2 {
+        world.connects(Role::NATS);
     }
     while !input.is_empty() {
         let client = input.int_in_range(0..=world.clients() - 1)?;

@@ -12,6 +12,8 @@ use broker::engine::turn::{Readiness, Sockets, Turn};
 use wire::native::frame::{Frame, Kind, Reader};
 use wire::topic::validate_topic;
 
+use super::nats;
+
 /// The most that any world lets a payload be, in bytes.
 const MAX_PAYLOAD: usize = 3_000;
 /// Turns in which whatever was begun must have come to an end. A script may make a client send
@@ -273,6 +275,9 @@ impl Client {
         assert!(!self.hung_up && !self.closed, "nothing is written behind the end");
         self.room -= bytes.len();
         self.partial.extend_from_slice(bytes);
+        if self.role == Role::NATS {
+            return self.takes_lines();
+        }
         let mut at = 0;
         while let Some(frame) = Frame::decode(&self.partial[at..], Reader::Client, MAX_PAYLOAD)
             .expect("the broker sends valid frames")
@@ -289,6 +294,20 @@ impl Client {
             } else {
                 self.received.answers.extend_from_slice(bytes);
             }
+        }
+        self.partial.drain(..at);
+    }
+
+    fn takes_lines(&mut self) {
+        let mut at = 0;
+        while let Some((length, is_message, is_last)) = nats::heard(&self.partial[at..]) {
+            assert!(!self.said_goodbye, "something came behind the last line");
+            self.said_goodbye = is_last;
+            let bytes = &self.partial[at..at + length];
+            at += length;
+            let heard = &mut self.received;
+            let to = if is_message { &mut heard.messages } else { &mut heard.answers };
+            to.extend_from_slice(bytes);
         }
         self.partial.drain(..at);
     }
