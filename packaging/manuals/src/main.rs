@@ -26,7 +26,7 @@ use sections::Sections;
 mod sections;
 
 const SOURCE: &str = concat!("pubsub-broker ", env!("CARGO_PKG_VERSION"));
-/// What each page refers to, but for itself.
+/// The pages that each page refers to, except itself.
 const PAGES: [&str; 5] =
     ["bench-publisher(1)", "broker(1)", "publisher(1)", "subscriber(1)", "broker.ini(5)"];
 
@@ -72,7 +72,7 @@ fn page(command: Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What stands behind the flags in `--help`, but for what the page has sections of its own for.
+/// The text after the flags in `--help`, except what the page has sections of its own for.
 fn notes(text: &str) -> String {
     let is_section =
         |line: &&str| line.starts_with("Exit status:") || line.starts_with("Environment:");
@@ -146,6 +146,6 @@ fn see_also(own: &str, page: &mut Vec<u8>) -> io::Result<()> {
     let mut roff = Roff::new();
     roff.control("SH", ["SEE ALSO"]);
     roff.text(others.collect::<Vec<_>>());
-    // Without the preamble, which stands at the top of the page already.
+    // Without the preamble, which is at the top of the page already.
     write!(page, "{}", roff.to_roff())
 }

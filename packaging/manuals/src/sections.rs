@@ -1,4 +1,4 @@
-//! What a manual page says beside the definitions of the command line: exit status, files,
+//! What a manual page says besides the definitions of the command line: exit status, files,
 //! environment, examples.
 //!
 //! Owns these texts. Must not repeat what a flag's own help says.

@@ -1,5 +1,4 @@
-//! Proves that manual pages, completions, `--help` and the configuration file tell the same as the
-//! code does.
+//! Proves that manual pages, completions, `--help` and the configuration file agree with the code.
 
 use std::path::Path;
 
