@@ -1,6 +1,7 @@
 //! Making a connection: the socket, then HELLO and WELCOME.
 //!
-//! Ends where the broker has said welcome; what is sent and received after that is others' work.
+//! Ends with the broker's WELCOME; everything sent and received after that belongs to other
+//! modules.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -16,10 +17,10 @@ use crate::options::ConnectOptions;
 use crate::read_buffer::ReadBuffer;
 
 /// The largest payload that the length of a frame can hold beside the longest topic, in bytes. A
-/// broker may say that it takes more; it cannot.
+/// broker may announce more than that, but cannot accept it.
 const MAX_PAYLOAD: usize = u32::MAX as usize - LENGTH_OVERHEAD - u16::MAX as usize;
 
-/// What the broker said of itself when it welcomed the client.
+/// What the broker told the client in its WELCOME.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Welcome {
@@ -29,20 +30,20 @@ pub struct Welcome {
     pub server: String,
     /// The largest payload that the broker takes, in bytes.
     pub max_payload: usize,
-    /// How long a client may be silent before the broker asks after it; `None`: for ever.
+    /// How long a client may be silent before the broker sends PING; `None`: for ever.
     pub heartbeat: Option<Duration>,
 }
 
 /// A connection that the broker has welcomed.
 pub(crate) struct Opened {
     pub(crate) stream: TcpStream,
-    /// Holds what came right behind WELCOME.
+    /// Holds the bytes that arrived right after WELCOME.
     pub(crate) buffer: ReadBuffer,
     pub(crate) welcome: Welcome,
 }
 
-/// Connects to the first of the addresses that answers, and shakes hands. `buffer_bytes` is how
-/// much is read at once.
+/// Connects to the first of the addresses that answers, and performs the handshake. `buffer_bytes`
+/// is how much is read at once.
 pub(crate) fn open(
     address: impl ToSocketAddrs,
     options: &ConnectOptions,
@@ -50,7 +51,7 @@ pub(crate) fn open(
 ) -> Result<Opened, ClientError> {
     let hello = options.hello()?;
     let stream = dial(address, options)?;
-    // A time-out beyond what the clock can tell is none.
+    // A time-out beyond the range of the clock is none.
     let deadline = Instant::now().checked_add(options.connect_timeout);
     let mut buffer = ReadBuffer::new(buffer_bytes);
     // A write that fails may hide the reason that the broker gave, so the answer is read anyway.
@@ -83,7 +84,7 @@ fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStre
 fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if options.local_port != 0 {
-        // A program that is started again must get its port back at once.
+        // A restarted program must be able to bind its port again at once.
         socket.set_reuse_address(true)?;
         let any = match address {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, options.local_port)),
@@ -93,7 +94,7 @@ fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStre
     }
     let connected = socket.connect_timeout(&address.into(), options.connect_timeout);
     connected.map_err(|error| match error.kind() {
-        // Only now does the system notice that another connection has port and address.
+        // Only now does the system notice that another connection uses this port and address.
         io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable if options.local_port != 0 => {
             name_local_port(options, &io::ErrorKind::AddrInUse.into())
         }
@@ -102,8 +103,8 @@ fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStre
     // Writes are batched here already; the kernel must not hold them back as well.
     socket.set_tcp_nodelay(true)?;
     let stream = TcpStream::from(socket);
-    // A free local port can be the very port that nobody listens on, and TCP then connects the
-    // socket to itself: not a broker.
+    // Without a listener, the free local port can be the very port connected to: TCP then
+    // connects the socket to itself, which is not a broker.
     if stream.local_addr()? == address {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }

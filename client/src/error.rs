@@ -1,6 +1,6 @@
-//! What can go wrong for a client, sorted by who is to blame.
+//! The errors of a client, sorted by their cause: the caller, the broker or the connection.
 //!
-//! Owns the error types and their words. Deciding which error it is happens where it is noticed.
+//! Owns the error types and their texts. Which error it is is decided where it is detected.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ const SHUTTING_DOWN: &str = "the broker is shutting down";
 
 /// Why a call of this library failed.
 ///
-/// [`is_final`](ClientError::is_final) tells whether the connection is gone.
+/// [`is_final`](ClientError::is_final) tells whether the connection has ended.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -42,17 +42,17 @@ pub enum ClientError {
     Resolve(Arc<io::Error>),
     /// No address of the broker could be connected to.
     Connect(Vec<Attempt>),
-    /// The broker refused some of what was asked. The connection goes on.
+    /// The broker refused some of the requests. The connection stays open.
     Refused(Vec<Refusal>),
     /// The broker ended the connection and said why.
     ClosedByBroker(Refusal),
     /// The broker is shutting down; the text is its reason.
     Goodbye(String),
-    /// The connection ended without a word from the broker.
+    /// The connection ended without a reason from the broker.
     Disconnected,
     /// The broker sent something that the protocol does not allow.
     Protocol(String),
-    /// Nothing came within the time-out; the text says what was waited for.
+    /// Nothing arrived within the time-out; the text says what was waited for.
     TimedOut(&'static str),
     /// So many messages were not delivered to this subscriber (overflow policy `drop`).
     Lost(u64),
@@ -60,7 +60,7 @@ pub enum ClientError {
     Io(Arc<io::Error>),
 }
 
-/// An address that was tried in vain.
+/// A failed attempt to connect to an address.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -77,7 +77,7 @@ impl fmt::Display for Attempt {
 }
 
 impl ClientError {
-    /// Whether the connection is of no use any more, or was never made.
+    /// Whether the connection can no longer be used, or was never established.
     pub fn is_final(&self) -> bool {
         !matches!(
             self,
@@ -89,8 +89,8 @@ impl ClientError {
         )
     }
 
-    /// Whether connecting once more, later, has a chance: the broker may not be there yet, or may
-    /// come back. `false` when it would only refuse the same thing again.
+    /// Whether connecting again later may succeed: the broker may not have started yet, or may be
+    /// restarted. `false` when it would only refuse the same thing again.
     pub fn is_worth_a_retry(&self) -> bool {
         match self {
             ClientError::Resolve(_)
@@ -129,8 +129,8 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClientError::Option(text) => f.write_str(text),
-            // What is a source as well is not said here: those who print an error print its
-            // sources behind it.
+            // The source is not repeated here: callers that print an error print its sources
+            // after it.
             ClientError::Topic { given, .. } => write!(f, "{given:?} cannot be used"),
             ClientError::TooLarge { bytes, limit } => write!(
                 f,

@@ -1,6 +1,6 @@
 //! What a subscriber receives.
 //!
-//! Owns the types only; where they come from is the subscriber's business.
+//! Owns the types only; the subscriber creates them.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::error::Refusal;
 pub enum Event<'a> {
     /// A message.
     Message(Message<'a>),
-    /// So many messages were not delivered since the last time this was said (the broker's overflow
-    /// policy `drop`).
+    /// So many messages were not delivered since the last such event (the broker's overflow policy
+    /// `drop`).
     Lost(u64),
-    /// The broker refused a subscription. The connection goes on.
+    /// The broker refused a subscription. The connection stays open.
     Refused(Refusal),
-    /// The connection was lost and made again, with all subscriptions; only a
-    /// [`ReconnectingSubscriber`](crate::ReconnectingSubscriber) has this.
+    /// The connection was lost and established again, with all subscriptions; only from a
+    /// [`ReconnectingSubscriber`](crate::ReconnectingSubscriber).
     Reconnected(Gap),
 }
 
@@ -26,7 +26,7 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// From the moment at which the loss was noticed until the subscriptions were sent again.
+    /// From the detection of the loss until the subscriptions were sent again.
     pub time: Duration,
     /// Why the connection was lost.
     pub reason: String,

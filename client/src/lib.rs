@@ -2,8 +2,7 @@
 //!
 //! [`Publisher`] connects to the broker's publishers' port, [`Subscriber`] to its subscribers'
 //! port. Both are plain values that one thread uses at a time; each keeps its connection alive by
-//! itself, with a thread of its own. What can go wrong is a [`ClientError`], sorted by who is to
-//! blame.
+//! itself, with a thread of its own. Errors are a [`ClientError`], sorted by their cause.
 //!
 //! ```no_run
 //! use pubsub_client::{ClientError, Publisher, Subscriber};

@@ -1,10 +1,10 @@
 //! The sending half of a connection, shared by everything that sends on it.
 //!
-//! Owns that frames are never torn, and the thread (the keeper) that answers the broker's PINGs
+//! Owns that frames are written whole, and the thread (the keeper) that answers the broker's PINGs
 //! and shows signs of life while the application does other things. Reads nothing.
 //!
 //! Why a thread of its own: the broker may stop reading a publisher whose subscribers are slow,
-//! and it stops reading a client that does not read its answers. Whoever reads must therefore
+//! and it stops reading a client that does not read its answers. The reading thread must therefore
 //! never wait for a write, or both sides could wait for each other for ever.
 
 use std::collections::VecDeque;
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use wire::native::frame::{self, Kind};
 
-/// The most PONGs that are owed at once; a broker that asks more often while it does not read gets
-/// the latest ones only.
+/// The most PONGs that are owed at once; a broker that sends more PINGs while it does not read gets
+/// answers to the latest ones only.
 const MAX_OWED_PONGS: usize = 64;
 
 /// The shortest time between two signs of life.
@@ -79,14 +79,14 @@ impl Link {
         self.wake.notify_all();
     }
 
-    /// Says that nothing more will be sent; reading goes on.
+    /// Ends the sending side; reading continues.
     pub(crate) fn finish(&self) {
         self.end_duties();
-        // It fails only where the connection is gone already.
+        // It fails only if the connection has already ended.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Ends the connection, also for whoever is waiting in a read or a write.
+    /// Ends the connection, also for threads that wait in a read or a write.
     pub(crate) fn close(&self) {
         self.end_duties();
         let _ = self.stream.shutdown(Shutdown::Both);
@@ -127,7 +127,7 @@ impl Link {
                 Some(due) => {
                     let left = due.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        // Without a body, so that it is told apart from a question of ours.
+                        // Without a body, to distinguish it from the PING of a confirmation.
                         frame::encode(Kind::Ping, 0, b"", b"", frames);
                         return true;
                     }
@@ -144,7 +144,7 @@ fn sign_interval(heartbeat: Duration) -> Duration {
     (heartbeat / 2).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL)
 }
 
-/// Locks; what our mutexes guard is in order even if a thread died while it held one.
+/// Locks; what our mutexes guard is consistent even if a thread panicked while it held one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! The messages of a subscriber as iterators.
 //!
-//! Owns what an iterator makes of the events that are no messages. Receiving is the subscriber's.
+//! Owns what an iterator makes of the events that are not messages. The subscriber receives them.
 
 use crate::error::ClientError;
 use crate::event::{Event, OwnedMessage};
@@ -53,7 +53,7 @@ impl Iterator for IntoMessages {
     }
 }
 
-/// The next message, or what came in its place. `None` behind the end.
+/// The next message, or the error in its place. `None` after the end.
 fn next(subscriber: &mut Subscriber, over: &mut bool) -> Option<Result<OwnedMessage, ClientError>> {
     if *over {
         return None;
@@ -62,7 +62,7 @@ fn next(subscriber: &mut Subscriber, over: &mut bool) -> Option<Result<OwnedMess
         Ok(Event::Message(message)) => return Some(Ok(message.into_owned())),
         Ok(Event::Lost(count)) => ClientError::Lost(count),
         Ok(Event::Refused(refusal)) => ClientError::Refused(vec![refusal]),
-        // A plain subscriber has no such event; there is nothing to say of it.
+        // A plain subscriber has no such event.
         Ok(Event::Reconnected(_)) => return next(subscriber, over),
         Err(error) => error,
     };

@@ -9,8 +9,8 @@ use wire::native::handshake::{Hello, MAX_HELLO_BODY, MAX_ID_BYTES};
 
 use crate::error::ClientError;
 
-/// How to connect. The defaults: no id, any local port, 10 s to connect, no limit to waiting for
-/// answers, no credentials.
+/// How to connect. The defaults: no id, any local port, 10 s to connect, no time-out for answers,
+/// no credentials.
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,7 +88,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Whether the broker can be told all this: lengths and characters.
+    /// Checks that the options can be sent to the broker: lengths and characters.
     ///
     /// # Errors
     /// `Option`, as connecting would fail, but before anything is connected to.
@@ -96,7 +96,7 @@ impl ConnectOptions {
         self.hello().map(drop)
     }
 
-    /// The HELLO frame that says all this to the broker.
+    /// The HELLO frame with these options.
     pub(crate) fn hello(&self) -> Result<Vec<u8>, ClientError> {
         if self.id.len() > MAX_ID_BYTES || self.id.bytes().any(|byte| byte.is_ascii_control()) {
             return Err(ClientError::Option(format!(

@@ -51,7 +51,7 @@ pub struct Publisher {
     welcome: Welcome,
     /// Whole frames, not yet sent.
     batch: Vec<u8>,
-    /// The topic that was found valid last; most messages come in runs of one topic.
+    /// The topic validated last; most messages come in runs of one topic.
     valid_topic: String,
     read_timeout: Option<Duration>,
 }
@@ -88,7 +88,7 @@ impl Publisher {
     ///
     /// # Errors
     /// `Option` before anything is sent; `Resolve`, `Connect`, `ClosedByBroker`, `Goodbye`,
-    /// `Disconnected`, `Protocol`, `TimedOut` and `Io` for what can go wrong on the way.
+    /// `Disconnected`, `Protocol`, `TimedOut` and `Io` for failures while connecting.
     pub fn connect_with(
         address: impl ToSocketAddrs,
         options: &ConnectOptions,
@@ -109,7 +109,7 @@ impl Publisher {
         })
     }
 
-    /// What the broker said of itself.
+    /// What the broker stated in its WELCOME.
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
     }
@@ -119,8 +119,8 @@ impl Publisher {
     /// payload is any bytes: `&str`, `&[u8]`, `Vec<u8>`, `String`.
     ///
     /// # Errors
-    /// `Topic` or `TooLarge`: the message was not taken, all else goes on. Otherwise the reason why
-    /// the connection is over.
+    /// `Topic` or `TooLarge`: the message was not accepted, all else continues. Otherwise the
+    /// reason why the connection is over.
     pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result<(), ClientError> {
         let payload = payload.as_ref();
         if topic != self.valid_topic {
@@ -159,10 +159,10 @@ impl Publisher {
     ///
     /// # Errors
     /// `Refused` with everything that the broker refused since the last flush: the rest was taken.
-    /// `TimedOut` after the options' read time-out; flush again to go on waiting. Otherwise the
+    /// `TimedOut` after the options' read time-out; flush again to continue waiting. Otherwise the
     /// reason why the connection is over.
     pub fn flush(&mut self) -> Result<(), ClientError> {
-        // A time-out beyond what the clock can tell is none.
+        // A time-out beyond the range of the clock is none.
         let deadline = (self.read_timeout).and_then(|time| Instant::now().checked_add(time));
         let wanted = {
             let mut state = lock(&self.shared.state);
@@ -184,12 +184,12 @@ impl Publisher {
         }
     }
 
-    /// Does nothing for a while, but notices when the connection ends meanwhile.
+    /// Waits for this long, or until the connection ends.
     ///
     /// # Errors
     /// The reason why the connection is over.
     pub fn idle(&self, time: Duration) -> Result<(), ClientError> {
-        // A time beyond what the clock can tell is for ever.
+        // A time beyond the range of the clock is for ever.
         self.wait(Instant::now().checked_add(time), |_| false);
         lock(&self.shared.state).end.clone().map_or(Ok(()), Err)
     }
@@ -199,20 +199,20 @@ impl Publisher {
         EndWatch(Arc::clone(&self.shared))
     }
 
-    /// Flushes, says that this was all, and waits until the broker has closed its side too.
+    /// Flushes, ends the sending side, and waits until the broker has closed its side too.
     ///
     /// # Errors
     /// As [`flush`](Publisher::flush).
     pub fn close(mut self) -> Result<(), ClientError> {
         self.flush()?;
         self.link.finish();
-        // Everything is confirmed; a broker that is slow to close must not hold up its caller.
+        // Everything is confirmed; a broker that is slow to close must not block the caller.
         self.wait(Some(Instant::now() + REASON_TIMEOUT), |_| false);
         Ok(())
     }
 
     /// Ends the connection at once.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abort(&self) {
         self.link.close();
     }
 
@@ -278,7 +278,7 @@ impl Shared {
     }
 }
 
-/// Reads what the broker answers. Never writes, so it can always go on reading.
+/// Reads what the broker answers. Never writes, so it can always continue reading.
 struct Answers {
     link: Arc<Link>,
     shared: Arc<Shared>,
@@ -337,7 +337,7 @@ impl Answers {
         // A PONG of another length answers a sign of life, not a flush.
         if let Ok(number) = body.try_into().map(u64::from_be_bytes) {
             self.shared.change(|state| {
-                // A number that was never asked for confirms nothing.
+                // A number that was never sent confirms nothing.
                 if number <= state.asked {
                     state.confirmed = state.confirmed.max(number);
                 }

@@ -11,7 +11,7 @@ use wire::native::frame::{FLAG_FATAL, Frame, HEADER_BYTES, Header, Kind, Reader}
 use crate::error::ClientError;
 
 /// One growing buffer. Invariant: `start <= end <= bytes.len()`. It is at most twice as large as
-/// what has arrived: what a header announces is believed as its bytes come in, not before.
+/// what has arrived: memory for an announced frame is reserved as its bytes arrive, not before.
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,
@@ -35,7 +35,7 @@ impl FramePlace {
         self.body.end
     }
 
-    /// Whether the broker closes the connection behind this frame.
+    /// Whether the broker closes the connection after this frame.
     pub(crate) fn is_last(&self) -> bool {
         let fatal = self.kind == Kind::Error && self.flags & FLAG_FATAL != 0;
         fatal || self.kind == Kind::Goodbye
@@ -73,13 +73,13 @@ impl ReadBuffer {
         &self.bytes[self.start..self.end]
     }
 
-    /// Gives up the first `count` unused bytes.
+    /// Releases the first `count` unused bytes.
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
         assert!(self.start <= self.end, "only what was read can be used");
     }
 
-    /// Reads once. 0: the other side is done sending. Room is made for the partial frame that
+    /// Reads once. 0: the other side has ended sending. Room is made for the partial frame that
     /// begins `offset` bytes into what is unused, so that a large one needs few reads.
     pub(crate) fn fill(&mut self, source: &mut impl Read, offset: usize) -> io::Result<usize> {
         self.make_room(offset);
@@ -117,10 +117,10 @@ mod tests {
 
     use super::*;
 
-    /// Gives at most `step` bytes a read.
-    struct Dribble<'a>(&'a [u8], usize);
+    /// Returns at most `step` bytes per read.
+    struct LimitedReader<'a>(&'a [u8], usize);
 
-    impl Read for Dribble<'_> {
+    impl Read for LimitedReader<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let count = self.1.min(self.0.len()).min(buffer.len());
             buffer[..count].copy_from_slice(&self.0[..count]);
@@ -138,7 +138,7 @@ mod tests {
         }
         for step in [1, 2, 3, 7, 8, 9, 63, 64, 1_000, 100_000] {
             for initial in [16, 64, 4_096] {
-                let mut source = Dribble(&sent, step);
+                let mut source = LimitedReader(&sent, step);
                 let mut buffer = ReadBuffer::new(initial);
                 let mut received = Vec::new();
                 while received.len() < bodies.len() {
@@ -163,12 +163,12 @@ mod tests {
         frame::encode(Kind::Publish, 0, b"t", &[7; 3_000_000], &mut announced);
         let mut buffer = ReadBuffer::new(1_024);
         for arrived in [8, 1_000, 100_000, announced.len()] {
-            let mut source = Dribble(&announced[..arrived], usize::MAX);
+            let mut source = LimitedReader(&announced[..arrived], usize::MAX);
             let mut buffer = ReadBuffer::new(1_024);
             while buffer.fill(&mut source, 0).unwrap() > 0 {}
             assert!(buffer.bytes.len() <= 2 * arrived + 1_024, "{arrived}");
         }
-        let mut source = Dribble(&announced, usize::MAX);
+        let mut source = LimitedReader(&announced, usize::MAX);
         let mut reads = 0;
         while buffer.frame_at(0, 4_000_000).unwrap().is_none() {
             buffer.fill(&mut source, 0).unwrap();
@@ -182,7 +182,7 @@ mod tests {
         let mut sent = Vec::new();
         frame::encode(Kind::Publish, 0, b"a", &[1; 100], &mut sent);
         frame::encode(Kind::Pong, 0, b"", b"x", &mut sent);
-        let mut source = Dribble(&sent, 10);
+        let mut source = LimitedReader(&sent, 10);
         let mut buffer = ReadBuffer::new(16);
         let mut offset = 0;
         loop {

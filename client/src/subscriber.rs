@@ -21,10 +21,10 @@ use crate::subscriptions::Subscriptions;
 
 /// Read at once, in bytes: large, so that a flood of small messages costs few reads.
 const READ_BYTES: usize = 256 * 1024;
-/// Subscriptions sent before their answers are read. The broker stops reading a client that lets
-/// its answers pile up, and a client that then waits to send would wait for ever.
+/// Subscriptions sent before their answers are read. The broker stops reading a client that does
+/// not read its answers, and a client that then waits to send would wait for ever.
 const MAX_UNCONFIRMED: u32 = 256;
-/// The shortest silence that counts as the broker's death, however short its heartbeat is.
+/// The shortest silence after which the broker counts as lost, however short its heartbeat is.
 const MIN_SILENCE: Duration = Duration::from_secs(5);
 
 /// A connection to the broker's subscribers' port.
@@ -52,10 +52,10 @@ pub struct Subscriber {
     subscriptions: Subscriptions,
     buffer: ReadBuffer,
     welcome: Welcome,
-    /// Bytes of the frame that was handed out last; given up when the next is asked for.
+    /// Bytes of the frame that was handed out last; released when the next is asked for.
     handed_out: usize,
-    /// Bytes of the buffer, from its start, that confirming has looked at: the PONGs, PINGs and
-    /// refusals in there are dealt with, the messages are not. At least `handed_out`, or 0.
+    /// Bytes of the buffer, from its start, that `confirm` has looked at: the PONGs, PINGs and
+    /// refusals in there are handled, the messages are not. At least `handed_out`, or 0.
     looked_at: usize,
     refusals: VecDeque<Refusal>,
     /// The number of the last PING that was sent.
@@ -101,7 +101,7 @@ impl Subscriber {
             handed_out: 0,
             looked_at: 0,
             refusals: VecDeque::new(),
-            // A broker cannot have answered already what starts anywhere.
+            // Starts at random, so that no PONG can match before its PING is sent.
             pings: fastrand::u64(..),
             unconfirmed: 0,
             read_timeout: options.read_timeout,
@@ -109,7 +109,7 @@ impl Subscriber {
         })
     }
 
-    /// What the broker said of itself.
+    /// What the broker stated in its WELCOME.
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
     }
@@ -193,8 +193,8 @@ impl Subscriber {
     }
 
     /// The messages, each a copy of its own. Ends when the broker shuts down in an orderly way, or
-    /// behind the first error that ends the connection. Lost messages and refused subscriptions
-    /// come as errors too, and do not end it; nor does a time-out.
+    /// after the first error that ends the connection. Lost messages and refused subscriptions are
+    /// errors too, and do not end it; nor does a time-out.
     pub fn messages(&mut self) -> Messages<'_> {
         Messages::of(self)
     }
@@ -229,7 +229,7 @@ impl Subscriber {
                 return Err(end_reason(&place, self.buffer.unused())?);
             }
             self.looked_at = place.end();
-            if let Some(refusal) = self.deal_with(&place)? {
+            if let Some(refusal) = self.handle(&place)? {
                 self.refusals.push_back(refusal);
             }
             let body = &self.buffer.unused()[place.body.clone()];
@@ -240,20 +240,20 @@ impl Subscriber {
         }
     }
 
-    /// Finds the next event among what was received, deals with all that is no event.
+    /// Finds the next event among the received frames, and handles those that are not events.
     fn advance(&mut self) -> Result<Option<Found>, ClientError> {
         if let Some(refusal) = self.refusals.pop_front() {
             return Ok(Some(Found::Refused(refusal)));
         }
         loop {
-            self.give_up_handed_out();
+            self.release_handed_out();
             let max_payload = self.welcome.max_payload;
             let Some(place) = self.buffer.frame_at(0, max_payload)? else {
                 return Ok(None);
             };
-            // A frame that ends the connection stays the next one: asked again, the answer is the
-            // same.
-            let found = self.understand(&place)?;
+            // A frame that ends the connection is not consumed, so that later calls return the same
+            // error.
+            let found = self.interpret(&place)?;
             self.handed_out = place.end();
             if found.is_some() {
                 return Ok(found);
@@ -261,8 +261,8 @@ impl Subscriber {
         }
     }
 
-    /// What the next frame means; answers it, if that is all that it wants.
-    fn understand(&self, place: &FramePlace) -> Result<Option<Found>, ClientError> {
+    /// What the next frame means; a frame that only needs an answer is answered.
+    fn interpret(&self, place: &FramePlace) -> Result<Option<Found>, ClientError> {
         let bytes = self.buffer.unused();
         let seen = place.end() <= self.looked_at;
         match place.kind {
@@ -277,18 +277,18 @@ impl Subscriber {
             }
             _ if place.is_last() => Err(end_reason(place, bytes)?),
             _ if seen => Ok(None),
-            _ => Ok(self.deal_with(place)?.map(Found::Refused)),
+            _ => Ok(self.handle(place)?.map(Found::Refused)),
         }
     }
 
-    fn give_up_handed_out(&mut self) {
+    fn release_handed_out(&mut self) {
         self.buffer.consume(self.handed_out);
         self.looked_at = self.looked_at.saturating_sub(self.handed_out);
         self.handed_out = 0;
     }
 
-    /// Deals with a frame that is neither a message nor the end: answers a PING, reads a refusal.
-    fn deal_with(&self, place: &FramePlace) -> Result<Option<Refusal>, ClientError> {
+    /// Handles a frame that is neither a message nor the end: answers a PING, reads a refusal.
+    fn handle(&self, place: &FramePlace) -> Result<Option<Refusal>, ClientError> {
         let bytes = self.buffer.unused();
         let (topic, body) = (&bytes[place.topic.clone()], &bytes[place.body.clone()]);
         match place.kind {
@@ -326,7 +326,7 @@ impl Subscriber {
     }
 
     /// Reads once. The broker asks a silent client for a sign of life, and the keeper asks the
-    /// broker for one: two heartbeats without a byte mean that the broker is gone.
+    /// broker for one: two heartbeats without a byte mean that the broker is lost.
     fn fill(
         &mut self,
         offset: usize,
@@ -361,7 +361,7 @@ impl Subscriber {
     }
 
     fn read_deadline(&self) -> Option<Instant> {
-        // A time-out beyond what the clock can tell is none.
+        // A time-out beyond the range of the clock is none.
         (self.read_timeout).and_then(|timeout| Instant::now().checked_add(timeout))
     }
 }
@@ -388,7 +388,7 @@ fn topic_of<'a>(place: &FramePlace, bytes: &'a [u8]) -> Result<&'a str, ClientEr
         .map_err(|_| ClientError::malformed("a topic is not UTF-8"))
 }
 
-/// What a GOODBYE or a fatal ERROR says.
+/// The reason in a GOODBYE or a fatal ERROR.
 fn end_reason(place: &FramePlace, bytes: &[u8]) -> Result<ClientError, ClientError> {
     let (topic, body) = (&bytes[place.topic.clone()], &bytes[place.body.clone()]);
     if place.kind == Kind::Goodbye {

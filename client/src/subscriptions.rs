@@ -18,8 +18,8 @@ pub struct Subscriptions {
 }
 
 impl Subscriptions {
-    /// Asks for messages, as [`Subscriber::subscribe`](crate::Subscriber::subscribe) does. Whoever
-    /// receives gets the refusal, if there is one, as an event.
+    /// Asks for messages, as [`Subscriber::subscribe`](crate::Subscriber::subscribe) does. The
+    /// subscriber gets the refusal, if there is one, as an event.
     ///
     /// # Errors
     /// `Topic`: nothing was sent. Otherwise the reason why the connection is over.
@@ -35,7 +35,7 @@ impl Subscriptions {
         self.ask(Kind::Unsubscribe, filter, group)
     }
 
-    /// Ends the connection. Whoever receives gets what has arrived, then `Disconnected`.
+    /// Ends the connection. The subscriber gets what has arrived, then `Disconnected`.
     pub fn close(&self) {
         self.link.close();
     }

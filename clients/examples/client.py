@@ -26,17 +26,17 @@ class Client:
         kind, _, body = self.receive()
         if kind != WELCOME:
             raise BrokerError("the broker does not welcome us")
-        self.socket.settimeout(None)  # from here on, silence is nothing bad
+        self.socket.settimeout(None)  # from here on, silence is not an error
         said = dict(line.split("=", 1) for line in body.decode().splitlines())
         threading.Thread(target=self.keep, args=(float(said["heartbeat"]),), daemon=True).start()
 
     def keep(self, heartbeat):
-        """The broker closes a client that is silent for two heartbeats: speaks twice in each."""
+        """The broker closes a client that is silent for two heartbeats: sends twice in each."""
         try:
             while not self.closed.wait(heartbeat / 2 if heartbeat else None):
-                self.send(PING)  # its answer is nothing that anybody waits for
+                self.send(PING)  # its answer is not waited for
         except OSError:
-            pass  # whoever receives or sends next is told
+            pass  # the next call of receive or send raises it
 
     def close(self):
         self.closed.set()

@@ -1,7 +1,7 @@
 //! The language of command files and of the keyboard: bytes in, commands or errors out.
 //!
-//! Owns files and typed lines as wholes; `line` has the grammar of one line. It does no I/O,
-//! waits for nothing, and carries nothing out.
+//! Owns files and typed lines as a whole; `line` has the grammar of one line. It does no I/O, waits
+//! for nothing, and executes nothing.
 //!
 //! A command file has one command a line. Empty lines are skipped; lines that start with `;` are
 //! comments:
@@ -15,7 +15,7 @@
 //! 0   quit
 //! ```
 //!
-//! On the keyboard SECONDS may be left out, and `help` says what there is.
+//! On the keyboard SECONDS may be left out, and `help` lists the commands.
 
 mod hint;
 mod line;
@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use hint::hint;
 use line::{Seconds, parse_line, trim};
 
-/// Which program reads the commands, and so which ones there are.
+/// The program that reads the commands, which decides which ones there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// `pub`
@@ -36,7 +36,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The commands, for somebody who types.
+    /// The help text.
     pub fn help(self) -> &'static str {
         match self {
             Role::Publisher => {
@@ -81,7 +81,7 @@ pub struct Subscription {
     pub group: Option<String>,
 }
 
-/// A command of a file or the keyboard, with what stands around it.
+/// A command of a file or the keyboard, with its line number and wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimedCommand {
     /// The line's number, from 1.
@@ -103,10 +103,10 @@ pub enum Typed {
     Command(TimedCommand),
 }
 
-/// A line that is no command.
+/// A line that is not a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineError<'a> {
-    /// The file's name, or what stands for it.
+    /// The file's name, or a text in its place.
     pub source: &'a str,
     /// The line's number, from 1.
     pub line: usize,
@@ -134,7 +134,7 @@ impl std::error::Error for LineError<'_> {}
 /// ```
 ///
 /// # Errors
-/// Every line that is no command.
+/// Every line that is not a command.
 pub fn parse_file<'a>(
     source: &'a str,
     bytes: &[u8],
@@ -154,7 +154,7 @@ pub fn parse_file<'a>(
     if errors.is_empty() { Ok(commands) } else { Err(errors) }
 }
 
-/// Reads one line from the keyboard, or from whatever standard input is. `line` is its number.
+/// Parses one line of standard input. `line` is its number.
 ///
 /// # Errors
 /// What is wrong with the line.

@@ -1,4 +1,4 @@
-//! What the programs `publisher`, `subscriber` and `bench-publisher` are made of.
+//! The programs `publisher`, `subscriber` and `bench-publisher`.
 //!
 //! Each program's `main` calls one function here. The connection to the broker is the library
 //! `pubsub_client`'s; nothing here may depend on the broker's own crate.

@@ -1,7 +1,7 @@
 //! Clients that connect again by themselves.
 //!
-//! Owns the policy: how long to pause, when to give up, whom to tell. What a publisher sends again
-//! and a subscriber asks for again is in the modules below.
+//! Owns the policy: how long to pause, when to give up, what to call on a loss. What a publisher
+//! sends again and a subscriber subscribes to again is in the modules below.
 
 use std::fmt;
 use std::io;
@@ -42,11 +42,11 @@ pub struct Reconnect {
     first_pause: Duration,
     longest_pause: Duration,
     give_up_after: Option<Duration>,
-    on_loss: Option<Told>,
+    on_loss: Option<OnLoss>,
 }
 
-/// Who is told of a loss.
-type Told = Arc<dyn Fn(&ClientError) + Send + Sync>;
+/// Called on each loss.
+type OnLoss = Arc<dyn Fn(&ClientError) + Send + Sync>;
 
 impl Reconnect {
     /// The defaults.
@@ -60,8 +60,8 @@ impl Reconnect {
         }
     }
 
-    /// The first pause, and the longest; each is twice the one before, and shortened by chance to
-    /// half of that at most, so that many clients do not come back all at once.
+    /// The first pause, and the longest; each is twice the one before, and shortened at random by
+    /// up to half, so that many clients do not reconnect all at once.
     #[must_use]
     pub fn pauses(mut self, first: Duration, longest: Duration) -> Reconnect {
         (self.first_pause, self.longest_pause) = (first, longest.max(first));
@@ -87,8 +87,8 @@ impl Reconnect {
     /// attempt.
     ///
     /// # Errors
-    /// As [`Publisher::connect_with`](crate::Publisher::connect_with), where trying again makes no
-    /// sense, or the time is up.
+    /// As [`Publisher::connect_with`](crate::Publisher::connect_with), where a retry cannot help,
+    /// or the time is up.
     pub fn publisher(
         &self,
         address: impl ToSocketAddrs + Send + 'static,
@@ -147,7 +147,8 @@ impl Place {
         Place { resolve, options: options.clone(), policy: policy.clone() }
     }
 
-    /// Tries until it is there, or makes no sense, or the time is up. `lost`: why that is needed.
+    /// Tries until it succeeds, a retry cannot help, or the time is up. `lost`: why the previous
+    /// connection ended.
     pub(crate) fn reach<T>(
         &self,
         mut lost: Option<ClientError>,

@@ -45,7 +45,7 @@ impl ReconnectingPublisher {
         Ok(ReconnectingPublisher { place, publisher, kept, kept_bytes, reconnects: 0, resent: 0 })
     }
 
-    /// What the broker said of itself, on the last connection.
+    /// What the broker stated in its last WELCOME.
     pub fn welcome(&self) -> &Welcome {
         self.publisher.welcome()
     }
@@ -63,8 +63,8 @@ impl ReconnectingPublisher {
     /// Adds a message to the batch, as [`Publisher::publish`] does.
     ///
     /// # Errors
-    /// `Topic` or `TooLarge`: the message was not taken, all else goes on. Otherwise why there is
-    /// no connection any more.
+    /// `Topic` or `TooLarge`: the message was not accepted, all else continues. Otherwise why there
+    /// is no connection any more.
     pub fn publish(&mut self, topic: &str, payload: impl AsRef<[u8]>) -> Result<(), ClientError> {
         let payload = payload.as_ref();
         let sent = self.publisher.publish(topic, payload);
@@ -113,7 +113,7 @@ impl ReconnectingPublisher {
         }
     }
 
-    /// Does nothing for a while, but sees to it that there is a connection.
+    /// Waits for this long, and connects again if the connection is lost meanwhile.
     ///
     /// # Errors
     /// Why there is none any more.
@@ -139,14 +139,14 @@ impl ReconnectingPublisher {
     /// Connects again, and sends again what was not confirmed.
     fn reconnect(&mut self, lost: ClientError) -> Result<(), ClientError> {
         let kept = &self.kept;
-        // The old one ends first: its local port, if one was asked for, is needed again.
-        self.publisher.abandon();
+        // The old connection ends first: its local port, if one was asked for, is needed again.
+        self.publisher.abort();
         self.publisher = self.place.reach(Some(lost), |to, options| {
             let mut publisher = Publisher::connect_with(to, options)?;
             for Kept { topic, payload } in kept {
                 match publisher.publish(topic, payload) {
-                    // The new broker takes less than the old one did. Its flush cannot tell, so
-                    // this ends the attempts.
+                    // The new broker accepts less than the old one did. A flush could not
+                    // report that, so it ends the attempts.
                     Err(error @ ClientError::TooLarge { .. }) => return Err(error),
                     sent => sent?,
                 }

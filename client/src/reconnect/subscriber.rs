@@ -1,7 +1,7 @@
 //! A subscriber that outlives its connection.
 //!
-//! Owns what it is subscribed to: that is asked for again on the next connection. What was
-//! published in between is lost, and said to be.
+//! Owns its subscriptions, which are made again on the next connection. Messages published in
+//! between are lost, and the loss is reported.
 
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ impl ReconnectingSubscriber {
         Ok(ReconnectingSubscriber { place, subscriber, wanted: Vec::new(), gap: None })
     }
 
-    /// What the broker said of itself, on the last connection.
+    /// What the broker stated in its last WELCOME.
     pub fn welcome(&self) -> &Welcome {
         self.subscriber.welcome()
     }
@@ -109,11 +109,11 @@ impl ReconnectingSubscriber {
         }
     }
 
-    /// Connects again, and asks again for all that is wanted.
+    /// Connects again, and subscribes again.
     fn reconnect(&mut self, lost: ClientError) -> Result<(), ClientError> {
         let (since, reason) = (Instant::now(), lost.to_string());
         let wanted = &self.wanted;
-        // The old one ends first: its local port, if one was asked for, is needed again.
+        // The old connection ends first: its local port, if one was asked for, is needed again.
         self.subscriber.subscriptions().close();
         self.subscriber = self.place.reach(Some(lost), |to, options| {
             let mut subscriber = Subscriber::connect_with(to, options)?;

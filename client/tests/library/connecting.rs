@@ -1,4 +1,4 @@
-//! Connecting, and staying connected: each thing that can go wrong is the error that it is.
+//! Connecting, and staying connected: each failure is reported as the right error.
 
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -141,7 +141,7 @@ fn both_clients_show_signs_of_life_and_answer_pings_while_idle() {
 }
 
 #[test]
-fn a_broker_that_boasts_is_not_believed() {
+fn an_impossible_max_payload_is_capped() {
     let broker = |fake: &FakeBroker| {
         let mut peer = fake.accept();
         peer.receive();

@@ -1,4 +1,4 @@
-//! `Publisher` beside brokers that misbehave: nothing waits for ever, every reason is told.
+//! `Publisher` against brokers that misbehave: nothing waits for ever, every reason is reported.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn flush_waits_for_the_confirmation_of_all_before_it() {
         }
         let ping = peer.receive();
         assert_eq!(ping.kind, Kind::Ping);
-        // PONGs that answer nothing of ours change nothing.
+        // PONGs that answer none of our PINGs change nothing.
         peer.send(Kind::Pong, b"", b"");
         peer.send(Kind::Pong, b"", b"some other text");
         peer.send(Kind::Pong, b"", &0u64.to_be_bytes());

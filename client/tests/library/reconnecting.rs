@@ -1,4 +1,4 @@
-//! Clients that outlive their connection, beside brokers that end it.
+//! Clients that outlive their connection, against brokers that end it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::fake::{FakeBroker, Peer};
 use crate::support::{beside, options};
 
 /// Without long pauses.
-fn soon() -> Reconnect {
+fn short_pauses() -> Reconnect {
     Reconnect::new().pauses(Duration::from_millis(1), Duration::from_millis(20))
 }
 
@@ -34,7 +34,7 @@ fn a_publisher_sends_again_what_was_not_confirmed_and_nothing_else() {
     let broker = |fake: &FakeBroker| {
         let mut peer = fake.welcome();
         assert_eq!(confirm(&mut peer), [b"one"]);
-        // The second comes, and its confirmation is lost.
+        // The second arrives, and its confirmation is lost.
         assert_eq!(peer.receive().body, b"two");
         peer.receive();
         peer.close();
@@ -45,7 +45,7 @@ fn a_publisher_sends_again_what_was_not_confirmed_and_nothing_else() {
         peer.close();
     };
     beside(broker, |address| {
-        let mut publisher = soon().publisher(address, &options()).unwrap();
+        let mut publisher = short_pauses().publisher(address, &options()).unwrap();
         for payload in ["one", "two", "three"] {
             publisher.publish("t", payload).unwrap();
             publisher.flush().unwrap();
@@ -73,7 +73,7 @@ fn a_subscriber_asks_again_for_what_is_wanted_then_and_tells_the_gap() {
         assert_eq!(peer.try_receive(), None);
     };
     beside(broker, |address| {
-        let mut subscriber = soon().subscriber(address, &options()).unwrap();
+        let mut subscriber = short_pauses().subscriber(address, &options()).unwrap();
         for (filter, group) in [("a", None), ("b", None), ("c.>", Some("g"))] {
             subscriber.subscribe(filter, group).unwrap();
         }
@@ -91,19 +91,20 @@ fn a_subscriber_asks_again_for_what_is_wanted_then_and_tells_the_gap() {
 }
 
 #[test]
-fn a_broker_that_refuses_is_not_insisted_on_and_patience_ends() {
+fn a_refusal_is_not_retried_and_attempts_end() {
     let broker = |fake: &FakeBroker| {
         fake.accept().send_error(ErrorCode::Unauthorized, true, "", "no");
     };
-    let refused = beside(broker, |address| soon().publisher(address, &options()).err().unwrap());
+    let refused =
+        beside(broker, |address| short_pauses().publisher(address, &options()).err().unwrap());
     assert!(matches!(refused, ClientError::ClosedByBroker(_)), "{refused:?}");
 
     let told = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&told);
-    let policy = soon().give_up_after(Duration::from_millis(100)).on_loss(move |_| {
+    let policy = short_pauses().give_up_after(Duration::from_millis(100)).on_loss(move |_| {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     });
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     let error = policy.subscriber("127.0.0.1:1", &ConnectOptions::new()).err().unwrap();
     assert!(matches!(error, ClientError::Connect(_)), "{error:?}");
     assert!(told.load(std::sync::atomic::Ordering::Relaxed) > 1);

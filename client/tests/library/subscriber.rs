@@ -1,4 +1,4 @@
-//! `Subscriber` beside brokers that misbehave: nothing that came before the fault is lost.
+//! `Subscriber` against brokers that misbehave: nothing that arrived before the fault is lost.
 
 use std::io::Write;
 use std::sync::mpsc;
@@ -138,7 +138,7 @@ fn receiving_fails_by_cause_after_what_came_before() {
         subscribe_to(broker, |mut subscriber| {
             let first = subscriber.next_event().unwrap();
             assert!(matches!(first, Event::Message(message) if message.payload == b"before"));
-            // Asked again, the answer is the same.
+            // A second call returns the same error.
             for _ in 0..2 {
                 let error = subscriber.next_event().unwrap_err();
                 assert!(expected(&error), "{error:?}");

@@ -1,43 +1,43 @@
-//! What one thread of a run has seen, and all of them together.
+//! What one thread of a run has measured, and the sum over all threads.
 //!
-//! Plain values, which each thread keeps to itself until it ends. What must be seen meanwhile is in
+//! Plain values, which each thread keeps to itself until it ends. What others read meanwhile is in
 //! `shared`.
 
 use hdrhistogram::Histogram;
 
 use crate::bench::process;
 
-/// How many faults are told in words.
+/// How many faults are described.
 const TOLD_FAULTS: usize = 10;
-/// The longest latency that is told apart, in nanoseconds: 10 minutes.
+/// The longest latency that is recorded, in nanoseconds: 10 minutes.
 const LONGEST_NS: u64 = 600_000_000_000;
 
-/// What a thread has seen.
+/// What a thread has measured.
 #[derive(Debug)]
 pub(crate) struct Account {
     /// Latency of what was timed, in nanoseconds.
     pub(crate) latency: Histogram<u64>,
-    /// How late messages were written, in nanoseconds; empty as fast as it goes.
+    /// How late messages were written, in nanoseconds; empty at full speed.
     pub(crate) late: Histogram<u64>,
     /// Messages that the broker itself reported as lost.
     pub(crate) told_lost: u64,
-    /// What was wrong with what came.
+    /// Faults of the received messages.
     pub(crate) faults: Faults,
     /// CPU seconds of the thread, or of the busiest of several.
     pub(crate) cpu: f64,
 }
 
-/// What is wrong with what came.
+/// Faults of the received messages.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// The first few, in words.
+    /// Descriptions of the first few.
     pub(crate) told: Vec<String>,
     /// How many there are.
     pub(crate) count: u64,
 }
 
 impl Account {
-    /// Nothing seen yet.
+    /// Nothing measured yet.
     pub(crate) fn new() -> Account {
         Account {
             latency: latency_histogram(),
@@ -48,14 +48,14 @@ impl Account {
         }
     }
 
-    /// At the end of the thread that it is of.
+    /// At the end of its thread.
     pub(crate) fn closed(self) -> Account {
         Account { cpu: process::thread_cpu(), ..self }
     }
 
-    /// Adds what another thread has seen.
+    /// Adds what another thread has measured.
     pub(crate) fn add(&mut self, other: Account) {
-        // All have the same bounds, which is all that adding asks for.
+        // All have the same bounds, so adding cannot fail.
         let _ = self.latency.add(&other.latency);
         let _ = self.late.add(&other.late);
         self.told_lost += other.told_lost;

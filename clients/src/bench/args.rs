@@ -17,7 +17,7 @@ use crate::bench::traffic::{NUMBERED_BYTES, STAMP_BYTES};
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_SECONDS: f64 = 5.0;
 
-/// Shows what a broker and this machine can do: publishes, subscribes, counts, times.
+/// Measures what a broker and this machine can do: publishes, subscribes, counts, times.
 ///
 /// Without -h, -p and -s it starts a broker of its own (the program broker beside it, else the one
 /// in PATH) with default settings on free ports, and ends it. Messages go to the topics bench.0,

@@ -1,9 +1,8 @@
 //! A broker of our own: the program `broker`, started as a process, so that its CPU and memory can
 //! be told from ours.
 //!
-//! Owns finding, starting and ending it. It cannot be left over: it stops when its standard input
-//! ends (`broker --exit-with-stdin`), which is the moment at which this program is gone for
-//! whatever reason.
+//! Owns finding, starting and ending it. It is never left running: it stops when its standard input
+//! ends (`broker --exit-with-stdin`), which happens when this program ends, for whatever reason.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
@@ -32,7 +31,7 @@ const ARGUMENTS: [&str; 9] = [
     "--subscriber-port",
     "0",
 ];
-/// What a service manager has told us is not for the child.
+/// Variables of a service manager, which the child must not inherit.
 const NOT_INHERITED: [&str; 5] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
@@ -43,7 +42,7 @@ const SUBSCRIBERS: &str = "listening for subscribers on ";
 #[derive(Debug)]
 pub(crate) struct EmbeddedBroker {
     child: Child,
-    // Its end is what the broker watches for.
+    // The broker stops when this closes.
     _stdin: Option<ChildStdin>,
     /// Its port for publishers.
     pub(crate) publisher_port: u16,
@@ -55,7 +54,7 @@ impl EmbeddedBroker {
     /// Starts it, and waits until it listens.
     ///
     /// # Errors
-    /// When it is not found or does not start; what it said then has been printed.
+    /// When it is not found or does not start; its output has been printed then.
     pub(crate) fn start() -> Result<EmbeddedBroker, Failure> {
         let own = env::current_exe().unwrap_or_default();
         let folder = own.parent().unwrap_or(Path::new(""));
@@ -69,7 +68,7 @@ impl EmbeddedBroker {
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
-        // Ctrl-C is for us: the broker goes on until the figures are there.
+        // Ctrl-C is for this program: the broker runs until the figures are complete.
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| failed(&error.to_string()))?;
         let stdin = child.stdin.take();
@@ -100,7 +99,7 @@ impl Drop for EmbeddedBroker {
     fn drop(&mut self) {
         let told = kill_process(Pid::from_child(&self.child), Signal::TERM);
         if told.is_err() {
-            // It has ended by itself, or cannot be told: make sure that waiting ends.
+            // It has ended by itself, or cannot be signalled: make sure that waiting ends.
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
@@ -114,7 +113,7 @@ fn find(folder: &Path, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
     beside.chain(elsewhere).map(|folder| folder.join(PROGRAM)).find(|file| file.is_file())
 }
 
-/// What to do where there is none.
+/// How to build it where there is none.
 fn not_found(folder: &Path) -> String {
     let release = if folder.ends_with("debug") { "" } else { "--release " };
     format!(
@@ -124,7 +123,7 @@ fn not_found(folder: &Path) -> String {
     )
 }
 
-/// What the broker's log tells.
+/// Events in the broker's log.
 enum Port {
     Publishers(u16),
     Subscribers(u16),
@@ -136,7 +135,7 @@ fn watch(stderr: impl Read, found: &mpsc::Sender<Port>) {
         let port = |what: &str| line.split_once(what)?.1.rsplit_once(':')?.1.trim().parse().ok();
         let told = port(PUBLISHERS).map(Port::Publishers);
         if let Some(port) = told.or_else(|| port(SUBSCRIBERS).map(Port::Subscribers)) {
-            // The receiver is gone if the start was given up.
+            // The receiver has been dropped if the start was given up.
             let _ = found.send(port);
         } else if !line.contains("[INFO]") && !line.starts_with("<6>") {
             eprintln!("broker: {line}");

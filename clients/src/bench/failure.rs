@@ -1,13 +1,13 @@
-//! Why a benchmark came to nothing, sorted by the exit code that it means.
+//! Why a benchmark failed, sorted by its exit code.
 
 use std::fmt;
 
 /// Why there is no good report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The command line asks for what cannot be.
+    /// The command line is not valid.
     Usage(String),
-    /// Something went wrong on the way.
+    /// Something failed during the run.
     Failed(String),
 }
 
@@ -16,12 +16,12 @@ pub(crate) enum Failure {
 pub(crate) enum Stopped {
     /// The bytes were not only messages, so they must not be counted by length.
     Misread,
-    /// Something went wrong.
+    /// Something failed.
     Failed(Failure),
 }
 
 impl Failure {
-    /// A failure on the way.
+    /// A failure during the run.
     pub(crate) fn new(text: impl Into<String>) -> Failure {
         Failure::Failed(text.into())
     }

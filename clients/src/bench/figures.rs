@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-/// What a run came to.
+/// The results of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Figures {
     /// From the start to the last confirmation or delivery, in seconds.
@@ -22,14 +22,14 @@ pub(crate) struct Figures {
     pub(crate) delivered_per_s: f64,
     /// Payload that they received, in 1,000,000 bytes a second; published, if there are none.
     pub(crate) mb_per_s: f64,
-    /// Messages that were expected and did not come.
+    /// Messages that were expected and did not arrive.
     pub(crate) lost: u64,
     /// Messages that the broker itself reported as lost, where the protocol has that.
     pub(crate) told_lost: Option<u64>,
     /// Messages that were timed.
     pub(crate) timed: u64,
-    /// Latency at [`QUANTILES`] and its maximum, in microseconds; those that there were too few
-    /// messages for are missing.
+    /// Latency at [`QUANTILES`] and its maximum, in microseconds; those for which there were
+    /// too few messages are missing.
     pub(crate) latency_us: [Option<f64>; 6],
     /// How late messages were written, in microseconds; only on schedule.
     pub(crate) send_late_p99_us: Option<f64>,
@@ -50,19 +50,19 @@ pub(crate) struct Figures {
     pub(crate) other_cores: Option<f64>,
 }
 
-/// Which parts of the messages latency is told of; the maximum comes on top.
+/// The quantiles of the latency that are reported, besides the maximum.
 pub(crate) const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 0.9999];
 
-/// How a figure is told.
+/// How a figure is reported.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Metric {
-    /// Its name for machines.
+    /// Its name in JSON and CSV.
     pub(crate) key: &'static str,
-    /// Its name for people.
+    /// Its name in the text report.
     pub(crate) label: &'static str,
-    /// Its unit, for people.
+    /// Its unit in the text report.
     pub(crate) unit: &'static str,
-    /// Digits behind the point; 0: it counts.
+    /// Digits after the decimal point; 0: it is a count.
     pub(crate) digits: usize,
     /// Its value, where it was measured.
     pub(crate) of: fn(&Figures) -> Option<f64>,
@@ -74,7 +74,7 @@ macro_rules! metrics {
     };
 }
 
-/// All figures, in the order in which they are told.
+/// All figures, in the order in which they are reported.
 pub(crate) const METRICS: &[Metric] = metrics! {
     "seconds", "time", "s", 3, |f| Some(f.seconds);
     "published", "published", "messages", 0, |f| f.of_messages(f.published as f64);
@@ -119,7 +119,7 @@ impl Figures {
         }
         self.latency_us = [Some(latency.max() as f64 / 1e3); 6];
         for (value, quantile) in self.latency_us.iter_mut().zip(QUANTILES) {
-            // One message at least must be slower, or it is the maximum by another name.
+            // At least one message must be slower, or it would equal the maximum.
             let slower = latency.len() as f64 * (1.0 - quantile);
             let told = slower > 0.999;
             *value = told.then(|| latency.value_at_quantile(quantile) as f64 / 1e3);

@@ -90,7 +90,7 @@ fn rates(run: &Run, counter: fn(&Sample) -> u64) -> Vec<(f64, f64)> {
     let between = |pair: &[Sample]| {
         let time = pair[1].seconds - pair[0].seconds;
         let count = counter(&pair[1]).saturating_sub(counter(&pair[0]));
-        // The last sample may come right behind the one before: too short to tell a rate.
+        // The last sample may follow the one before too closely to give a rate.
         (time > 0.05).then(|| (pair[0].seconds + time / 2.0, count as f64 / time / 1e6))
     };
     let points: Vec<_> = run.timeline.windows(2).filter_map(between).collect();
@@ -98,7 +98,7 @@ fn rates(run: &Run, counter: fn(&Sample) -> u64) -> Vec<(f64, f64)> {
 }
 
 /// Without the pair of samples in which it began, the one in which it ended, and what lies before
-/// and behind them: in those it went on for a part of the time only, and a dip would be shown that
+/// and after them: it was running for a part of their time only, and the plot would show a dip that
 /// there was not.
 fn whole(points: &[(f64, f64)]) -> &[(f64, f64)] {
     let went_on = |point: &(f64, f64)| point.1 > 0.0;

@@ -1,6 +1,6 @@
-//! A connection to the broker: opened, greeted, confirmed. Blocking, but where it says otherwise.
+//! A connection to the broker: opening, handshake, confirmations. Blocking unless stated otherwise.
 //!
-//! Speaks of one thing at a time that the broker says; must not know what is measured.
+//! Hands on what the broker sends, one frame or line at a time; must not know what is measured.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -13,13 +13,13 @@ use rustix::net::{RecvFlags, recv};
 use crate::bench::failure::Failure;
 use crate::bench::protocol::{Incoming, Protocol, Server};
 
-/// How long a broker may take to answer, or to take a block, before it counts as hung.
+/// How long a broker may take to answer, or to accept a block, before it counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Without a heartbeat, how often a client says that it is alive.
+/// Without a heartbeat, how often a client sends a sign of life.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 16 << 10;
 const CLOSED: &str = "the broker closed the connection";
 const SILENT: &str = "the broker does not answer";
@@ -30,9 +30,9 @@ const SAYS: &str = "the broker says ";
 pub(crate) struct Link {
     /// The connection.
     pub(crate) stream: TcpStream,
-    /// How it is spoken.
+    /// Its protocol.
     pub(crate) protocol: Protocol,
-    /// What the broker says of itself.
+    /// What the broker states of itself.
     pub(crate) server: Server,
     name: String,
     unread: Vec<u8>,
@@ -55,7 +55,7 @@ impl Link {
     /// Connects and introduces itself as `name`, such as `publisher 3`.
     ///
     /// # Errors
-    /// When nobody listens, or the one who does is no broker or refuses us.
+    /// When nothing listens there, or what does is not a broker or refuses the connection.
     pub(crate) fn connect(
         name: String,
         protocol: Protocol,
@@ -87,33 +87,33 @@ impl Link {
         self.stream.write_all(bytes).map_err(|error| self.broken(&error))
     }
 
-    /// Has the broker confirm all that was sent before.
+    /// Waits until the broker has confirmed everything sent before.
     ///
     /// # Errors
-    /// When the broker refused any of it, is gone, or does not answer.
+    /// When the broker refused any of it, has closed the connection, or does not answer.
     pub(crate) fn confirm(&mut self) -> Result<(), Failure> {
         let mut ping = Vec::new();
         self.protocol.ping(&mut ping);
         let sent = self.stream.write_all(&ping);
-        // Whatever happened to the PING: what the broker said before says why.
+        // If sending the PING failed, the reason may be in what the broker sent before.
         match self.read_until_pong() {
             Ok(()) => sent.map_err(|error| self.failed(&error.to_string())),
             Err(why) => Err(self.failed(&why)),
         }
     }
 
-    /// Reads what is there, without waiting for it, and answers where that is wanted.
+    /// Reads and answers what has arrived, without waiting.
     ///
     /// # Errors
-    /// When the broker has refused something, or is gone.
-    pub(crate) fn heed(&mut self) -> Result<(), Failure> {
+    /// When the broker has refused something, or has closed the connection.
+    pub(crate) fn poll_incoming(&mut self) -> Result<(), Failure> {
         self.receive(Duration::ZERO, |_| Ok(()))
     }
 
-    /// Waits until something comes, so long at most, and hands on what is whole.
+    /// Waits until something arrives, so long at most, and hands on what is whole.
     ///
     /// # Errors
-    /// What `each` says is wrong with it; that the broker has refused something, or is gone.
+    /// What `each` reports; that the broker has refused something, or has closed the connection.
     pub(crate) fn receive(
         &mut self,
         timeout: Duration,
@@ -125,7 +125,7 @@ impl Link {
             .map_err(|why| self.failed(&why))
     }
 
-    /// Splits off what is left to read: the connection and the bytes that came already.
+    /// The connection, and the bytes that have been read from it but not used.
     pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         (self.stream, self.unread)
     }
@@ -136,7 +136,7 @@ impl Link {
         self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
         self.stream.set_write_timeout(Some(PATIENCE)).map_err(told)?;
         if self.protocol.broker_begins() {
-            // A broker that begins does so at once, or it speaks something else.
+            // A broker that speaks first does so at once, or it uses another protocol.
             self.stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(told)?;
             self.await_welcome().map_err(|why| match why.as_str() {
                 SILENT => "it says nothing; is that a port for NATS clients?".to_owned(),
@@ -181,7 +181,7 @@ impl Link {
             }
             _ => error.to_string(),
         };
-        // A broker that closed said its reason first; one that hangs need not be waited for again.
+        // A broker that closed sent its reason first; one that hangs need not be waited for again.
         let _ = self.stream.set_read_timeout(Some(Duration::from_secs(1)));
         match self.read_until_pong() {
             Err(said) if said.starts_with(SAYS) => self.failed(&said),
@@ -189,7 +189,7 @@ impl Link {
         }
     }
 
-    /// Reads until `each` says that it was the last thing that is wanted.
+    /// Reads until `each` says that it was the last one wanted.
     fn read_until(
         &mut self,
         mut each: impl FnMut(&Incoming<'_>) -> Result<bool, String>,
@@ -211,7 +211,7 @@ impl Link {
         Ok(())
     }
 
-    /// Hands on what is whole, until `each` says that it was the last thing that is wanted.
+    /// Hands on what is whole, until `each` says that it was the last one wanted.
     fn take(
         &mut self,
         mut each: impl FnMut(&Incoming<'_>) -> Result<bool, String>,
@@ -241,9 +241,9 @@ impl Link {
         last
     }
 
-    /// Waits until bytes come, so long at most, and keeps them.
+    /// Waits until bytes arrive, so long at most, and keeps them.
     fn await_bytes(&mut self, timeout: Duration) -> Result<(), String> {
-        // Far less than a time's largest, so both parts fit.
+        // Far below the largest value of a time, so both parts fit.
         let timeout =
             Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         let mut socket = [PollFd::new(&self.stream, PollFlags::IN)];

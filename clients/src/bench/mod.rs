@@ -1,4 +1,4 @@
-//! What the program `bench-publisher` is made of: it shows what a broker and a machine can do.
+//! The program `bench-publisher`, which measures what a broker and a machine can do.
 //!
 //! | module | what it owns |
 //! | --- | --- |
@@ -6,15 +6,15 @@
 //! | `protocol` | what is written to a broker and read from it, for each protocol |
 //! | `traffic`, `blocks` | the messages; many of them in one write |
 //! | `schedule` | when messages are due |
-//! | `link` | a connection, greeted and confirmed |
+//! | `link` | a connection: handshake and confirmations |
 //! | `publish` | the publishers' threads |
 //! | `receive`, `subscriber` | the subscribers' thread; one subscriber's bytes |
 //! | `requests` | the threads of requesters and responders |
-//! | `shared`, `account` | the counters between threads; what each has seen |
-//! | `crew` | the threads of a run |
+//! | `shared`, `account` | the counters shared by threads; what each has measured |
+//! | `workers` | the threads of a run |
 //! | `run`, `outcome` | one run, from connecting to its figures |
-//! | `embedded`, `process` | a broker of our own; what /proc tells |
-//! | `figures`, `report`, `html`, `progress` | the table of figures, and how they are told |
+//! | `embedded`, `process` | a broker of our own; figures from /proc |
+//! | `figures`, `report`, `html`, `progress` | the table of figures, and how they are reported |
 //! | `warnings` | what is doubtful about them |
 //! | `page` | the file that the page is written to |
 
@@ -41,7 +41,6 @@ use run::Broker;
 mod account;
 mod args;
 mod blocks;
-mod crew;
 mod embedded;
 mod failure;
 mod figures;
@@ -63,6 +62,7 @@ mod shared;
 mod subscriber;
 mod traffic;
 mod warnings;
+mod workers;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -89,7 +89,7 @@ pub fn command() -> Command {
 fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let plan = args.plan()?;
     let baseline = args.baseline().map(|path| read_baseline(path)).transpose()?;
-    // Before the work, so that a path that is no good does not cost the results.
+    // Before the run, so that a bad path does not cost the results.
     let page = args.html().map(|path| Page::open(path)).transpose()?;
     let stop = stop_on_signals()?;
     let mut broker = Broker::find(&plan, Arc::clone(&stop))?;
@@ -115,7 +115,7 @@ fn bench(args: &BenchArgs) -> Result<(), Failure> {
     verdict(&report)
 }
 
-/// Set by SIGINT and SIGTERM: the run ends, and its figures are told. A second signal ends the
+/// Set by SIGINT and SIGTERM: the run ends, and its figures are reported. A second signal ends the
 /// program at once.
 fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));

@@ -1,6 +1,6 @@
-//! What a run came to: figures out of what its threads have seen and what was used meanwhile.
+//! The outcome of a run: figures computed from what its threads have measured and the CPU used.
 //!
-//! Owns the sums and ratios. Must not wait for anything, nor know how figures are told.
+//! Owns the sums and ratios. Must not wait for anything, nor know how figures are reported.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,21 +13,21 @@ use crate::bench::process::{self, Cpu};
 use crate::bench::protocol::Protocol;
 use crate::bench::shared::Shared;
 
-/// The shortest run of which the system's ticks, of 10 ms each, tell something.
+/// The shortest run for which the system's ticks, of 10 ms each, are precise enough.
 const TICKS_SECONDS: f64 = 0.5;
-/// The least CPU time, in seconds, of which they tell who used it: 20 of them.
+/// The least CPU time, in seconds, that they can attribute: 20 of them.
 const TOLD_APART_SECONDS: f64 = 0.2;
 
 /// One run, done.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// What it came to.
+    /// Its figures.
     pub(crate) figures: Figures,
     /// Latency of all messages that were timed, in nanoseconds.
     pub(crate) latency: Histogram<u64>,
     /// Throughput over time.
     pub(crate) timeline: Vec<Sample>,
-    /// What was wrong with what came; without `--verify` little is looked at.
+    /// Faults of the received messages; without `--verify` few are detected.
     pub(crate) faults: Faults,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Sample {
     pub(crate) delivered: u64,
 }
 
-/// CPU time used so far, by whom.
+/// CPU time used so far, by process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     broker: Option<Cpu>,
@@ -75,7 +75,7 @@ impl Usage {
 }
 
 impl Run {
-    /// Of what all threads together have seen.
+    /// From what all threads together have measured.
     pub(crate) fn new(
         plan: &Plan,
         shared: &Shared,

@@ -1,4 +1,5 @@
-//! The file that the page with plots goes to: the old one is there until the new one is whole.
+//! The file that the page with plots is written to: the old one stays until the new one is
+//! complete.
 //!
 //! Owns the file beside it and the exchange of the two. What is in it is `html`'s business.
 
@@ -20,13 +21,13 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Makes sure that `path` can be written, and leaves it as it is.
+    /// Checks that `path` can be written, without changing it.
     ///
     /// # Errors
     /// When it cannot.
     pub(crate) fn open(path: &Path) -> Result<Page, Failure> {
         let failed = |error: io::Error| unwritable(path, &error);
-        // Through a link it is what the link points to that is exchanged.
+        // For a symbolic link, its target is replaced.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_special = fs::metadata(&target).is_ok_and(|found| !found.is_file());
         if is_special {
@@ -37,14 +38,14 @@ impl Page {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
-        // As a file that is created in the ordinary way; the process's mask is applied.
+        // Permissions as of a newly created file; the process's umask is applied.
         let mut builder = Builder::new();
         builder.prefix(".bench-").suffix(".html").permissions(Permissions::from_mode(0o666));
         let beside = builder.tempfile_in(folder).map_err(failed)?;
         Ok(Page { path: target, beside: Some(beside) })
     }
 
-    /// Puts the page in the place of the old one.
+    /// Replaces the old page by this one.
     ///
     /// # Errors
     /// When it cannot be written; the old one is still there then.

@@ -1,4 +1,4 @@
-//! What a benchmark is to do: the command line, understood. Plain values.
+//! What a benchmark is to do: the parsed and checked command line. Plain values.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,13 +14,13 @@ pub(crate) struct Plan {
     pub(crate) place: Place,
     /// Its process, if the user knows it.
     pub(crate) broker_pid: Option<u32>,
-    /// How it is spoken to.
+    /// The protocol.
     pub(crate) protocol: Protocol,
     /// Connections that publish, or make requests.
     pub(crate) publishers: usize,
     /// Connections that subscribe; 0: only publish, or make requests.
     pub(crate) subscribers: usize,
-    /// How many topics publishers go round.
+    /// How many topics publishers publish to in turn.
     pub(crate) topics: usize,
     /// Subscribe to all by one wildcard.
     pub(crate) wildcard: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// How much to publish.
     pub(crate) amount: Amount,
-    /// Messages a second of all publishers; `None`: as fast as it goes.
+    /// Messages a second of all publishers; `None`: at full speed.
     pub(crate) rate: Option<f64>,
     /// Number and check every message.
     pub(crate) verify: bool,
@@ -84,7 +84,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// The largest payload that is understood; brokers take less.
+    /// The largest payload that can be asked for; brokers accept less.
     const MOST: usize = 1 << 30;
 
     /// Reads `BYTES` or `BYTES..BYTES`.

@@ -1,5 +1,5 @@
-//! What the operating system tells about processes and the machine. Linux's /proc; where it is
-//! not there or not readable, the answer is `None`.
+//! What the operating system reports about processes and the machine: Linux's /proc; where it is
+//! missing or not readable, the answer is `None`.
 
 use std::collections::HashSet;
 use std::fs;
@@ -78,9 +78,9 @@ pub(crate) fn machine_cpu() -> Option<f64> {
     Some(busy / clock_ticks_per_second() as f64)
 }
 
-/// Who listens on `address`, if it is a process on this machine that we may look into.
+/// The process that listens on `address`, if it is on this machine and may be inspected.
 pub(crate) fn listener_on(address: SocketAddr) -> Option<u32> {
-    // Another machine's port of the same number is not ours to look up.
+    // A port of another machine must not be looked up on this one.
     std::net::UdpSocket::bind((address.ip(), 0)).ok()?;
     let mut inodes = HashSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -146,7 +146,7 @@ pub(crate) fn raise_descriptors(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
         let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-        // Too few show as a connection that fails, with the system's own words.
+        // If they are too few, a connection fails with the system's own error.
         let _ =
             setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
     }

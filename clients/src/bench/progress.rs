@@ -1,4 +1,4 @@
-//! What people see while a run goes on: a bar on a terminal, a line a second elsewhere. All on
+//! The progress display during a run: a bar on a terminal, a line a second elsewhere. All on
 //! standard error.
 
 use std::io::{IsTerminal, stderr};
@@ -41,7 +41,7 @@ impl Progress {
         self.line = START;
     }
 
-    /// A line for people, beside the progress.
+    /// A line of text besides the progress.
     pub(crate) fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
@@ -52,7 +52,7 @@ impl Progress {
     /// How far the run is.
     pub(crate) fn update(&mut self, plan: &Plan, now: &Sample) {
         if now.seconds < self.line.seconds {
-            // The run was begun anew.
+            // The run was restarted.
             self.line = START;
         }
         let elapsed = now.seconds - self.line.seconds;

@@ -1,6 +1,6 @@
-//! The publishers: a thread each, as fast as it goes or on schedule.
+//! The publishers: a thread each, at full speed or on schedule.
 //!
-//! As fast as it goes, messages are encoded before the clock starts, and written block by block.
+//! At full speed, messages are encoded before the clock starts, and written block by block.
 
 use std::num::NonZeroU64;
 use std::thread;
@@ -18,8 +18,8 @@ use crate::bench::traffic::Traffic;
 
 /// Bytes of messages in one write that were encoded for it.
 const WRITE_BYTES: usize = 64 << 10;
-/// How often a publisher looks at what the broker says, and answers.
-const HEED_NS: u64 = 1_000_000_000;
+/// How often a publisher reads and answers what the broker has sent.
+const POLL_NS: u64 = 1_000_000_000;
 
 /// One publisher.
 #[derive(Debug)]
@@ -34,26 +34,26 @@ pub(crate) struct PublisherThread<'a> {
     pub(crate) index: usize,
     /// Its connection.
     pub(crate) link: Link,
-    /// When it last looked at what the broker says.
-    pub(crate) heeded: u64,
+    /// When it last read what the broker has sent.
+    pub(crate) polled: u64,
 }
 
 /// How messages are made and when they go out.
 #[derive(Debug)]
 pub(crate) enum Pace {
-    /// As fast as it goes, over and over again the same ones.
+    /// At full speed, over and over again the same ones.
     Blocks(Blocks),
-    /// As fast as it goes, each with its number.
+    /// At full speed, each with its number.
     Numbered,
     /// Each when it is due.
     Scheduled,
 }
 
 impl PublisherThread<'_> {
-    /// Publishes, and has it confirmed.
+    /// Publishes, and waits for the confirmation.
     ///
     /// # Errors
-    /// When the broker refused it or went away; the run then comes to its end.
+    /// When the broker refused it or was lost; the run then ends.
     pub(crate) fn run(mut self, pace: Pace) -> Result<Account, Stopped> {
         let mut account = Account::new();
         let sent = match pace {
@@ -78,7 +78,7 @@ impl PublisherThread<'_> {
             if self.is_over(now) {
                 break;
             }
-            self.heed(now)?;
+            self.poll_incoming(now)?;
             let (bytes, messages, payload) = blocks.next(now, left);
             self.link.write(bytes)?;
             self.shared.add_published(messages, payload);
@@ -94,7 +94,7 @@ impl PublisherThread<'_> {
             if self.is_over(now) {
                 break;
             }
-            self.heed(now)?;
+            self.poll_incoming(now)?;
             bytes.clear();
             let (first, mut payload) = (number, 0);
             while number < share && bytes.len() < WRITE_BYTES {
@@ -107,7 +107,7 @@ impl PublisherThread<'_> {
         Ok(())
     }
 
-    /// Those that are due go out in one write.
+    /// Messages that are due go out in one write.
     fn on_schedule(&mut self, late: &mut Histogram<u64>) -> Result<(), Failure> {
         sleep_precisely();
         let (schedule, mut number, mut bytes) = (self.schedule, 0, Vec::new());
@@ -117,7 +117,7 @@ impl PublisherThread<'_> {
             if self.is_over(now) {
                 break;
             }
-            self.heed(now)?;
+            self.poll_incoming(now)?;
             let (first, mut payload) = (number, 0);
             bytes.clear();
             while schedule.has(number) && schedule.due(number) <= now && bytes.len() < WRITE_BYTES {
@@ -140,7 +140,7 @@ impl PublisherThread<'_> {
         Ok(())
     }
 
-    /// Sleeps, but never so long that the broker or an end of the run would notice.
+    /// Sleeps, but not so long that a PING or the end of the run would have to wait.
     fn sleep_until(&self, due: u64) {
         const LONGEST: Duration = Duration::from_millis(100);
         let now = self.shared.now_ns();
@@ -149,16 +149,16 @@ impl PublisherThread<'_> {
         }
     }
 
-    fn heed(&mut self, now: u64) -> Result<(), Failure> {
-        if now - self.heeded > HEED_NS {
-            self.heeded = now;
-            self.link.heed()?;
+    fn poll_incoming(&mut self, now: u64) -> Result<(), Failure> {
+        if now - self.polled > POLL_NS {
+            self.polled = now;
+            self.link.poll_incoming()?;
         }
         Ok(())
     }
 }
 
-/// Sleeping is 50 us coarse unless asked otherwise; where it cannot be asked, so be it.
+/// The timer slack of a sleep is 50 us by default; where it cannot be changed, it stays.
 pub(crate) fn sleep_precisely() {
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }

@@ -1,10 +1,10 @@
 //! The subscribers: one thread reads them all.
 //!
-//! Where all messages are equally long and none needs to be looked at, most bytes are thrown away
-//! in the kernel and messages are counted by their length. So that this cannot miscount, each
-//! subscriber's bytes are really read every few milliseconds, and each header in them must be at
-//! its place. If one is not, the broker has sent something beside messages, and [`Misread`] tells
-//! the run to begin anew with every byte read.
+//! Where all messages are equally long and none needs to be parsed, most bytes are discarded in the
+//! kernel and messages are counted by their length. To detect a miscount, each subscriber's bytes
+//! are really read every few milliseconds, and each header in them must be at its place. If one is
+//! not, the broker has sent something besides messages, and [`Misread`] makes the run start again
+//! with every byte read.
 //!
 //! [`Misread`]: Stopped::Misread
 
@@ -27,25 +27,26 @@ use crate::bench::shared::Shared;
 use crate::bench::subscriber::{Subscriber, Tally};
 use crate::bench::traffic::Traffic;
 
-/// Bytes that are thrown away at once, at most.
+/// Bytes that are discarded at once, at most.
 const SKIM_BYTES: usize = 4 << 20;
-/// Bytes that are read at once, beside what was left of the last read.
+/// Bytes that are read at once, besides what was left of the last read.
 const READ_BYTES: usize = 256 << 10;
-/// How often bytes are really read while most are thrown away, all subscribers together.
+/// How often bytes are really read while most are discarded, all subscribers together.
 const LOOK_NS: u64 = 5_000_000;
-/// Pause between two looks as fast as it goes, so that reads are large and wake-ups few.
+/// Pause between two polls at full speed, so that reads are large and wake-ups few.
 const COALESCE: Duration = Duration::from_micros(100);
 /// A wait without events, at most.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-/// When all is published and nothing has come for so long, the rest is lost.
+/// When all is published and nothing has arrived for so long, the rest is lost.
 const QUIET_NS: u64 = 3_000_000_000;
-/// How long verified subscribers may take to answer for having nothing more.
+/// How long verified subscribers may take to confirm that nothing more arrives.
 const SETTLE_NS: u64 = 10_000_000_000;
 
 /// The queue group of responders.
 const GROUP: &str = "bench";
 
-/// Connects subscribers, or responders, and has the broker confirm their subscriptions.
+/// Connects subscribers, or responders, and waits until the broker has confirmed their
+/// subscriptions.
 ///
 /// # Errors
 /// When it refuses them.
@@ -110,7 +111,7 @@ impl<'a> ReceiverThread<'a> {
             protocol: plan.protocol,
             shared,
             subscribers: subscribers.collect(),
-            // Latency as it was due is wanted of every message, so every message is read.
+            // The latency of every message is measured from its due time, so every message is read.
             skim: skim
                 && plan.rate.is_none()
                 && shape.is_some()
@@ -122,10 +123,10 @@ impl<'a> ReceiverThread<'a> {
         }
     }
 
-    /// Reads until all has come, or nothing comes any more.
+    /// Reads until all has arrived, or nothing arrives any more.
     ///
     /// # Errors
-    /// Why it had to stop; everybody else is then told to.
+    /// Why it had to stop; all other threads are then told to stop.
     pub(crate) fn run(mut self) -> Result<Account, Stopped> {
         let ended = self.read_all();
         if ended.is_err() {
@@ -195,7 +196,7 @@ impl<'a> ReceiverThread<'a> {
             Ok(Some(0)) => Err(self.closed(index)),
             Ok(n) => {
                 let bytes = &self.scratch[..kept + n.unwrap_or(0)];
-                // The time at which the bytes were there, not that at which we looked for them.
+                // The time at which the bytes had arrived, not that at which the poll began.
                 let now = self.shared.now_ns();
                 let read = subscriber.read(bytes, now, &mut self.tally);
                 read.map_err(|misread| match misread {
@@ -214,7 +215,7 @@ impl<'a> ReceiverThread<'a> {
         self.shared.add_delivered(messages, bytes, now);
     }
 
-    /// Where bytes are thrown away, PINGs are too: a PONG that nobody asked for is as good.
+    /// Where bytes are discarded, PINGs are too: an unsolicited PONG serves as well.
     fn say_alive(&self) {
         let mut alive = Vec::new();
         self.protocol.alive(&mut alive);
@@ -225,7 +226,7 @@ impl<'a> ReceiverThread<'a> {
 
     fn tell_broker(&self, bytes: &[u8]) {
         for subscriber in &self.subscribers {
-            // A connection that is gone shows when it is read.
+            // A closed connection is detected by the next read.
             let _ = (&subscriber.stream).write(bytes);
         }
     }
@@ -248,7 +249,7 @@ impl<'a> ReceiverThread<'a> {
         let last = last.max(self.shared.confirmed_ns.load(Relaxed));
         let over = come >= expected || now.saturating_sub(last) > QUIET_NS;
         if over && self.plan.verify {
-            // Whatever is still on its way, twice delivered perhaps, comes before the PONG.
+            // Anything still under way, such as a duplicate, arrives before the PONG.
             let mut ping = Vec::new();
             self.protocol.ping(&mut ping);
             self.tell_broker(&ping);
@@ -259,7 +260,7 @@ impl<'a> ReceiverThread<'a> {
     }
 }
 
-/// Takes bytes if there are any: `None` if not, 0 at the end.
+/// Reads bytes if there are any: `None` if not, 0 at the end.
 fn receive(stream: &TcpStream, into: &mut [u8], flags: RecvFlags) -> io::Result<Option<usize>> {
     match recv(stream, into, flags | RecvFlags::DONTWAIT) {
         Ok((_, n)) => Ok(Some(n)),

@@ -1,6 +1,6 @@
 //! A benchmark's results as text, JSON and CSV.
 //!
-//! Owns the words and shapes of reports; measures nothing. What is doubtful is in `warnings`.
+//! Owns the texts and formats of reports; measures nothing. Doubts about figures are in `warnings`.
 
 use std::fmt::Write as _;
 
@@ -15,16 +15,16 @@ use crate::bench::warnings;
 /// Room for the longest unit.
 const UNIT_WIDTH: usize = 23;
 
-/// Everything that a report tells.
+/// Everything in a report.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// What was asked for.
+    /// The plan of the run.
     pub(crate) plan: Plan,
     /// The machine.
     pub(crate) machine: Value,
     /// The broker's name and version.
     pub(crate) server: String,
-    /// Where it is.
+    /// Its address.
     pub(crate) address: String,
     /// Its process, if it could be seen.
     pub(crate) broker_pid: Option<u32>,
@@ -63,7 +63,7 @@ impl Report {
         (lost, self.runs.iter().map(|run| run.faults.count).sum())
     }
 
-    /// For people.
+    /// The text report.
     pub(crate) fn text(&self) -> String {
         let mut out = self.set_up_lines().join("\n");
         out.push_str("\n\n");
@@ -89,7 +89,7 @@ impl Report {
         out.trim_end().to_owned() + "\n"
     }
 
-    /// For machines; also what `--baseline` reads.
+    /// The JSON report; also what `--baseline` reads.
     pub(crate) fn json(&self) -> Value {
         let figures = self.figures();
         let runs: Vec<Value> = self.runs.iter().map(run_json).collect();
@@ -118,7 +118,7 @@ impl Report {
         report
     }
 
-    /// For tables: a header, and a row for each run.
+    /// The CSV report: a header, and a row for each run.
     pub(crate) fn csv(&self) -> String {
         let options = self.plan.to_json();
         let options = options.as_object().cloned().unwrap_or_default();
@@ -163,11 +163,12 @@ impl Report {
     /// What is known to be doubtful about the figures.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let many = self.runs.len() > 1;
-        let unlike = self
+        let load_difference = self
             .baseline
             .as_ref()
-            .and_then(|then| warnings::unlike(&self.plan, &self.machine, then));
-        let unlike = unlike.map(|what| format!("warning: the baseline is of another load: {what}"));
+            .and_then(|then| warnings::load_difference(&self.plan, &self.machine, then));
+        let load_difference =
+            load_difference.map(|what| format!("warning: the baseline is of another load: {what}"));
         let cut = self.is_cut_short.then(|| "warning: interrupted; the figures so far".to_owned());
         let of_runs = (1..).zip(&self.runs).flat_map(move |(number, run)| {
             let whose = if many { format!(" in run {number}") } else { String::new() };
@@ -175,7 +176,7 @@ impl Report {
                 warnings::of_run(&self.plan, &self.machine, &run.figures, self.is_cut_short);
             found.into_iter().map(move |what| format!("warning{whose}: {what}"))
         });
-        cut.into_iter().chain(unlike).chain(of_runs)
+        cut.into_iter().chain(load_difference).chain(of_runs)
     }
 
     fn figures(&self) -> Vec<Figures> {
@@ -195,7 +196,7 @@ impl Report {
     }
 }
 
-/// What stands over the columns; nothing over a single one.
+/// The column headers; none for a single column.
 fn heads(several: bool, compared: bool) -> String {
     let mut heads = format!("{:<24}{:>16}", "", if several { "median" } else { "now" });
     if several {
@@ -248,7 +249,7 @@ fn run_json(run: &Run) -> Value {
     value
 }
 
-/// A value as it stands in a table.
+/// A value as printed in a table.
 pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

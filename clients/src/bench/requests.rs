@@ -1,7 +1,7 @@
 //! Requests: the threads that make them, and those that answer.
 //!
-//! A requester has one inbox, and leaves so many requests without an answer as the plan's window
-//! allows. Responders send back what came. A protocol without answers is not for this.
+//! A requester has one inbox, and leaves as many requests without an answer as the plan's window
+//! allows. Responders send back what they received. Needs a protocol with replies.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -16,14 +16,14 @@ use crate::bench::schedule::Schedule;
 use crate::bench::shared::Shared;
 use crate::bench::traffic::{Number, Traffic};
 
-/// Bytes of requests in one write; answers are looked for behind it.
+/// Bytes of requests in one write; answers are polled after it.
 const WRITE_BYTES: usize = 64 << 10;
 /// A wait without answers, at most.
 const WAIT: Duration = Duration::from_millis(20);
 /// A request that was not answered for so long is lost.
 const LOST_NS: u64 = 3_000_000_000;
 
-/// What the answers of one requester come to.
+/// The topics of the answers to one requester.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     /// What their topics begin with; the number of the request follows.
@@ -31,7 +31,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// One that nobody else has, subscribed to and confirmed.
+    /// A unique one, subscribed to and confirmed.
     ///
     /// # Errors
     /// When the broker refuses it.
@@ -44,7 +44,7 @@ impl Inbox {
         Ok(Inbox { prefix })
     }
 
-    /// Which request came to be answered here.
+    /// The number of the request that is answered on this topic.
     fn number_of(&self, topic: &[u8]) -> Option<u64> {
         let number = topic.strip_prefix(self.prefix.as_bytes())?;
         std::str::from_utf8(number).ok()?.parse().ok()
@@ -74,11 +74,11 @@ pub(crate) struct RequesterThread<'a> {
     pub(crate) index: usize,
     /// Its connection.
     pub(crate) link: Link,
-    /// Where answers come.
+    /// Where answers arrive.
     pub(crate) inbox: Inbox,
     /// How many requests may be without an answer.
     pub(crate) window: usize,
-    /// Whether answers are to be what was asked.
+    /// Whether answers must equal their requests.
     pub(crate) verify: bool,
 }
 
@@ -86,8 +86,7 @@ impl RequesterThread<'_> {
     /// Makes its requests, and waits until all are answered, or lost.
     ///
     /// # Errors
-    /// When the broker refused one or went away, or nobody is there to answer; the run then comes
-    /// to its end.
+    /// When the broker refused one or was lost, or there is no responder; the run then ends.
     pub(crate) fn run(mut self) -> Result<Account, Stopped> {
         sleep_precisely();
         let mut account = Account::new();
@@ -112,7 +111,7 @@ impl RequesterThread<'_> {
             if open.is_empty() && !more {
                 return Ok(());
             }
-            // Those that are lost leave room for others.
+            // Lost requests make room for others.
             while open.front().is_some_and(|first: &Open| now - first.since > LOST_NS) {
                 open.pop_front();
             }
@@ -223,7 +222,7 @@ impl ResponderThread<'_> {
     /// Answers until all requesters have ended.
     ///
     /// # Errors
-    /// When the broker refused an answer or went away; the run then comes to its end.
+    /// When the broker refused an answer or was lost; the run then ends.
     pub(crate) fn run(mut self) -> Result<Account, Stopped> {
         let answered = self.all();
         if answered.is_err() {

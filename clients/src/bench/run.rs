@@ -1,6 +1,6 @@
 //! One run, from connecting to its outcome.
 //!
-//! Owns the broker that is measured. What its threads do is `crew`'s business.
+//! Owns the broker that is measured. Its threads are in `workers`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use std::thread;
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use crate::bench::crew::Crew;
 use crate::bench::embedded::EmbeddedBroker;
 use crate::bench::failure::{Failure, Stopped};
 use crate::bench::link::{self, Link};
@@ -20,11 +19,12 @@ use crate::bench::progress::Progress;
 use crate::bench::receive;
 use crate::bench::shared::Shared;
 use crate::bench::traffic::Traffic;
+use crate::bench::workers::Workers;
 
-/// Socket buffers of publishers as fast as it goes: large ones would hide a slow broker behind
-/// bytes that wait, and what waits in them is no longer in the cache when the broker reads it.
+/// Socket buffers of publishers at full speed: large ones would hide a slow broker behind bytes
+/// that wait, and what waits in them is no longer in the cache when the broker reads it.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
-/// The same, where each message is copied to so many subscribers that caches are short.
+/// The same, where each message is copied to so many subscribers that the caches are too small.
 const SMALL_SEND_BUFFER_BYTES: usize = 32 << 10;
 const MANY_SUBSCRIBERS: usize = 100;
 
@@ -33,7 +33,7 @@ const MANY_SUBSCRIBERS: usize = 100;
 pub(crate) struct Broker {
     publishers: SocketAddr,
     subscribers: SocketAddr,
-    /// Its process, if that is on this machine and we may look at it.
+    /// Its process, if it is on this machine and may be inspected.
     pub(crate) pid: Option<u32>,
     /// Its name and version; empty before the first run.
     pub(crate) server: String,
@@ -69,12 +69,12 @@ impl Broker {
         })
     }
 
-    /// Whether it is one of our own.
+    /// Whether this program has started it.
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()
     }
 
-    /// Where it is, for people.
+    /// Its address, for reports.
     pub(crate) fn address(&self) -> String {
         let (ip, publishers) = (self.publishers.ip(), self.publishers.port());
         match self.subscribers.port() {
@@ -86,7 +86,7 @@ impl Broker {
     /// Runs the plan once.
     ///
     /// # Errors
-    /// When the broker cannot be reached, refuses something, or goes away.
+    /// When the broker cannot be reached, refuses something, or is lost.
     pub(crate) fn run(&mut self, plan: &Plan, progress: &mut Progress) -> Result<Run, Failure> {
         let traffic = Traffic::new(plan);
         for skim in [true, false] {
@@ -109,15 +109,15 @@ impl Broker {
         skim: bool,
         progress: &mut Progress,
     ) -> Result<Run, Stopped> {
-        // Those of publishers are kept twice, to cut them off.
+        // Those of publishers are open twice, to shut them down.
         process::raise_descriptors(2 * plan.publishers + plan.receivers());
         let receivers = receive::connect(plan, traffic, self.subscribers)?;
         let publishers = self.connect_publishers(plan)?;
-        let crew = Crew::new(plan, traffic, receivers, publishers, skim)?;
+        let workers = Workers::new(plan, traffic, receivers, publishers, skim)?;
         let before = Usage::now(self.pid);
         let shared = &Shared::new(plan.publishers, Arc::clone(&self.stop));
         thread::scope(|scope| {
-            let threads = crew.start(scope, plan, traffic, shared);
+            let threads = workers.start(scope, plan, traffic, shared);
             let timeline = threads.watch(plan, shared, progress);
             let used = Usage::now(self.pid).since(&before);
             Ok(Run::new(plan, shared, &used, threads.join()?, timeline))
@@ -138,7 +138,7 @@ impl Broker {
                 )));
             }
             if plan.rate.is_none() && plan.requests.is_none() {
-                // It only makes figures better: the system's own size will do.
+                // It only improves the figures: without it the system's default size is used.
                 let _ = set_socket_send_buffer_size(&link.stream, buffer);
             }
             self.server.clone_from(&link.server.name);

@@ -8,8 +8,8 @@ use crate::bench::plan::{Amount, Plan};
 
 /// From the start of a run until the first message is due, so that all threads are there.
 const LEAD_NS: u64 = 20_000_000;
-/// On schedule for a time, how long behind its end messages are still sent that were due before: a
-/// machine that was busy for a moment makes up for it.
+/// For a timed run on schedule, how long after its end messages that were due before are still
+/// sent: a machine that was busy for a moment catches up.
 const GRACE_NS: u64 = 500_000_000;
 
 /// The messages that one publisher has to send.
@@ -19,7 +19,7 @@ pub(crate) struct Schedule {
     publishers: u64,
     index: u64,
     share: u64,
-    /// When the time is over that the plan gives.
+    /// When the time of the plan is over.
     pub(crate) end: u64,
 }
 
@@ -37,12 +37,12 @@ impl Schedule {
         Schedule { rate: plan.rate, publishers, index, share, end }
     }
 
-    /// Messages to send, if they are counted; else as many as there are numbers.
+    /// Messages to send, if limited by number; else the largest number.
     pub(crate) fn share(&self) -> u64 {
         self.share
     }
 
-    /// When a message is due: message i of all publishers at i / rate; as fast as it goes, at once.
+    /// When a message is due: message i of all publishers at i / rate; at full speed, at once.
     pub(crate) fn due(&self, number: u64) -> u64 {
         match self.rate {
             Some(rate) => {
@@ -58,8 +58,8 @@ impl Schedule {
         number < self.share && self.due(number) < self.end
     }
 
-    /// Whether nothing more is to be sent, even what was due. On schedule, the rate was out of
-    /// reach then; the time is kept, and the report says so.
+    /// Whether nothing more is to be sent, even if it was due. On schedule, the rate could not be
+    /// reached then; the run ends in time, and the report says so.
     pub(crate) fn is_over(&self, now: u64) -> bool {
         match self.rate {
             Some(_) => now > self.end.saturating_add(GRACE_NS),

@@ -19,13 +19,13 @@ pub(crate) struct Shared {
     pub(crate) delivered: AtomicU64,
     /// Their payloads.
     pub(crate) delivered_bytes: AtomicU64,
-    /// When the last of them came.
+    /// When the last of them arrived.
     pub(crate) delivered_ns: AtomicU64,
     /// Publishers that have not ended; with 0 of them `published` is final.
     pub(crate) publishing: AtomicUsize,
-    /// Something failed: everybody is to stop.
+    /// Something failed: all threads are to stop.
     pub(crate) abort: AtomicBool,
-    /// The user has had enough: what was published by now is the run.
+    /// The user has interrupted the run, which is what was published by now.
     pub(crate) stop: Arc<AtomicBool>,
 }
 
@@ -57,7 +57,7 @@ impl Shared {
         self.published_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts what has come until `now`.
+    /// Counts what has arrived until `now`.
     pub(crate) fn add_delivered(&self, messages: u64, bytes: u64, now: u64) {
         if messages > 0 {
             self.delivered.fetch_add(messages, Relaxed);
@@ -66,7 +66,7 @@ impl Shared {
         }
     }
 
-    /// A publisher has ended; well, if all that it wrote is confirmed.
+    /// A publisher has ended; successfully, if all that it wrote is confirmed.
     pub(crate) fn publisher_ends(&self, well: bool) {
         if !well {
             self.abort.store(true, Release);

@@ -20,7 +20,7 @@ pub(crate) struct Subscriber {
     pub(crate) stream: TcpStream,
     /// When its bytes were last really read.
     pub(crate) looked_ns: u64,
-    /// It has answered for having received everything.
+    /// It has confirmed that it has received everything.
     pub(crate) ponged: bool,
     partial: Vec<u8>,
     passed: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Tally<'a> {
     verify: Option<&'a Traffic>,
     messages: u64,
     bytes: u64,
-    /// What they have seen beside its number.
+    /// What they have measured besides their number.
     pub(crate) account: Account,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Tally<'a> {
 }
 
 impl Subscriber {
-    /// A connection, and bytes that came on it already.
+    /// A connection, and bytes already received on it.
     pub(crate) fn new(
         index: usize,
         stream: TcpStream,
@@ -83,13 +83,13 @@ impl Subscriber {
         Subscriber { index, stream, looked_ns: 0, ponged: false, partial, passed: 0, due }
     }
 
-    /// Whether its next bytes must not be thrown away, since they are the first ones, or end a
-    /// thing that is not known to be a message.
+    /// Whether its next bytes must not be discarded, since they are the first ones, or end
+    /// something that is not known to be a message.
     pub(crate) fn must_read(&self) -> bool {
         self.looked_ns == 0 || !self.partial.is_empty()
     }
 
-    /// Counts `n` bytes that were thrown away, all of them being messages.
+    /// Counts `n` bytes that were discarded, all of them being messages.
     pub(crate) fn skip(&mut self, n: usize, tally: &mut Tally<'_>) {
         debug_assert!(self.partial.is_empty());
         if let Some(shape) = tally.shape {
@@ -111,10 +111,10 @@ impl Subscriber {
         kept
     }
 
-    /// Counts what is in `bytes`, which came until `now`.
+    /// Counts what is in `bytes`, which arrived until `now`.
     ///
     /// # Errors
-    /// A failure that the broker told of; `None`: the bytes are not its protocol.
+    /// A failure that the broker reported; `None`: the bytes are not of its protocol.
     pub(crate) fn read(
         &mut self,
         bytes: &[u8],
@@ -176,7 +176,7 @@ impl Subscriber {
             Incoming::Ping(asked) => {
                 let mut pong = Vec::new();
                 tally.protocol.pong(asked, &mut pong);
-                // A connection that is gone shows at the next read.
+                // A closed connection is detected by the next read.
                 let _ = (&self.stream).write(&pong);
             }
             Incoming::Pong => self.ponged = true,
@@ -197,7 +197,7 @@ impl Subscriber {
         tally: &mut Tally<'_>,
     ) -> Result<(), Option<Failure>> {
         if tally.shape.is_some() {
-            // Equally long messages are counted before this: it is somebody else's.
+            // Messages of one length are counted before this: this one is from another publisher.
             let topic = String::from_utf8_lossy(message.topic);
             return Err(Some(Failure::new(format!(
                 "subscriber {}: a message of {} bytes on {topic} is not ours; does somebody else \

@@ -1,7 +1,7 @@
 //! The messages of a benchmark: their topics, sizes and bytes, all computed from plan and seed.
 //!
-//! Both ends use it: publishers to make messages, subscribers to know what must have come. It
-//! must not do I/O.
+//! Both ends use it: publishers to make messages, subscribers to check what has arrived. Must not
+//! do I/O.
 //!
 //! A payload of 8 bytes or more begins with the time that latency counts from, in nanoseconds of
 //! the run's clock, 0 for "not timed". With `--verify`, publisher (u32) and number (u64) follow.
@@ -22,7 +22,7 @@ pub(crate) const NUMBERED_BYTES: usize = 20;
 const TOPICS: &str = "bench.";
 /// All of them.
 const ALL_TOPICS: &str = "bench.>";
-/// The pattern of payloads begins at one of so many places.
+/// The pattern of payloads begins at one of so many offsets.
 const PHASES: u64 = 251;
 
 /// What is published.
@@ -77,7 +77,7 @@ impl Traffic {
         traffic
     }
 
-    /// How many topics there are; publishers go round them.
+    /// How many topics there are; publishers publish to them in turn.
     pub(crate) fn topic_count(&self) -> u64 {
         self.topics.len() as u64
     }
@@ -146,7 +146,7 @@ impl Traffic {
         place
     }
 
-    /// Which message this is, if its topic and all its bytes are what they must be.
+    /// Which message this is, if its topic and all its bytes are as expected.
     ///
     /// # Errors
     /// What differs.
@@ -159,7 +159,7 @@ impl Traffic {
         Ok(came)
     }
 
-    /// Which message this is, if all bytes of its payload are what they must be.
+    /// Which message this is, if all bytes of its payload are as expected.
     ///
     /// # Errors
     /// What differs.
@@ -229,7 +229,7 @@ mod tests {
                 let expected = Number { publisher: 2, number };
                 assert_eq!(traffic.check(topic, body), Ok(expected));
                 assert_eq!(stamp_of(body), Some(99));
-                // Behind the time every byte counts.
+                // Every byte after the time counts.
                 for at in STAMP_BYTES..body.len() {
                     let mut body = body.to_vec();
                     body[at] ^= 0x55;

@@ -1,6 +1,6 @@
 //! What is known to be doubtful about a benchmark's figures.
 //!
-//! Owns the limits beyond which it is, and the words for it.
+//! Owns the limits beyond which a figure is doubtful, and the texts of the warnings.
 
 use serde_json::{Value, json};
 
@@ -9,13 +9,13 @@ use crate::bench::plan::{Amount, Plan};
 use crate::bench::protocol::Protocol;
 use crate::bench::report::cell;
 
-/// A broker that used less than so much of a core was waiting for somebody.
+/// A broker that used less than so much of a core was waiting for its clients.
 const BUSY_CORES: f64 = 0.9;
-/// The part of a core, or of all of them, that counts as all.
+/// The share of a core, or of all of them, that counts as fully used.
 const FULL: f64 = 0.9;
-/// A run that was shorter is all start and end.
+/// A shorter run is dominated by its start and end.
 const SHORT_SECONDS: f64 = 0.5;
-/// The part of the messages on schedule that counts as all.
+/// The share of the messages on schedule that counts as all.
 const REACHED: f64 = 0.99;
 /// On schedule, messages written this much later than due make latency the program's own.
 const LATE_US: f64 = 1_000.0;
@@ -90,14 +90,14 @@ fn out_of_reach(plan: &Plan, figures: &Figures) -> Option<String> {
     })
 }
 
-/// What differs from an earlier report but for its figures.
-pub(crate) fn unlike(plan: &Plan, machine: &Value, earlier: &Value) -> Option<String> {
+/// What differs from an earlier report besides its figures.
+pub(crate) fn load_difference(plan: &Plan, machine: &Value, earlier: &Value) -> Option<String> {
     // Neither changes what is measured.
     const BESIDE: [&str; 2] = ["runs", "seed"];
     let options = plan.to_json();
     let options = options.as_object().into_iter().flatten();
     let options = options.filter(|(name, _)| !BESIDE.contains(&name.as_str()));
-    // Reports that name no protocol are older than the choice.
+    // Reports without a protocol are older than the choice.
     let native = json!(Protocol::Native.name());
     let options = options.map(|(name, now)| match &earlier["options"][name] {
         Value::Null if name == "protocol" => (name.as_str(), now, &native),
@@ -130,9 +130,9 @@ mod tests {
         let plan = Plan::example();
         let mut earlier = json!({"options": plan.to_json()});
         earlier["options"].as_object_mut().unwrap().remove("protocol");
-        assert_eq!(unlike(&plan, &machine, &earlier), None);
+        assert_eq!(load_difference(&plan, &machine, &earlier), None);
         let nats = Plan { protocol: Protocol::Nats, ..plan };
         let expected = Some("protocol native then, nats now".to_owned());
-        assert_eq!(unlike(&nats, &machine, &earlier), expected);
+        assert_eq!(load_difference(&nats, &machine, &earlier), expected);
     }
 }

@@ -1,6 +1,6 @@
-//! The threads of a run: who does what, and watching them until all have ended.
+//! The threads of a run: starts them, and watches them until all have ended.
 //!
-//! Must not know what is in messages, nor what becomes of the counts.
+//! Must not know what is in messages, nor how the counts are used.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -21,18 +21,18 @@ use crate::bench::schedule::Schedule;
 use crate::bench::shared::Shared;
 use crate::bench::traffic::Traffic;
 
-/// How often the threads are looked at.
+/// How often the threads are checked.
 const WATCH: Duration = Duration::from_millis(5);
-/// How often a point of throughput over time is kept.
+/// How often a sample of the throughput is taken.
 const SAMPLE_NS: u64 = 100_000_000;
 
-/// Who takes part, connected, and all that can be ready before the clock starts.
+/// The connections of a run, and everything that can be prepared before the clock starts.
 #[derive(Debug)]
-pub(crate) struct Crew {
+pub(crate) struct Workers {
     /// Subscribers or responders, subscribed.
     receivers: Vec<Link>,
     publishers: Publishers,
-    /// To cut off those who are stuck.
+    /// To shut down publishers that are stuck.
     sockets: Vec<TcpStream>,
     /// Whether bytes may be counted unseen.
     skim: bool,
@@ -44,8 +44,8 @@ enum Publishers {
     OfRequests(Vec<(Link, Inbox)>, usize),
 }
 
-impl Crew {
-    /// Gets everybody ready. `skim`: count by length where possible.
+impl Workers {
+    /// Prepares all threads. `skim`: count by length where possible.
     ///
     /// # Errors
     /// When the broker refuses an inbox.
@@ -55,7 +55,7 @@ impl Crew {
         receivers: Vec<Link>,
         publishers: Vec<Link>,
         skim: bool,
-    ) -> Result<Crew, Failure> {
+    ) -> Result<Workers, Failure> {
         let sockets = publishers.iter().filter_map(|link| link.stream.try_clone().ok()).collect();
         let publishers = match plan.requests {
             None => {
@@ -71,7 +71,7 @@ impl Crew {
                 Publishers::OfRequests(ready?, requests.window)
             }
         };
-        Ok(Crew { receivers, publishers, sockets, skim })
+        Ok(Workers { receivers, publishers, sockets, skim })
     }
 
     /// Starts a thread for each job. Those whose failure is the reason for others' come first.
@@ -91,8 +91,8 @@ impl Crew {
                     all.push(scope.spawn(move || thread.run()));
                 }
                 all.extend((0..).zip(publishers).map(|(index, (link, pace))| {
-                    let (schedule, heeded) = (Schedule::new(plan, index), 0);
-                    let thread = PublisherThread { traffic, schedule, shared, index, link, heeded };
+                    let (schedule, polled) = (Schedule::new(plan, index), 0);
+                    let thread = PublisherThread { traffic, schedule, shared, index, link, polled };
                     scope.spawn(move || thread.run(pace))
                 }));
             }
@@ -129,14 +129,14 @@ fn pace(plan: &Plan, traffic: &Traffic, index: usize) -> Pace {
     }
 }
 
-/// The threads of a run that goes on.
+/// The threads of a run in progress.
 pub(crate) struct Threads<'scope> {
     all: Vec<ScopedJoinHandle<'scope, Result<Account, Stopped>>>,
     sockets: Vec<TcpStream>,
 }
 
 impl Threads<'_> {
-    /// Waits until all have ended, keeping points of throughput meanwhile.
+    /// Waits until all have ended, and samples the throughput meanwhile.
     pub(crate) fn watch(
         &self,
         plan: &Plan,
@@ -164,7 +164,7 @@ impl Threads<'_> {
                 return timeline;
             }
             if shared.abort.load(Acquire) && !cut {
-                // Whoever is stuck in a write, to a broker that hangs, gets out of it so.
+                // Ends writes that are blocked because the broker hangs.
                 cut = true;
                 self.sockets.iter().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
             }
@@ -172,14 +172,14 @@ impl Threads<'_> {
         }
     }
 
-    /// What all of them have seen.
+    /// What all of them have measured.
     ///
     /// # Errors
     /// Why the first of them was stopped: publishers are cut off where a subscriber failed, so
     /// theirs is not the reason.
     pub(crate) fn join(self) -> Result<Account, Stopped> {
         let crashed = || Stopped::Failed(Failure::new("a thread of the benchmark crashed"));
-        // All are waited for, whatever becomes of the first.
+        // Joins all threads, even if the first has failed.
         let ended: Vec<_> = self.all.into_iter().map(ScopedJoinHandle::join).collect();
         let mut sum = Account::new();
         for one in ended {

@@ -31,7 +31,7 @@ pub(super) struct Connection {
     #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
 
-    /// File of commands to carry out before those of standard input; - is standard input itself
+    /// File of commands to run before those of standard input; - is standard input itself
     #[arg(short = 'f', long, value_name = "COMMAND_FILE")]
     pub(super) file: Option<PathBuf>,
 

@@ -1,7 +1,7 @@
-//! What the subscriber program is subscribed to, shared by the thread that receives and the one
-//! that carries out commands.
+//! The subscriptions of the subscriber program, shared by the thread that receives and the one that
+//! executes commands.
 //!
-//! Owns that both agree: what is wanted outlives a connection, and is asked for again on the next.
+//! Owns the wanted subscriptions, which outlive a connection and are made again on the next.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::command::{Command, Subscription};
 use super::report::Failure;
 
 /// The shared part. `state` is held while commands are sent, which may have to wait until the
-/// receiving thread reads; so that thread must not need it for anything but a new connection.
+/// receiving thread reads; so that thread must not lock it except for a new connection.
 pub(super) struct Board {
     state: Mutex<State>,
     quitting: Mutex<bool>,
@@ -29,7 +29,7 @@ struct State {
 }
 
 impl Board {
-    /// Wants these subscriptions from the start.
+    /// With these subscriptions from the start.
     pub(super) fn new(wanted: Vec<Subscription>) -> Board {
         Board {
             state: Mutex::new(State { wanted, sender: None }),
@@ -39,7 +39,7 @@ impl Board {
         }
     }
 
-    /// Asks for everything that is wanted on a new connection.
+    /// Makes all wanted subscriptions on a new connection.
     pub(super) fn attach(&self, subscriber: &mut Subscriber) -> Result<(), ClientError> {
         let mut state = lock(&self.state);
         for wanted in &state.wanted {
@@ -49,13 +49,14 @@ impl Board {
         Ok(())
     }
 
-    /// The connection is gone.
+    /// The connection has ended.
     pub(super) fn detach(&self) {
         lock(&self.state).sender = None;
     }
 
-    /// Carries out `sub` and `unsub`; without a connection, they take effect on the next.
-    pub(super) fn carry_out(&self, command: &Command) {
+    /// Executes `sub`, `unsub` and `quit`; without a connection, subscriptions take effect on the
+    /// next.
+    pub(super) fn execute(&self, command: &Command) {
         let mut state = lock(&self.state);
         let sender = state.sender.clone();
         match command {
@@ -63,7 +64,7 @@ impl Board {
                 if !state.wanted.contains(wanted) {
                     state.wanted.push(wanted.clone());
                 }
-                // The receiving thread notices why a connection that fails has failed.
+                // If sending fails, the receiving thread gets the reason.
                 let _ = sender.map(|to| to.subscribe(&wanted.filter, wanted.group.as_deref()));
             }
             Command::Unsubscribe(ended) => {
@@ -94,14 +95,14 @@ impl Board {
         *lock(&self.quitting)
     }
 
-    /// Waits, but not longer than until the program is to end.
+    /// Waits for this long, or until the program is to end.
     pub(super) fn sleep(&self, time: Duration) {
         let quitting = lock(&self.quitting);
         let waited = (self.quit).wait_timeout_while(quitting, time, |quitting| !*quitting);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Something that was asked for was not possible; the exit code is to tell.
+    /// A command failed, which the exit code is to show.
     pub(super) fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
@@ -112,7 +113,7 @@ impl Board {
     }
 }
 
-/// Locks; what the mutexes here guard is in order even if a thread died while it held one.
+/// Locks; what the mutexes here guard is consistent even if a thread panicked while it held one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 //! Host and port when the user left them out: what `config.ini` says, else the protocol's defaults.
 //!
 //! Reads four settings of the broker's configuration and nothing else of it, so that broker and
-//! clients in one folder agree without flags. What is wrong elsewhere in the file is the broker's
-//! to say.
+//! clients in one folder agree without flags. Errors elsewhere in the file are left to the
+//! broker to report.
 
 use std::env;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ const MACHINES_FILE: &str = "/etc/broker/config.ini";
 /// The section that the three settings stand in.
 const SECTION: &str = "network";
 
-/// Where the broker is, as far as its configuration tells.
+/// Where the broker is, as far as its configuration says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Defaults {
     pub(super) host: String,
@@ -59,7 +59,7 @@ pub(super) fn load() -> Result<Defaults, Failure> {
 }
 
 fn files(config_home: Option<OsString>, home: Option<OsString>) -> Vec<PathBuf> {
-    // As the XDG base directory specification has it; a relative path is none.
+    // By the XDG base directory specification, a relative path is ignored.
     let config_home = config_home.map(PathBuf::from).filter(|path| path.is_absolute());
     let users = config_home.or_else(|| Some(PathBuf::from(home?).join(".config")));
     let users = users.map(|folder| folder.join("broker").join(FILE));

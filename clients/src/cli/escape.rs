@@ -1,9 +1,9 @@
-//! Makes what others wrote harmless for a terminal.
+//! Makes text from other programs harmless for a terminal.
 //!
-//! Owns which characters can drive a terminal or make a line look like another. Whether output goes
-//! to a terminal is decided elsewhere.
+//! Owns which characters can control a terminal or make a line look like another. Whether output
+//! goes to a terminal is decided elsewhere.
 
-/// Appends `text` with every control character but the tab, every byte that is no UTF-8 and every
+/// Appends `text` with every control character but the tab, every byte that is not UTF-8 and every
 /// change of writing direction replaced by an escape such as `\x1b`.
 pub(super) fn push_harmless(out: &mut Vec<u8>, text: &[u8]) {
     push_escaped(out, text, |character| character == '\t');

@@ -1,6 +1,6 @@
-//! Command files and lines of standard input: reads them, gives them line by line.
+//! Command files and lines of standard input: reads them, line by line.
 //!
-//! Owns the reading only; what a line means is the `command` module's. A terminal is read while
+//! Owns the reading only; the `command` module interprets a line. A terminal is read while
 //! this program is in its foreground: in the background a read would stop the process (SIGTTIN).
 
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ pub(super) const STANDARD_INPUT: &str = "standard input";
 const DASH: &str = "-";
 /// Standard input is read in pieces of this many bytes.
 const READ_BYTES: usize = 256 * 1024;
-/// How often to look whether the terminal is ours again, while what is typed on it is not for us.
+/// How often to check whether this program is in the terminal's foreground again.
 const BACKGROUND_CHECK: Duration = Duration::from_millis(500);
 
 /// Reads and checks a whole command file; `-` is standard input. No file, no commands.
@@ -57,8 +57,8 @@ pub(super) fn file_name(path: &Path) -> String {
     if is_input { STANDARD_INPUT.to_owned() } else { path.display().to_string() }
 }
 
-/// Whether a read of this terminal would be answered: this process is in its foreground, or it is
-/// no terminal that could stop it.
+/// Whether this terminal can be read: this process is in its foreground, or it is not a terminal
+/// that could stop the process.
 pub(super) fn is_in_foreground(terminal: impl AsFd) -> bool {
     tcgetpgrp(terminal).map_or(true, |foreground| foreground == getpgrp())
 }
@@ -71,7 +71,7 @@ pub(super) fn open() -> io::Result<BufReader<StandardInput>> {
     Ok(BufReader::with_capacity(READ_BYTES, StandardInput { file, is_terminal }))
 }
 
-/// Standard input, which waits for its turn where it is a terminal.
+/// Standard input; a terminal is read only in its foreground.
 #[derive(Debug)]
 pub(super) struct StandardInput {
     file: File,
@@ -106,7 +106,7 @@ fn wait_for_turn(terminal: &File) -> io::Result<()> {
 pub(super) enum Line<'a> {
     /// The whole line.
     Text(&'a [u8]),
-    /// It is longer than the limit; so many bytes were read and are gone.
+    /// It is longer than the limit; so many bytes were read and discarded.
     TooLong(u64),
 }
 
@@ -184,7 +184,7 @@ impl Partial {
     fn push(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if self.bytes > self.limit {
-            // Not even the start of it is of use.
+            // Its beginning is of no use either.
             self.kept = Vec::new();
         } else {
             self.kept.extend_from_slice(bytes);

@@ -1,7 +1,6 @@
-//! `subscriber --list`: which topics there are and who listens, as the broker's monitor tells.
+//! `subscriber --list`: the topics and the subscriptions of each client, from the broker's monitor.
 //!
-//! Owns the order and the look of the two lists. What there is to know is the monitor's; how it is
-//! asked is `monitor`'s.
+//! Owns the order and the format of the two lists. `monitor` makes the requests.
 
 use std::io::{self, Write};
 
@@ -12,7 +11,7 @@ use super::escape::{push_harmless, push_harmless_json};
 use super::monitor::{self, Monitor};
 use super::report::{Failure, say};
 
-/// As many connections as the monitor tells of at once.
+/// As many connections as the monitor lists at once.
 const CONNECTIONS: &str = "/connections?filters=1&limit=500";
 
 /// One line of a table; the first one is its head.
@@ -100,7 +99,7 @@ fn text(value: &Value, key: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Appends rows, with their columns below each other.
+/// Appends rows with aligned columns.
 fn push_table(out: &mut Vec<u8>, rows: &[Row]) {
     let columns = rows.first().map_or(0, Vec::len);
     let length = |cell: &String| cell.chars().count();

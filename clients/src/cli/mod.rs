@@ -1,4 +1,4 @@
-//! What the programs `publisher` and `subscriber` are made of.
+//! The programs `publisher` and `subscriber`.
 //!
 //! | module | what it owns |
 //! | --- | --- |
@@ -7,9 +7,9 @@
 //! | `input`, `prompt` | command files, lines of standard input, the prompt on a terminal |
 //! | `pace` | when a command is due, and pauses between attempts |
 //! | `template`, `output`, `escape` | how messages are printed |
-//! | `report` | exit codes, and lines for people |
-//! | `monitor`, `list` | what the broker's monitor tells, and how it is printed |
-//! | `board` | what the subscriber wants, across connections |
+//! | `report` | exit codes, and lines on standard error |
+//! | `monitor`, `list` | what the broker's monitor reports, and how it is printed |
+//! | `board` | the wanted subscriptions, across connections |
 //! | `publish`, `tail` | the two programs |
 
 mod args;

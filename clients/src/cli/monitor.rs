@@ -1,7 +1,7 @@
 //! Asks the broker's monitor over HTTP.
 //!
-//! Owns where the monitor is, and how long and how much of an answer is taken. Must not know what
-//! is asked for.
+//! Owns where the monitor is, and the limits of time and size for a response. Must not know what is
+//! asked for.
 
 use std::env;
 use std::io::{self, Read, Write};
@@ -13,11 +13,11 @@ use serde_json::Value;
 use super::defaults;
 use super::report::Failure;
 
-/// What stands for `--monitor`.
+/// The variable in place of `--monitor`.
 const VARIABLE: &str = "BROKER_MONITOR";
-/// For each of: connecting to an address, a part of the answer.
+/// For each of: connecting to an address, a part of the response.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The largest answer that is taken, in bytes.
+/// The largest response that is accepted, in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
 /// Where the monitor is.
@@ -42,7 +42,7 @@ impl Monitor {
         Ok(Monitor { address })
     }
 
-    /// The JSON that stands at a path.
+    /// The JSON at a path.
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         let failed = |what: String| Failure::Failed(format!("monitor {}: {what}", self.address));
         let answer = self.exchange(path).map_err(|error| failed(error.to_string()))?;
@@ -58,7 +58,7 @@ impl Monitor {
         let mut stream = self.connect()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        // Version 1.0: the answer ends with the connection, and comes in one piece.
+        // Version 1.0: the response ends with the connection, and is not chunked.
         let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
@@ -85,7 +85,7 @@ impl Monitor {
     }
 }
 
-/// The items of a list; none if it is no list.
+/// The items of a list; none if it is not a list.
 pub(super) fn items<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }

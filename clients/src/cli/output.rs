@@ -57,7 +57,7 @@ impl Printer {
         self.number
     }
 
-    /// Prints a message, sooner or later.
+    /// Prints a message, which may stay buffered until a flush.
     pub(super) fn print(&mut self, message: &Message<'_>) -> Result<(), Failure> {
         self.number += 1;
         self.render(message);

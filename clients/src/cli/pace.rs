@@ -1,6 +1,6 @@
 //! Times: when a command is due, and how long to pause before connecting again.
 //!
-//! Does not sleep; who waits, and for what else, is the caller's business.
+//! Does not sleep; the caller waits, perhaps for other events as well.
 
 use std::time::{Duration, Instant};
 
@@ -25,13 +25,13 @@ impl Pace {
         wait.saturating_sub(now.saturating_duration_since(self.previous))
     }
 
-    /// A command was carried out.
-    pub(super) fn carried_out(&mut self, now: Instant) {
+    /// A command has completed.
+    pub(super) fn completed(&mut self, now: Instant) {
         self.previous = now;
     }
 }
 
-/// Growing pauses, each shortened by chance so that many clients do not come back all at once.
+/// Growing pauses, each shortened at random so that many clients do not reconnect all at once.
 pub(super) struct Backoff {
     next: Duration,
 }
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(pace.until_due(wait, start), wait);
         assert_eq!(pace.until_due(wait, after(2)), Duration::from_secs(1));
         assert_eq!(pace.until_due(wait, after(9)), Duration::ZERO);
-        pace.carried_out(after(9));
+        pace.completed(after(9));
         assert_eq!(pace.until_due(wait, after(10)), Duration::from_secs(2));
     }
 

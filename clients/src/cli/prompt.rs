@@ -1,14 +1,13 @@
-//! The prompt on a terminal: whether it stands there, and that it is gone before anything else is
-//! written.
+//! The prompt on a terminal: whether it is shown, and its removal before anything else is written.
 //!
-//! Owns the one fact that all who write to the terminal share. What is written is their business.
+//! Owns the state that all writers to the terminal share. What they write is up to them.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::input::is_in_foreground;
 
-/// Stands where commands are typed.
+/// Shown where commands are typed.
 pub(super) const PROMPT: &[u8] = b"> ";
 /// Back to the start of the line, and clear it.
 pub(super) const CLEAR_LINE: &[u8] = b"\r\x1b[K";
@@ -28,17 +27,17 @@ pub(super) fn show() -> io::Result<()> {
     stdout.write_all(PROMPT).and_then(|()| stdout.flush())
 }
 
-/// A line was typed behind it: what comes next is at the start of a line.
+/// A line was typed after it: the cursor is at the start of a line now.
 pub(super) fn was_answered() {
     SHOWN.store(false, Ordering::Relaxed);
 }
 
-/// Takes it off the screen. Returns whether it was there.
+/// Removes it from the screen. Returns whether it was shown.
 pub(super) fn clear() -> bool {
     let shown = SHOWN.swap(false, Ordering::Relaxed);
     if shown {
         let mut stdout = io::stdout();
-        // With standard output gone there is no line to clear.
+        // If standard output is closed, there is no line to clear.
         let _ = stdout.write_all(CLEAR_LINE).and_then(|()| stdout.flush());
     }
     shown

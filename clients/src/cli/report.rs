@@ -1,4 +1,4 @@
-//! How a program ends and what it says to people: exit codes, and lines on standard error.
+//! How a program ends and what it reports: exit codes, and lines on standard error.
 //!
 //! Owns the meaning of the exit codes. Messages themselves are printed elsewhere.
 
@@ -15,17 +15,17 @@ pub(super) const TIMED_OUT: u8 = 3;
 /// Why a program does not end with exit code 0.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// What was asked makes no sense; nothing was sent. Exit code 2.
+    /// Wrong usage; nothing was sent. Exit code 2.
     Usage(String),
-    /// It went wrong. Exit code 1.
+    /// It failed. Exit code 1.
     Failed(String),
-    /// It went wrong, and was said already. Exit code 1.
+    /// It failed, and that has been reported. Exit code 1.
     Reported,
     /// `--timeout` ended the wait. Exit code 3.
     TimedOut,
     /// Messages were lost, and `--fail-on-loss` was given. Exit code 4.
     Loss,
-    /// Nobody reads the output any more. That is how `| head` ends: exit code 0.
+    /// The reader of the output has closed it, as `| head` does: exit code 0.
     PipeClosed,
 }
 
@@ -39,9 +39,9 @@ impl Failure {
     }
 }
 
-/// Says what is left to say, and gives the exit code.
+/// Reports the failure, and returns the exit code.
 pub(super) fn exit_code(program: &str, result: Result<(), Failure>) -> ExitCode {
-    // Nothing is left behind for the shell's own prompt to stand beside.
+    // Without our prompt on the line of the shell's own.
     prompt::clear();
     let code = match result {
         Ok(()) | Err(Failure::PipeClosed) => 0,
@@ -60,7 +60,7 @@ pub(super) fn exit_code(program: &str, result: Result<(), Failure>) -> ExitCode 
     ExitCode::from(code)
 }
 
-/// An error with all that it goes back to, in a line.
+/// An error with its sources, in one line.
 pub(super) fn explain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -79,12 +79,12 @@ pub(super) fn say(program: &str, text: &str) {
         if index > 0 {
             line.push(b'\n');
         }
-        // A broker's words may end up in here; they must not drive the terminal either.
+        // The text may come from a broker; it must not control the terminal either.
         push_harmless(&mut line, part.as_bytes());
     }
     line.push(b'\n');
     let prompted = prompt::clear();
-    // With standard error gone there is nobody left to tell, with standard output nobody to ask.
+    // Errors cannot be reported when standard error itself is closed.
     let _ = io::stderr().write_all(&line);
     if prompted {
         let _ = prompt::show();

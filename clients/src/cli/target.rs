@@ -1,6 +1,6 @@
 //! Where the connection goes, and how.
 //!
-//! Owns what `-h` and `-p` mean together, and the names in what is said when it cannot be reached.
+//! Owns what `-h` and `-p` mean together, and the names in the errors when it cannot be reached.
 //! Does not connect.
 
 use std::env;
@@ -69,7 +69,7 @@ impl Target {
         let port = args.port.or(environment.port);
         let given = match (&args.host, &environment.host) {
             (Some(list), _) => Some(places(list, args.port)),
-            // What is typed wins over what is set, also in this.
+            // The command line takes precedence over the environment here too.
             (None, Some(list)) => Some(places(list, None)),
             (None, None) => None,
         };
@@ -77,7 +77,7 @@ impl Target {
         let given = given.map(|given| with_port(given, port, args));
         let is_whole = |given: &Vec<(String, Option<u16>)>| given.iter().all(|one| one.1.is_some());
         let places = match given {
-            // With all of it given, a config.ini that is out of order is no concern of ours.
+            // If everything is given, an invalid config.ini does not matter.
             Some(given) if is_whole(&given) => given,
             given => {
                 let defaults = defaults::load()?;
@@ -96,7 +96,7 @@ impl Target {
     }
 
     /// All addresses, in the order in which they are tried. They are looked up each time: a broker
-    /// that comes back may have another one.
+    /// that was restarted may have another one.
     ///
     /// # Errors
     /// `Resolve`, if no host has an address, with the first host's name.

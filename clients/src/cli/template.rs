@@ -26,7 +26,7 @@ enum Piece {
     IsoTime,
 }
 
-/// What of a message is not in the message.
+/// What the template prints that is not in the message.
 pub(super) struct Facts {
     /// Its number, from 1.
     pub(super) number: u64,
@@ -35,7 +35,7 @@ pub(super) struct Facts {
 }
 
 impl Template {
-    /// Reads a template; the error says what in it is not understood.
+    /// Parses a template; the error says what in it is not valid.
     pub(super) fn parse(text: &str) -> Result<Template, String> {
         let mut pieces = Vec::new();
         let mut characters = text.chars();
@@ -89,7 +89,7 @@ pub fn fill_in(
     Ok(out)
 }
 
-/// The time as in `2024-05-01T12:00:00.000000000Z`: always of one length, always UTC.
+/// The time as in `2024-05-01T12:00:00.000000000Z`: of constant length, in UTC.
 pub(super) fn iso_time(time: Timestamp) -> String {
     format!("{time:.9}")
 }

@@ -1,9 +1,9 @@
-//! What a filter was probably meant to be, where it is written as other brokers write theirs.
+//! What a filter in the syntax of another broker was probably meant to be.
 //!
-//! Owns the words of the hint. Such a filter is valid all the same: `#` and `+` are ordinary
+//! Owns the text of the hint. Such a filter is valid all the same: `#` and `+` are ordinary
 //! characters here.
 
-/// A word to the user about a filter that looks like one of another broker's. `#hello` and the like
+/// A hint to the user about a filter that looks like one of another broker's. `#hello` and the like
 /// are ordinary topics and get none.
 pub fn hint(filter: &str) -> Option<String> {
     let of_mqtt = |token: &str| matches!(token, "#" | "+");

@@ -1,6 +1,6 @@
 //! The grammar of one line: blanks, seconds, verbs, topics.
 //!
-//! Owns what is wrong with a line and the words for it, not where the line came from.
+//! Owns the errors of a line and their texts, not where the line came from.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) fn parse_line(
     if first.is_empty() || first.starts_with(b";") {
         return Ok(None);
     }
-    // That nothing is waited for before the end goes without saying, in a file as well.
+    // `quit` may leave SECONDS out, in a file as well.
     let left_out = first == b"quit"
         || (seconds == Seconds::Optional && matches!(first, b"pub" | b"sub" | b"unsub"));
     if left_out {
@@ -126,7 +126,7 @@ fn parse_seconds(word: &[u8]) -> Result<Duration, String> {
     })
 }
 
-/// The first word and what is behind it, blanks included.
+/// The first word and what follows it, blanks included.
 fn split_word(text: &[u8]) -> (&[u8], &[u8]) {
     let text = trim_start(text);
     let end = text.iter().position(is_blank).unwrap_or(text.len());

@@ -1,5 +1,5 @@
-//! The program `bench-publisher`, run as users run it, with small loads. How fast it is depends on
-//! the machine and is not asked here.
+//! The program `bench-publisher`, run as users run it, with small loads. Its speed depends on
+//! the machine and is not tested here.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -36,7 +36,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The report of a run that must go well.
+/// The report of a run that must succeed.
 pub fn report(args: &str) -> Value {
     let output = bench(&format!("{args} --json"));
     assert_eq!(output.status.code(), Some(0), "{args}: {}", stderr(&output));
@@ -51,7 +51,7 @@ pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Gone, or dead and not yet waited for.
+/// Whether a process has ended; its parent may not have waited for it yet.
 fn has_ended(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .map_or(true, |stat| stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
@@ -177,7 +177,7 @@ fn verify_proves_order_and_content_for_any_number_of_clients() {
 }
 
 #[test]
-fn verify_fails_when_somebody_else_publishes_among_ours() {
+fn verify_fails_when_another_client_publishes_too() {
     let broker = Broker::start();
     let mut other = program(&broker.both_ports())
         .args(["--no-subscribers", "--rate", "1000", "--seconds", "600"])
@@ -185,7 +185,7 @@ fn verify_fails_when_somebody_else_publishes_among_ours() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It tells how far it is once a second.
+    // It reports its progress once a second.
     let mut first = [0];
     other.stderr.as_mut().unwrap().read_exact(&mut first).unwrap();
     let output = bench(&format!("{} --verify --rate 100 --messages 100", broker.both_ports()));
@@ -206,7 +206,7 @@ fn on_schedule_every_message_is_sent_and_timed() {
     assert!(run["seconds"].as_f64() >= Some(0.499), "{run:#}");
     let quantile = |key: &str| run[format!("latency_{key}_us")].as_f64().unwrap();
     let values = ["p50", "p90", "p99", "p99_9", "max"].map(quantile);
-    // 1,000 messages have no slowest of 10,000.
+    // 1,000 messages are too few for the quantile of 1 in 10,000.
     assert!(run["latency_p99_99_us"].is_null(), "{run:#}");
     assert!(values[0] > 0.0 && values.is_sorted(), "{values:?}");
 }
@@ -318,7 +318,7 @@ fn answer_ping(peer: &mut Peer) {
 
 #[test]
 fn no_broker_is_a_failure_that_names_the_address() {
-    // Port 1 is nobody's, and cannot be given to a test beside this one.
+    // Nothing listens on port 1, and no parallel test can be given it.
     let output = bench("-h 127.0.0.1 -p 1 -s 1 --messages 1");
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);

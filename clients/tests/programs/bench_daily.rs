@@ -12,14 +12,14 @@ use crate::bench::{bench, program, stderr, stdout};
 #[test]
 fn the_time_is_kept_where_the_rate_is_out_of_reach() {
     let started = Instant::now();
-    // A billion a second is nobody's.
+    // No machine reaches a billion a second.
     let output = bench("--rate 1e9 --seconds 1");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
     assert!(text.contains("1000000000/s were out of reach"), "{text}");
     let seconds = text.lines().find(|line| line.starts_with("time ")).unwrap();
     let seconds: f64 = seconds.split_whitespace().nth(1).unwrap().parse().unwrap();
-    // What is in sockets at the end is delivered yet, however slow the machine.
+    // What is in sockets at the end is still delivered, however slow the machine.
     assert!(seconds < started.elapsed().as_secs_f64());
     assert!(seconds >= 1.0);
 }

@@ -1,4 +1,4 @@
-//! `bench-publisher --protocol nats` beside a server of the test's own.
+//! `bench-publisher --protocol nats` against a fake server.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::bench::{bench, program, stderr, stdout};
 use crate::support::eventually;
 use crate::support::nats::{FakeNats, Habit};
 
-/// The first run of a report, and the report; it must go well.
+/// The first run of a report, and the report; it must succeed.
 fn run(server: &FakeNats, args: &str) -> (Value, Value) {
     let output = bench(&server.aimed(&format!("{args} --json")));
     assert_eq!(output.status.code(), Some(0), "{args}: {}", stderr(&output));
@@ -16,7 +16,7 @@ fn run(server: &FakeNats, args: &str) -> (Value, Value) {
     (report["runs"][0].clone(), report)
 }
 
-/// What is said where it must fail.
+/// The error where it must fail.
 fn failure(server: &FakeNats, args: &str) -> String {
     let output = bench(&server.aimed(args));
     assert_eq!(output.status.code(), Some(1), "{args}: {}", stdout(&output));
@@ -81,12 +81,12 @@ fn a_client_says_who_it_is_and_what_it_takes() {
 #[test]
 fn a_server_that_asks_for_pong_gets_it() {
     let server = FakeNats::start(Habit::Pings);
-    // So long that publishers have to look for it while they publish.
+    // So long that publishers have to poll for it while they publish.
     let (run, _) = run(&server, "--seconds 1.5 --rate 200 --publishers 2 --verify");
     assert_eq!((&run["published"], &run["delivered"]), (&json!(300), &json!(300)));
     eventually("a PONG for each PING", || {
         let (pings, pongs) = server.pings_and_pongs();
-        // The last one may come when the subscriber has all that it waits for.
+        // The last one may arrive when the subscriber has all that it waits for.
         (pings == 3 + 30 && pongs + 1 >= pings).then_some(())
     });
 }
@@ -130,7 +130,7 @@ fn a_port_for_nats_clients_is_noticed_without_the_flag() {
     let output = bench(&format!("-p {0} -s {0} --messages 1", server.port()));
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("add --protocol nats"), "{}", stderr(&output));
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     let output = bench("--protocol nats -p 1");
     assert!(stderr(&output).contains("is the broker running there?"), "{}", stderr(&output));
 }
@@ -180,7 +180,7 @@ fn a_request_without_an_answer_is_lost_and_others_go_on() {
 }
 
 #[test]
-fn requests_that_nobody_answers_are_a_failure() {
+fn requests_without_a_responder_are_a_failure() {
     let text = failure(&FakeNats::start(Habit::HasNoResponders), "--requests --messages 5");
     assert!(text.contains("requester 0: nobody is there to answer"), "{text}");
 }

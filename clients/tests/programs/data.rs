@@ -1,5 +1,5 @@
-//! Messages in and out as data, short forms, addresses from the environment, and what outlives a
-//! broker.
+//! Messages in and out as data, short forms, addresses from the environment, and programs that
+//! outlive a broker.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ fn published(mut peer: Peer) -> Messages {
     messages
 }
 
-/// What such a publisher publishes of this input, and its exit code and words.
+/// What such a publisher publishes of this input, its exit code and its output.
 fn publishes(args: &str, input: &[u8]) -> (Messages, Option<i32>, String) {
     let fake = FakeBroker::start();
     let (mut process, peer) = publisher_at(&fake, args);
@@ -134,7 +134,7 @@ fn the_environment_says_where_the_broker_is() {
     let mut process = start(command);
     fake.welcome().send(Kind::Publish, b"a", b"hi");
     assert_eq!(process.finish().text(), "a hi\n");
-    // What is typed wins.
+    // The command line takes precedence.
     let mut command = subscriber(&format!("a -C 1 -h {}", fake.address()));
     command.env("BROKER_HOST", "no..such:7").env("BROKER_SUBSCRIBER_PORT", "1");
     let mut process = start(command);
@@ -158,7 +158,7 @@ fn retry_survives_a_restart_and_sends_again_what_was_not_confirmed() {
     process.feed(b"two\n");
     process.close_input();
     let messages = published(fake.welcome());
-    // The loss may be noticed before the second is read, or behind it.
+    // The loss may be noticed before the second is read, or after it.
     assert_eq!(messages, [message("t", b"one"), message("t", b"two")]);
     let finished = process.finish();
     assert_eq!(finished.code, Some(0), "{finished:?}");

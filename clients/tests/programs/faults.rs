@@ -1,6 +1,6 @@
 //! Proves that the programs can be killed or stopped at any moment: a publisher that is killed in
 //! the middle of a message has sent whole messages or nothing, a subscriber that is killed or
-//! stopped is found and forgotten, and others notice nothing.
+//! stopped is detected and removed, and others are not affected.
 
 use std::fs;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn killed(rounds: usize) -> usize {
         publisher.kill();
         reader.kill();
     }
-    // The two of them are gone, the witness stays.
+    // The two of them have disconnected, the witness stays.
     eventually("descriptors as before", || {
         (descriptors(&broker.process) <= before + 1).then_some(())
     });
@@ -106,6 +106,6 @@ fn full_row_9_a_stopped_program() {
         "row 9: a subscriber program stopped by SIGSTOP, heartbeat 5 s: gone after {:.2} s",
         found.as_secs_f64()
     );
-    // Two of them, and the second that closing may take where nobody answers.
+    // Two of them, and the second that closing may take where the peer does not answer.
     assert!(found <= Duration::from_millis(11_500));
 }

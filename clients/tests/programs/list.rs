@@ -1,4 +1,4 @@
-//! `subscriber --list` against a real broker's monitor, and against what is none.
+//! `subscriber --list` against a real broker's monitor, and against servers that are none.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

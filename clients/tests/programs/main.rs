@@ -9,7 +9,7 @@ mod bench;
 mod bench_daily;
 /// `bench-publisher --protocol nats`.
 mod bench_nats;
-/// Messages in and out as data, short forms, what outlives a broker.
+/// Messages in and out as data, short forms, programs that outlive a broker.
 mod data;
 /// The examples of the library.
 mod examples;
@@ -19,9 +19,9 @@ mod faults;
 mod fuzz_corpus;
 /// `subscriber --list`.
 mod list;
-/// `publisher` beside a broker of the test's own.
+/// `publisher` against a fake broker.
 mod publisher;
-/// `subscriber` beside a broker of the test's own.
+/// `subscriber` against a fake broker.
 mod subscriber;
 /// What the tests share.
 mod support;

@@ -1,4 +1,4 @@
-//! The program `publisher` beside brokers that do as the test says: what is sent, what is told.
+//! The program `publisher` against brokers that the test controls: what it sends and reports.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ fn nothing_is_ok_before_the_broker_confirms_it() {
     process.feed(b"pub a one\n");
     assert_eq!(peer.receive().kind, Kind::Publish);
     let ping = peer.receive();
-    // The bad line is told by then, so the missing OK is not just late.
+    // The bad line has been reported by then, so the missing OK is not just late.
     process.feed(b"nonsense\nquit\n");
     peer.send(Kind::Pong, b"", &ping.body);
     let ping = peer.receive();
@@ -242,7 +242,7 @@ fn the_end_of_what_is_typed_ends_the_wait_as_well() {
     process.await_stdout("> ");
     process.feed(b"help\n");
     process.await_stdout("pub TOPIC MESSAGE");
-    // Ctrl-D behind a command that is due in 100 s.
+    // Ctrl-D after a command that is due in 100 s.
     process.feed(b"100 pub t never\n\x04");
     let ping = peer.receive();
     assert_eq!(ping.kind, Kind::Ping);
@@ -272,7 +272,7 @@ fn retry_waits_until_the_broker_is_there() {
 }
 
 #[test]
-fn retry_does_not_insist_on_a_broker_that_refuses() {
+fn retry_ends_when_the_broker_refuses() {
     let fake = FakeBroker::start();
     let mut process = start(publisher(&aimed(&fake, "--topic t --message x --retry")));
     fake.accept().send_error(ErrorCode::Unauthorized, true, "", "no");

@@ -1,4 +1,4 @@
-//! The program `subscriber` beside brokers that do as the test says: what is printed, how it ends.
+//! The program `subscriber` against brokers that the test controls: what it prints, how it ends.
 
 use std::process::{Command, Stdio};
 
@@ -223,7 +223,7 @@ fn on_a_terminal_payloads_are_harmless_and_there_is_a_prompt() {
 
 #[test]
 fn an_unclean_end_and_a_gap_count_as_a_possible_loss() {
-    // No word of the broker: it may have been too slow.
+    // No reason from the broker: the subscriber may have been too slow.
     let fake = FakeBroker::start();
     let (mut process, mut peer) = subscriber_at(&fake, "--topic t --fail-on-loss --reconnect");
     peer.send(Kind::Publish, b"t", b"one");
@@ -231,7 +231,7 @@ fn an_unclean_end_and_a_gap_count_as_a_possible_loss() {
     let finished = process.finish();
     assert_eq!((finished.code, finished.text().as_str()), (Some(4), "t one\n"));
     assert!(finished.stderr.contains("being too slow"), "{finished:?}");
-    // The broker says goodbye: nothing is missing until it is back.
+    // The broker sends GOODBYE: no message is missing until it is restarted.
     let (mut process, mut peer) = subscriber_at(&fake, "--topic t --fail-on-loss --reconnect");
     peer.send(Kind::Publish, b"t", b"one");
     peer.send(Kind::Goodbye, b"", b"");

@@ -1,4 +1,4 @@
-//! What the user typed, and whom the programs find there: wrong usage, defaults, no broker.
+//! The command line, and the addresses that follow from it: wrong usage, defaults, no broker.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -66,7 +66,7 @@ fn help_and_version_are_printed_without_a_broker() {
 
 #[test]
 fn a_refused_connection_exits_with_1_and_says_where() {
-    // Nobody listens on port 1.
+    // Nothing listens on port 1.
     for program in [publisher as fn(&str) -> Command, subscriber] {
         let finished = run(program("-h 127.0.0.1 -p 1 --topic a"), b"x\n");
         assert_eq!(finished.code, Some(1), "{finished:?}");
@@ -87,7 +87,7 @@ fn what_is_no_broker_exits_with_1() {
 }
 
 #[test]
-fn a_refusing_broker_s_words_are_harmless() {
+fn the_text_of_a_refusal_is_escaped() {
     let fake = FakeBroker::start();
     let mut process = start(subscriber(&aimed(&fake, "--topic a")));
     let mut peer = fake.accept();

@@ -29,7 +29,7 @@ fn terminate(process: &Process) {
 fn the_example_command_files_show_the_tour() {
     let broker = Broker::start();
     let mut subscriber = start(broker.subscriber(&format!("-f {}", example("subscriber.cmd"))));
-    // Carried out behind the file.
+    // Executed after the file.
     subscriber.feed(b"sub probe.>\n");
     broker.await_ready(&subscriber);
     let publisher = run(broker.publisher(&format!("-f {}", example("publisher.cmd"))), b"");
@@ -78,8 +78,8 @@ fn a_file_survives_the_way_to_the_byte() {
 #[test]
 fn members_of_a_queue_group_share_the_messages() {
     let broker = Broker::start();
-    // Each is ready before the next starts: a probe goes to a member, whoever it is, so it is a
-    // plain subscription that tells, sent behind that of the group.
+    // Each is ready before the next starts: a probe goes to any one member, so a plain subscription
+    // detects it, sent after that of the group.
     let members: Vec<_> = (0..2)
         .map(|_| {
             let mut member = start(broker.subscriber(""));
@@ -146,7 +146,7 @@ fn a_broker_that_shuts_down_says_goodbye_behind_the_last_message() {
 }
 
 #[test]
-fn a_broker_that_dies_is_noticed_by_both_programs() {
+fn a_killed_broker_is_noticed_by_both_programs() {
     let mut broker = Broker::start();
     let mut subscriber = broker.ready_subscriber("--topic t --topic probe.>");
     let mut publisher = start(broker.publisher(""));
@@ -163,7 +163,7 @@ fn a_broker_that_dies_is_noticed_by_both_programs() {
 fn idle_clients_stay_connected_beyond_the_heartbeat() {
     let broker = Broker::with_config("[timeouts]\nheartbeat = 0.5\n");
     let subscriber = broker.ready_subscriber("--topic t --topic probe.>");
-    // More than two heartbeats pass, and the broker closes whoever shows no sign of life by then.
+    // More than two heartbeats pass, and the broker closes connections without a sign of life by then.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("late.cmd");
     fs::write(&file, "3 pub t still here\n").unwrap();
@@ -201,7 +201,7 @@ fn a_subscriber_that_is_slow_is_told_what_it_lost() {
     subscriber.confirm().unwrap();
     let address = ("127.0.0.1", broker.publisher_port);
     let mut publisher = Publisher::connect_with(address, &ConnectOptions::new()).unwrap();
-    // More than the kernel's own buffers take, and nobody reads meanwhile.
+    // More than the kernel's own buffers take, and nothing is read meanwhile.
     let sent = 40_000u64;
     for _ in 0..sent {
         publisher.publish("t", [0; 1_000]).unwrap();

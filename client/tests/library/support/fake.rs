@@ -1,5 +1,5 @@
-//! A broker of the test's own making: it says exactly what the test wants it to say. The tests of
-//! the programs use it as well.
+//! A fake broker: it sends exactly what the test tells it to send. The tests of the programs use it
+//! as well.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,13 +9,13 @@ use wire::native::error_code::ErrorCode;
 use wire::native::frame::{self, HEADER_BYTES, Header, Kind};
 use wire::native::handshake::Welcome;
 
-/// How long a client may take to say something.
+/// How long a client may take to send something.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Listens; what it does with those who connect is the test's business.
+/// Listens; the test handles the connections.
 pub struct FakeBroker(TcpListener);
 
-/// One client, seen from the broker.
+/// One client, as the broker sees it.
 pub struct Peer {
     pub stream: TcpStream,
 }

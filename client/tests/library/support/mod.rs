@@ -1,4 +1,4 @@
-//! What the tests of the library share: brokers that misbehave on purpose, and clients beside them.
+//! What the tests of the library share: brokers that misbehave on purpose, and their clients.
 
 pub mod fake;
 
@@ -18,7 +18,7 @@ pub fn options() -> ConnectOptions {
     ConnectOptions::new().id("test")
 }
 
-/// Runs `broker` beside the test; it must come to its end too.
+/// Runs `broker` in a thread besides the test; it must end too.
 pub fn beside<T: Send>(
     broker: impl FnOnce(&FakeBroker) + Send,
     client: impl FnOnce(SocketAddr) -> T,
@@ -31,7 +31,7 @@ pub fn beside<T: Send>(
     })
 }
 
-/// A subscriber beside a broker that has welcomed it.
+/// A subscriber that its broker has welcomed.
 pub fn subscribe_to(broker: impl FnOnce(Peer) + Send, client: impl FnOnce(Subscriber) + Send) {
     beside(
         |fake| broker(fake.welcome()),
@@ -39,7 +39,7 @@ pub fn subscribe_to(broker: impl FnOnce(Peer) + Send, client: impl FnOnce(Subscr
     );
 }
 
-/// A publisher beside a broker that has welcomed it.
+/// A publisher that its broker has welcomed.
 pub fn publish_to(broker: impl FnOnce(Peer) + Send, client: impl FnOnce(Publisher) + Send) {
     beside(
         |fake| broker(fake.welcome()),

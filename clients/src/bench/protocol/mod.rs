@@ -1,4 +1,4 @@
-//! The protocols that a broker can be driven by, as one: what is written to it, what it says.
+//! The protocols of brokers behind one interface: what is written to a broker, and what it sends.
 //!
 //! Owns the choice between them. Must not open connections, nor know what is measured.
 
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 mod native;
 mod nats;
 
-/// How a broker is spoken to.
+/// The protocol of a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protocol {
     /// The broker's own: a port for publishers, another for subscribers
@@ -19,7 +19,7 @@ pub(crate) enum Protocol {
     Nats,
 }
 
-/// What a broker says of itself when it is connected to.
+/// What a broker states of itself in the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Server {
     /// Its name and version.
@@ -28,14 +28,14 @@ pub(crate) struct Server {
     pub(crate) max_payload: usize,
     /// How long a client may be silent; `None`: as long as it likes.
     pub(crate) silence: Option<Duration>,
-    /// Whether a message may have headers, and a request without a receiver is told of.
+    /// Whether messages may have headers, and requests without a receiver are reported.
     pub(crate) has_headers: bool,
 }
 
-/// One thing that a broker has said, borrowed from its bytes.
+/// One frame or line from a broker, borrowed from its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Incoming<'a> {
-    /// It introduces itself; the error is why it is of no use to us.
+    /// Its greeting; the error is why it cannot be used.
     Welcome(Result<Server, String>),
     /// A message.
     Message(Message<'a>),
@@ -47,13 +47,13 @@ pub(crate) enum Incoming<'a> {
     Pong,
     /// So many messages were not delivered.
     Lost(u64),
-    /// It refuses something, in its words, with ours on what to do about it.
+    /// It refuses something: its text, and our advice.
     Refusal(String),
     /// Nothing that matters here.
     Other,
 }
 
-/// A message, as a subscriber is given it.
+/// A message, as a subscriber receives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Message<'a> {
     /// What it was published to.
@@ -64,7 +64,7 @@ pub(crate) struct Message<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// What deliveries have in common whose topics and payloads are equally long.
+/// What deliveries with topics and payloads of one length have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
     begin: Vec<u8>,
@@ -87,7 +87,7 @@ impl Shape {
     }
 }
 
-/// What bytes of a broker's are that cannot be read.
+/// The error for bytes of a broker that cannot be parsed.
 const NOT_NATIVE: &str = "what it sends is not the broker's protocol";
 const NOT_NATS: &str = "what it sends is not the NATS protocol";
 
@@ -100,18 +100,18 @@ impl Protocol {
         }
     }
 
-    /// Whether a broker introduces itself before the client says anything.
+    /// Whether a broker sends its greeting before the client sends anything.
     pub(crate) fn broker_begins(self) -> bool {
         self == Protocol::Nats
     }
 
-    /// Whether nothing but messages is sent to a subscriber who says that it is alive, so that
-    /// bytes may be counted unseen. NATS servers ask for PONG when they like.
+    /// Whether nothing but messages is sent to a subscriber that shows signs of life, so that
+    /// bytes may be counted unseen. NATS servers send PING at any time.
     pub(crate) fn is_only_messages(self) -> bool {
         self == Protocol::Native
     }
 
-    /// What a connection that ends without a reason may mean.
+    /// The likely cause when a connection ends without a reason.
     pub(crate) fn closed(self) -> &'static str {
         match self {
             Protocol::Native => "the broker closed the connection; its log says why",
@@ -123,8 +123,8 @@ impl Protocol {
         }
     }
 
-    /// Appends what a client called `id` introduces itself by. A broker that begins has said who
-    /// it is; the others will.
+    /// Appends the greeting of a client called `id`. A broker that speaks first has sent its
+    /// greeting before; others answer with it.
     pub(crate) fn hello(self, id: &str, server: &Server, out: &mut Vec<u8>) {
         match self {
             Protocol::Native => native::hello(id, out),
@@ -148,7 +148,7 @@ impl Protocol {
         end - payload.len()..end
     }
 
-    /// Appends a subscription, which is called `sid` where subscriptions have names.
+    /// Appends a subscription, with the id `sid` where subscriptions have ids.
     pub(crate) fn subscribe(self, filter: &str, group: Option<&str>, sid: &str, out: &mut Vec<u8>) {
         match self {
             Protocol::Native => native::subscribe(filter, group, out),
@@ -172,8 +172,8 @@ impl Protocol {
         }
     }
 
-    /// Appends what says that a client is alive who has nothing else to say. Nothing, where it is
-    /// enough to answer.
+    /// Appends a sign of life for a client that has nothing else to send. Nothing, where answering
+    /// PING is enough.
     pub(crate) fn alive(self, out: &mut Vec<u8>) {
         match self {
             Protocol::Native => native::pong(b"", out),
@@ -182,7 +182,7 @@ impl Protocol {
     }
 
     /// What deliveries look like to the subscription `sid`, of payloads and topics as long as
-    /// these. The topics differ behind their last dot.
+    /// these. The topics differ after their last dot.
     pub(crate) fn shape(self, topic: &str, sid: &str, payload_bytes: usize) -> Shape {
         match self {
             Protocol::Native => native::shape(topic, payload_bytes),
@@ -190,8 +190,8 @@ impl Protocol {
         }
     }
 
-    /// Reads the first thing that the broker says in `bytes`, and its length. `None`: it is not
-    /// all there.
+    /// Parses the first frame or line in `bytes`, and returns its length as well. `None`: it is
+    /// not complete.
     ///
     /// # Errors
     /// It is not this protocol.

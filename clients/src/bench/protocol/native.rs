@@ -10,7 +10,7 @@ use wire::native::handshake::{Hello, Welcome};
 
 use super::{Incoming, Message, NOT_NATIVE, Server, Shape};
 
-/// The largest payload that is understood, in bytes.
+/// The largest payload that is accepted, in bytes.
 const MAX_PAYLOAD: usize = u32::MAX as usize;
 
 pub(super) fn hello(id: &str, out: &mut Vec<u8>) {

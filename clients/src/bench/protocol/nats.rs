@@ -11,9 +11,9 @@ use wire::nats::{LINE_END, PING, PONG};
 
 use super::{Incoming, Message, NOT_NATS, Server, Shape};
 
-/// The longest line that is understood, in bytes: INFO names the servers of a cluster.
+/// The longest line that is accepted, in bytes: INFO names the servers of a cluster.
 const MAX_LINE_BYTES: usize = 64 << 10;
-/// How the headers of a message begin that says that a request has no receiver.
+/// How the headers of the message for a request without a receiver begin.
 const NO_RESPONDERS: &[u8] = b"NATS/1.0 503";
 
 /// Errors of servers, by how they begin, and what to do about them.
@@ -35,7 +35,7 @@ const NO_CREDENTIALS: &str =
     "bench-publisher has no credentials to show: measure a server that takes clients without";
 const NO_TLS: &str = "bench-publisher has no TLS: measure a port without";
 
-/// CONNECT, and the PING whose answer says that it was good.
+/// CONNECT, and the PING whose answer shows that it was accepted.
 pub(super) fn hello(id: &str, has_headers: bool, out: &mut Vec<u8>) {
     let options = ConnectOptions {
         verbose: false,

@@ -1,4 +1,4 @@
-//! What a subscriber makes of bytes that come in pieces.
+//! A subscriber whose bytes arrive in pieces.
 
 use std::net::TcpListener;
 

@@ -1,6 +1,6 @@
-//! Commands of a file and of standard input, carried out one after the other.
+//! Commands of a file and of standard input, executed one after the other.
 //!
-//! Owns what is told of each: whether the broker has confirmed it. One thread carries out; others
+//! Owns what is reported of each: whether the broker has confirmed it. One thread executes; others
 //! read lines and watch the connection, so that neither is missed while a command waits to be due.
 
 use std::collections::VecDeque;
@@ -25,9 +25,9 @@ use super::{PROGRAM, unreadable};
 
 /// Commands that are due at once share a confirmation, up to this many.
 const MAX_BATCH: usize = 256;
-/// Lines of standard input that wait to be carried out.
+/// Lines of standard input that wait to be executed.
 const MAX_WAITING_LINES: usize = 1_024;
-/// Bytes of a line beside its message: seconds, verb, topic and blanks.
+/// Bytes of a line besides its message: seconds, verb, topic and blanks.
 const MAX_BESIDE_MESSAGE: usize = 4_096;
 
 /// What ends the wait for a command.
@@ -39,16 +39,16 @@ enum Input {
     ConnectionEnded(ClientError),
 }
 
-/// Carries out commands and tells what became of each.
+/// Executes commands and reports the result of each.
 pub(super) struct Commands<'a> {
     publisher: Sender,
     target: &'a Target,
     pace: Pace,
-    /// Somebody types: the end of input means "now".
+    /// Standard input is a terminal: the end of input ends the program at once.
     typing: bool,
     sender: SyncSender<Input>,
     inputs: Receiver<Input>,
-    /// What has come while a command was waited for.
+    /// Inputs that arrived while a command waited to be due.
     early: VecDeque<Input>,
     /// Some command was not confirmed.
     failed: bool,
@@ -72,7 +72,7 @@ impl Commands<'_> {
         }
     }
 
-    /// First the file's commands, then those of standard input, if it has a say.
+    /// First the file's commands, then those of standard input, if it is read.
     pub(super) fn run(
         mut self,
         file: &str,
@@ -86,7 +86,7 @@ impl Commands<'_> {
             let due = |one: &&TimedCommand| one.wait.is_zero() && one.command != Command::Quit;
             let together = 1 + more.take_while(due).count();
             if self.wait_for(first)? {
-                self.carry_out(file, &rest[..together])?;
+                self.execute(file, &rest[..together])?;
             }
             rest = &rest[together..];
         }
@@ -109,7 +109,7 @@ impl Commands<'_> {
                     if prompt {
                         prompt::show().map_err(|error| Failure::output(&error))?;
                     }
-                    // A reader that is gone without a word can only mean that input has ended.
+                    // If the reading thread has ended, so has the input.
                     self.inputs.recv().unwrap_or(Input::End)
                 }
             };
@@ -119,15 +119,15 @@ impl Commands<'_> {
             let Some(first) = self.command_of(input)? else { continue };
             if self.wait_for(&first)? {
                 let mut batch = vec![first];
-                self.take_what_is_due(&mut batch);
-                self.carry_out(STANDARD_INPUT, &batch)?;
+                self.take_due(&mut batch);
+                self.execute(STANDARD_INPUT, &batch)?;
             }
         }
         Ok(())
     }
 
-    /// What was typed ahead and is due at once shares the confirmation.
-    fn take_what_is_due(&mut self, batch: &mut Vec<TimedCommand>) {
+    /// Commands typed ahead that are due at once share the confirmation.
+    fn take_due(&mut self, batch: &mut Vec<TimedCommand>) {
         while batch.len() < MAX_BATCH
             && batch.last().is_some_and(|one| one.command != Command::Quit)
         {
@@ -144,7 +144,7 @@ impl Commands<'_> {
         }
     }
 
-    /// The command that an input is. A bad line is told and is none.
+    /// The command of an input, if it is one. An invalid line is reported.
     fn command_of(&mut self, input: Input) -> Result<Option<TimedCommand>, Failure> {
         match input {
             Input::Line(line, text) => match parse_typed(line, &text, Role::Publisher) {
@@ -153,7 +153,7 @@ impl Commands<'_> {
                 Ok(Typed::Help) => say(PROGRAM, Role::Publisher.help()),
                 Err(error) => {
                     say(PROGRAM, &error.to_string());
-                    // Who types sees that, and types again.
+                    // On a terminal the user sees that and types it again.
                     self.failed |= !self.typing;
                 }
             },
@@ -169,7 +169,7 @@ impl Commands<'_> {
         Ok(None)
     }
 
-    /// Waits until the command is due. `false`: it is not to be carried out any more.
+    /// Waits until the command is due. `false`: it is not to be executed any more.
     fn wait_for(&mut self, command: &TimedCommand) -> Result<bool, Failure> {
         loop {
             let wait = self.pace.until_due(command.wait, Instant::now());
@@ -177,7 +177,7 @@ impl Commands<'_> {
                 break;
             }
             if self.early.len() >= MAX_WAITING_LINES {
-                // Enough is read ahead; the connection is watched all the same.
+                // Enough is read ahead, but the connection must still be watched.
                 let idle = self.publisher.idle(wait);
                 idle.map_err(|error| self.lost(&error))?;
                 continue;
@@ -190,20 +190,20 @@ impl Commands<'_> {
                 }
                 Ok(input) => self.early.push_back(input),
                 Err(RecvTimeoutError::Timeout) => break,
-                // Cannot be: a sender is ours.
+                // Cannot happen: `self` holds a sender.
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(wait),
             }
         }
-        self.pace.carried_out(Instant::now());
+        self.pace.completed(Instant::now());
         Ok(true)
     }
 
-    /// Publishes all, then tells of each whether the broker has confirmed or refused it.
-    fn carry_out(&mut self, source: &str, commands: &[TimedCommand]) -> Result<(), Failure> {
+    /// Publishes all, then reports of each whether the broker has confirmed or refused it.
+    fn execute(&mut self, source: &str, commands: &[TimedCommand]) -> Result<(), Failure> {
         let mut sent = Vec::new();
         for command in commands {
             let Command::Publish { topic, message } = &command.command else {
-                // The parser gives a publisher nothing else but this.
+                // The parser gives a publisher nothing else but `quit`.
                 self.over = true;
                 break;
             };
@@ -226,7 +226,7 @@ impl Commands<'_> {
         };
         for (line, topic, wrong) in sent {
             let refusal = refusals.iter().find(|refusal| {
-                // A refusal that does not say what it is about is about all of them.
+                // A refusal that names no topic applies to all of them.
                 refusal.about == *topic || refusal.about.is_empty()
             });
             let wrong = wrong.or_else(|| refusal.map(ToString::to_string));
@@ -254,11 +254,11 @@ impl Commands<'_> {
         }
     }
 
-    /// Has the end of the connection come as an input.
+    /// Makes the end of the connection an input.
     fn watch_connection(&self) {
         let Some(watch) = self.publisher.end_watch() else { return };
         let sender = self.sender.clone();
-        // The receiver may be gone by then; the program is ending anyway.
+        // The receiver may be dropped by then; the program is ending anyway.
         thread::spawn(move || drop(sender.send(Input::ConnectionEnded(watch.wait()))));
     }
 
@@ -273,7 +273,7 @@ impl Commands<'_> {
 }
 
 fn read_lines(inputs: &SyncSender<Input>, max_payload: usize) {
-    // The receiver is gone when the program is ending: then nothing is read any more.
+    // The receiver is dropped when the program is ending: then nothing is read any more.
     let _ = inputs.send(match send_lines(inputs, max_payload) {
         Ok(()) => Input::End,
         Err(error) => Input::Unreadable(error),

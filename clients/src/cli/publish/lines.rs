@@ -1,7 +1,7 @@
 //! One message a line of standard input.
 //!
-//! Owns what a line means in each form, and what becomes of one that cannot be sent: it is told,
-//! and the rest goes on.
+//! Owns what a line means in each form. A line that cannot be sent is reported, and the rest
+//! continues.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::cli::report::{Failure, explain, say};
 use super::sender::Sender;
 use super::{PROGRAM, unreadable};
 
-/// Bytes of a line beside its payload: topic, separator, names and quotes.
+/// Bytes of a line besides its payload: topic, separator, names and quotes.
 const MAX_BESIDE_PAYLOAD: usize = 16 << 10;
 /// A byte of a payload takes so many in JSON at most, as in `\u0000`.
 const JSON_EXPANSION: usize = 6;
@@ -36,7 +36,7 @@ pub(super) enum Form<'a> {
 type Message<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
 
 /// Publishes each line. What was read is sent before more input is awaited, so that a slow input
-/// is not held back, and a fast one goes out in large batches. The inner result tells whether all
+/// is not held back, and a fast one goes out in large batches. The inner result says whether all
 /// lines could be sent.
 pub(super) fn publish(
     publisher: &mut Sender,

@@ -1,7 +1,7 @@
 //! The program `publisher`.
 //!
-//! Owns the order of things: check the input, connect, publish, confirm. How a message travels is
-//! the library's business.
+//! Owns the order of steps: check the input, connect, publish, confirm. The library sends the
+//! messages.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -72,7 +72,7 @@ fn publish(args: &PublisherArgs) -> Result<(), Failure> {
     outcome
 }
 
-/// What a line of standard input is, where lines are messages.
+/// The form of lines of standard input, where lines are messages.
 fn form(args: &PublisherArgs) -> Option<Form<'_>> {
     match (&args.key_separator, args.topic()) {
         (Some(separator), _) => Some(Form::Keyed(separator)),
@@ -81,7 +81,7 @@ fn form(args: &PublisherArgs) -> Option<Form<'_>> {
     }
 }
 
-/// Whatever the program is waiting for then.
+/// Applies whatever the program is waiting for.
 fn end_after(timeout: Duration) {
     thread::sleep(timeout);
     say(PROGRAM, "--timeout has ended it; what was not confirmed may be lost");

@@ -1,6 +1,6 @@
 //! `publisher --ping`: how long a broker takes to answer.
 //!
-//! Owns the measuring and its words.
+//! Owns the measurement and its output.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::cli::report::Failure;
 
 use super::sender::Sender;
 
-/// Asks `count` times, with a pause between, and prints each round trip and a line on all.
+/// Sends `count` PINGs, with a pause between, and prints each round trip and a summary.
 pub(super) fn ping(
     publisher: &mut Sender,
     count: u64,

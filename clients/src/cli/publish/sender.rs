@@ -1,6 +1,6 @@
-//! What the program publishes with: one connection, or as many as it takes.
+//! What the program publishes with: one connection, or one that is established again when lost.
 //!
-//! Owns the choice between the two, and the words when a connection is lost.
+//! Owns the choice between the two, and the texts when a connection is lost.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -18,41 +18,41 @@ use crate::cli::target::Target;
 
 use super::PROGRAM;
 
-/// How often a broker that says goodbye in place of a welcome is asked again: it was restarted in
-/// that moment, and where a service manager holds its port open the next one answers.
+/// How often to connect again when a broker sends GOODBYE in place of WELCOME: it was being
+/// restarted, and where a service manager holds its port open, the next one answers.
 const ATTEMPTS_AT_GOODBYE: usize = 8;
 
-/// A connection, or one that is made again when it is lost.
+/// A connection, or one that is established again when it is lost.
 pub(super) enum Sender {
     Once(Publisher),
     Again(Again),
 }
 
-/// A connection that is made again.
+/// A connection that is established again when it is lost.
 pub(super) struct Again {
     publisher: Box<ReconnectingPublisher>,
-    /// The loss that is being mended was told: its attempts are not.
-    is_told: Arc<AtomicBool>,
+    /// The current loss has been reported: failed attempts after it are not.
+    is_reported: Arc<AtomicBool>,
 }
 
 impl Again {
-    /// Does something that may take several connections; with the last of them the loss is over.
-    fn mended<T>(&mut self, act: impl FnOnce(&mut ReconnectingPublisher) -> T) -> T {
+    /// Does something that may take several connections; afterwards the loss is over.
+    fn with_publisher<T>(&mut self, act: impl FnOnce(&mut ReconnectingPublisher) -> T) -> T {
         let done = act(&mut self.publisher);
-        self.is_told.store(false, Ordering::Relaxed);
+        self.is_reported.store(false, Ordering::Relaxed);
         done
     }
 }
 
 impl Sender {
-    /// Connects; with `retry` until there is a broker, and again when it goes away.
+    /// Connects; with `retry` until it succeeds, and again when the connection is lost.
     pub(super) fn connect(target: &Arc<Target>, retry: bool) -> Result<Sender, ClientError> {
         if retry {
-            let is_told = Arc::new(AtomicBool::new(false));
-            let policy = telling_once(target, &is_told);
+            let is_reported = Arc::new(AtomicBool::new(false));
+            let policy = report_once(target, &is_reported);
             let made = policy.publisher(Places(Arc::clone(target)), &target.options)?;
-            is_told.store(false, Ordering::Relaxed);
-            return Ok(Sender::Again(Again { publisher: Box::new(made), is_told }));
+            is_reported.store(false, Ordering::Relaxed);
+            return Ok(Sender::Again(Again { publisher: Box::new(made), is_reported }));
         }
         let mut backoff = Backoff::new();
         let mut goodbye = None;
@@ -80,28 +80,30 @@ impl Sender {
     pub(super) fn publish(&mut self, topic: &str, payload: &[u8]) -> Result<(), ClientError> {
         match self {
             Sender::Once(publisher) => publisher.publish(topic, payload),
-            Sender::Again(again) => again.mended(|publisher| publisher.publish(topic, payload)),
+            Sender::Again(again) => {
+                again.with_publisher(|publisher| publisher.publish(topic, payload))
+            }
         }
     }
 
     pub(super) fn send(&mut self) -> Result<(), ClientError> {
         match self {
             Sender::Once(publisher) => publisher.send(),
-            Sender::Again(again) => again.mended(ReconnectingPublisher::send),
+            Sender::Again(again) => again.with_publisher(ReconnectingPublisher::send),
         }
     }
 
     pub(super) fn flush(&mut self) -> Result<(), ClientError> {
         match self {
             Sender::Once(publisher) => publisher.flush(),
-            Sender::Again(again) => again.mended(ReconnectingPublisher::flush),
+            Sender::Again(again) => again.with_publisher(ReconnectingPublisher::flush),
         }
     }
 
     pub(super) fn idle(&mut self, time: Duration) -> Result<(), ClientError> {
         match self {
             Sender::Once(publisher) => publisher.idle(time),
-            Sender::Again(again) => again.mended(|publisher| publisher.idle(time)),
+            Sender::Again(again) => again.with_publisher(|publisher| publisher.idle(time)),
         }
     }
 
@@ -129,11 +131,11 @@ impl Sender {
     }
 }
 
-/// Tells each loss once, not each attempt.
-fn telling_once(target: &Arc<Target>, is_told: &Arc<AtomicBool>) -> Reconnect {
-    let (names, is_told) = (Arc::clone(target), Arc::clone(is_told));
+/// Reports each loss once, not each attempt.
+fn report_once(target: &Arc<Target>, is_reported: &Arc<AtomicBool>) -> Reconnect {
+    let (names, is_reported) = (Arc::clone(target), Arc::clone(is_reported));
     Reconnect::new().on_loss(move |error| {
-        if !is_told.swap(true, Ordering::Relaxed) {
+        if !is_reported.swap(true, Ordering::Relaxed) {
             let error = names.explain(error);
             say(PROGRAM, &format!("{error}; trying again until the broker is there"));
         }

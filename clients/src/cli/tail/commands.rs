@@ -1,6 +1,6 @@
 //! The subscriber's second thread: the file's commands, then those of standard input.
 //!
-//! Owns when each is carried out. What it does to the subscriptions is the board's business.
+//! Owns when each is executed. The board changes the subscriptions.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::command::{Command, Role, TimedCommand, Typed, hint, parse_typed};
 
 use super::PROGRAM;
 
-/// Lines of standard input that wait to be carried out.
+/// Lines of standard input that wait to be executed.
 const MAX_WAITING_LINES: usize = 1_024;
 /// Bytes of a line: a filter, a group and all that is around them fit in.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
-/// Carries out the file's commands, then those of standard input, if it has a say.
-pub(super) fn carry_out(board: &Arc<Board>, commands: &[TimedCommand], has_input: bool) {
+/// Executes the file's commands, then those of standard input, if it is read.
+pub(super) fn execute(board: &Arc<Board>, commands: &[TimedCommand], has_input: bool) {
     let mut pace = Pace::starting(Instant::now());
     for command in commands {
-        wait_and_do(board, &mut pace, command);
+        wait_and_execute(board, &mut pace, command);
     }
     if !has_input || board.is_quitting() {
         return;
@@ -45,7 +45,7 @@ pub(super) fn carry_out(board: &Arc<Board>, commands: &[TimedCommand], has_input
         match line {
             Ok(Typed::Nothing) => {}
             Ok(Typed::Help) => say(PROGRAM, Role::Subscriber.help()),
-            Ok(Typed::Command(command)) => wait_and_do(board, &mut pace, &command),
+            Ok(Typed::Command(command)) => wait_and_execute(board, &mut pace, &command),
             Err(error) => {
                 say(PROGRAM, &error);
                 if !typing {
@@ -57,9 +57,9 @@ pub(super) fn carry_out(board: &Arc<Board>, commands: &[TimedCommand], has_input
     }
 }
 
-fn wait_and_do(board: &Board, pace: &mut Pace, command: &TimedCommand) {
+fn wait_and_execute(board: &Board, pace: &mut Pace, command: &TimedCommand) {
     board.sleep(pace.until_due(command.wait, Instant::now()));
-    pace.carried_out(Instant::now());
+    pace.completed(Instant::now());
     if board.is_quitting() {
         return;
     }
@@ -68,10 +68,10 @@ fn wait_and_do(board: &Board, pace: &mut Pace, command: &TimedCommand) {
     {
         say(PROGRAM, &hint);
     }
-    board.carry_out(&command.command);
+    board.execute(&command.command);
 }
 
-/// Reads to the end, which ends the program where it was typed.
+/// Reads to the end, which ends the program if standard input is a terminal.
 fn read_lines(board: &Board, commands: &SyncSender<Result<Typed, String>>, typing: bool) {
     if let Err(error) = send_lines(commands) {
         say(PROGRAM, &format!("cannot read standard input: {error}"));
@@ -104,7 +104,7 @@ fn send_lines(commands: &SyncSender<Result<Typed, String>>) -> io::Result<()> {
 
 fn show_prompt(prompt: bool) {
     if prompt {
-        // The receiving thread is the one that notices when standard output is gone.
+        // The receiving thread detects that standard output is closed.
         let _ = prompt::show();
     }
 }

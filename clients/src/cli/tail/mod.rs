@@ -1,7 +1,7 @@
 //! The program `subscriber`.
 //!
-//! Owns the order of things: check the input, connect, subscribe, print, connect again. One thread
-//! receives and prints; a second carries out commands (`commands`), because it must be able to wait
+//! Owns the order of steps: check the input, connect, subscribe, print, connect again. One thread
+//! receives and prints; a second executes commands (`commands`), because it must be able to wait
 //! for them.
 
 use std::io::{self, IsTerminal};
@@ -33,7 +33,7 @@ mod commands;
 const PROGRAM: &str = "subscriber";
 /// The longest that one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a broker that says goodbye in place of a welcome is asked again.
+/// How often to connect again when a broker sends GOODBYE in place of WELCOME.
 const ATTEMPTS_AT_GOODBYE: usize = 8;
 /// A connection that lasted this long was a good one: the pauses start anew.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
@@ -54,8 +54,8 @@ fn tail(args: &SubscriberArgs) -> Result<(), Failure> {
     let commands = input::read_commands(file, Role::Subscriber)?;
     let target = Target::of(Program::Subscriber, &args.connection)?;
     let typing = io::stdin().is_terminal();
-    // With topics on the command line, standard input that nobody types on has no say: it may be
-    // anything, in a shell script say.
+    // With topics on the command line, standard input is read only from a terminal: in a shell
+    // script, it may be anything.
     let has_input =
         (typing || args.topics().next().is_none()) && !file.is_some_and(input::is_standard_input);
     let mut tail = Tail {
@@ -70,7 +70,7 @@ fn tail(args: &SubscriberArgs) -> Result<(), Failure> {
         return Ok(());
     };
     let board = Arc::clone(&tail.board);
-    thread::spawn(move || commands::carry_out(&board, &commands, has_input));
+    thread::spawn(move || commands::execute(&board, &commands, has_input));
     let board = Arc::clone(&tail.board);
     thread::spawn(move || watch_output(&board));
     tail.run(subscriber)
@@ -112,7 +112,7 @@ fn deadline(args: &SubscriberArgs, started: Instant) -> Result<Option<Instant>, 
         return Ok(None);
     };
     let timeout = seconds("--timeout", timeout)?;
-    // A time-out beyond what the clock can tell is none.
+    // A time-out beyond the range of the clock is none.
     Ok(started.checked_add(timeout))
 }
 
@@ -136,7 +136,7 @@ impl Tail<'_> {
                 Ended::Connection(error) => error,
             };
             self.board.detach();
-            // Gone before the next one: the local port, if one was asked for, is needed again.
+            // Closed before the next one: the local port, if one was asked for, is needed again.
             drop(subscriber);
             let lost = Instant::now();
             let text = self.end_text(&error);
@@ -183,15 +183,15 @@ impl Tail<'_> {
     }
 
     /// Connects and subscribes to all that is wanted, trying again if asked to. `None`: the user
-    /// had enough.
+    /// has ended the program.
     fn connect(&mut self) -> Result<Option<Subscriber>, Failure> {
         let mut said = false;
         let mut goodbyes = 0;
         while !self.board.is_quitting() {
             let error = match self.connect_once() {
                 Ok(subscriber) => return Ok(Some(subscriber)),
-                // It was restarted in that moment: where a service manager holds its port open the
-                // next one answers.
+                // It was being restarted: where a service manager holds its port open, the next one
+                // answers.
                 Err(ClientError::Goodbye(_)) if goodbyes < ATTEMPTS_AT_GOODBYE => {
                     goodbyes += 1;
                     self.pause()?;
@@ -277,7 +277,7 @@ impl Tail<'_> {
         }
     }
 
-    /// Deals with an event. `true`: it was the last that was wanted.
+    /// Handles an event. `true`: it was the last that was wanted.
     fn take(&mut self, event: Event<'_>) -> Result<bool, Failure> {
         match event {
             Event::Message(message) => {
@@ -302,22 +302,22 @@ impl Tail<'_> {
                 say(PROGRAM, &refusal.to_string());
                 self.board.fail();
             }
-            // The library may learn of more that a broker says; it is no message.
+            // Later versions of the library may have more events; none of them is a message.
             _ => {}
         }
         Ok(false)
     }
 }
 
-/// What ended the receiving.
+/// Why receiving ended.
 enum Ended {
-    /// All that was wanted has come, or the user had enough.
+    /// All that was wanted has arrived, or the user has ended the program.
     Done,
     Connection(ClientError),
 }
 
-/// Whether nothing can be missing behind what was received: the broker has said goodbye, which it
-/// does behind the last message. All other ends may have cost some.
+/// Whether no message can be missing after those received: the broker has sent GOODBYE, which it
+/// does after the last message. With all other ends, messages may be lost.
 fn is_clean(error: &ClientError) -> bool {
     match error {
         ClientError::Goodbye(_) => true,
@@ -330,8 +330,8 @@ fn is_clean(error: &ClientError) -> bool {
     }
 }
 
-/// Ends the program when the one that reads its output has ended. A write would notice as well, but
-/// there is none until a message comes.
+/// Ends the program when the reader of its output has closed it. A write would fail as well, but
+/// there is none until a message arrives.
 fn watch_output(board: &Board) {
     let stdout = io::stdout();
     loop {
@@ -341,7 +341,7 @@ fn watch_output(board: &Board) {
                 return board.quit();
             }
             Err(rustix::io::Errno::INTR) => {}
-            // Nothing that can end, such as a file.
+            // Output that has no reader, such as a file.
             _ => return,
         }
     }

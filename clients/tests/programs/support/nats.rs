@@ -1,5 +1,4 @@
-//! A server of NATS clients of the test's own making: as little of one as a benchmark needs, and
-//! one bad habit.
+//! A fake NATS server: as much of one as a benchmark needs, and one fault.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,24 +9,24 @@ use std::time::Duration;
 use wire::nats::line::{self, Line, Publish};
 use wire::nats::message::{MessageLine, NoResponders};
 
-/// What is wrong with it.
+/// Its fault.
 #[derive(Debug, Clone, Copy)]
 pub enum Habit {
-    /// Nothing.
+    /// None.
     Good,
     /// Asks each client for PONG when it connects, and a subscriber with each tenth message.
     Pings,
-    /// Does not deliver the messages with these numbers, of all that it is given.
+    /// Does not deliver the messages with these numbers, of all that it receives.
     Drops(&'static [usize]),
     /// Answers CONNECT by this, and closes.
     RefusesConnect(&'static str),
-    /// Answers each PUB by this, and goes on.
+    /// Answers each PUB by this, and continues.
     RefusesPublish(&'static str),
-    /// Closes a subscriber with its tenth message, without a word.
+    /// Closes a subscriber with its tenth message, without an error.
     ClosesSubscribers,
-    /// Says so for each request.
+    /// Answers each request so.
     HasNoResponders,
-    /// Says this in its INFO, besides what it has to.
+    /// Adds this to its INFO.
     Demands(&'static str),
 }
 
@@ -83,7 +82,7 @@ impl FakeNats {
         FakeNats { address, world }
     }
 
-    /// Arguments that aim `bench-publisher` at it.
+    /// Arguments that point `bench-publisher` at it.
     pub fn aimed(&self, args: &str) -> String {
         format!("--protocol nats -p {} {args}", self.address.port())
     }
@@ -97,7 +96,7 @@ impl FakeNats {
         self.world.lock().unwrap().connects.clone()
     }
 
-    /// How often it has asked for PONG, and how often that came.
+    /// How often it has sent PING, and how often PONG arrived.
     pub fn pings_and_pongs(&self) -> (usize, usize) {
         let world = self.world.lock().unwrap();
         (world.pings, world.pongs)
@@ -109,7 +108,7 @@ fn serve(world: &Mutex<World>, client: usize, mut stream: &TcpStream) {
         Habit::Demands(what) => what,
         _ => "",
     };
-    // Clients wait for INFO; who does not speaks something else, and has to notice.
+    // Clients wait for INFO; one that does not uses another protocol, and has to detect that.
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let has_waited = stream.read(&mut [0]).is_err();
     stream.set_read_timeout(None).unwrap();
@@ -206,7 +205,7 @@ impl World {
     }
 
     fn send(&self, client: usize, bytes: &[u8]) {
-        // A client that has ended is no failure of ours.
+        // A client that has ended is not a failure of the server.
         let _ = (&self.clients[client]).write_all(bytes);
     }
 }

@@ -1,4 +1,4 @@
-//! The programs as child processes: started, fed, watched, and never left behind.
+//! The programs as child processes: started, given input, watched, and never left running.
 
 use std::fmt;
 use std::fs;
@@ -19,7 +19,7 @@ pub struct Process {
     stderr: Output,
 }
 
-/// What became of a program.
+/// How a program ended.
 #[derive(Debug)]
 pub struct Finished {
     pub code: Option<i32>,
@@ -39,17 +39,17 @@ struct Output {
     reader: Option<JoinHandle<()>>,
 }
 
-/// `publisher` with arguments divided by blanks.
+/// `publisher` with arguments separated by blanks.
 pub fn publisher(args: &str) -> Command {
     program(env!("CARGO_BIN_EXE_publisher"), args)
 }
 
-/// `subscriber` with arguments divided by blanks.
+/// `subscriber` with arguments separated by blanks.
 pub fn subscriber(args: &str) -> Command {
     program(env!("CARGO_BIN_EXE_subscriber"), args)
 }
 
-/// Any program, in a folder where no config.ini is in its way.
+/// Any program, in a directory without a config.ini.
 pub fn program(path: impl AsRef<Path>, args: &str) -> Command {
     let mut command = Command::new(path.as_ref());
     command.args(args.split_ascii_whitespace()).current_dir(env!("CARGO_TARGET_TMPDIR"));
@@ -59,7 +59,7 @@ pub fn program(path: impl AsRef<Path>, args: &str) -> Command {
     command
 }
 
-/// Arguments that aim a program at a broker of the test's own.
+/// Arguments that point a program at a fake broker.
 pub fn aimed(fake: &FakeBroker, args: &str) -> String {
     format!("-h 127.0.0.1 -p {} {args}", fake.address().port())
 }

@@ -49,17 +49,17 @@ impl Broker {
         Broker::with_args(&format!("-s {} -p {}", self.subscriber_port, self.publisher_port))
     }
 
-    /// The arguments that aim `bench-publisher` at this broker.
+    /// The arguments that point `bench-publisher` at this broker.
     pub fn both_ports(&self) -> String {
         format!("-h 127.0.0.1 -p {} -s {}", self.publisher_port, self.subscriber_port)
     }
 
-    /// `publisher`, aimed at this broker.
+    /// `publisher`, pointed at this broker.
     pub fn publisher(&self, args: &str) -> Command {
         process::publisher(&format!("-h 127.0.0.1 -p {} {args}", self.publisher_port))
     }
 
-    /// `subscriber`, aimed at this broker.
+    /// `subscriber`, pointed at this broker.
     pub fn subscriber(&self, args: &str) -> Command {
         process::subscriber(&format!("-h 127.0.0.1 -p {} {args}", self.subscriber_port))
     }
