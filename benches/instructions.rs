@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     compare(&counts)
 }
 
-/// What runs under valgrind: prints how many messages the counted turns carried.
+/// What runs under valgrind: prints how many messages were in the counted turns.
 fn measured(name: &str) {
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
     let scenario = scenario.expect("a scenario of this file's own list");

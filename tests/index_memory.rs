@@ -1,4 +1,4 @@
-//! What subscriptions are said to weigh is what they cost: the limit of the index' memory is one.
+//! The weight of subscriptions is what they cost, so the limit of the index's memory is real.
 //!
 //! One test, in a process of its own, since what the process occupies is all that there is to
 //! measure.
@@ -10,7 +10,7 @@ use broker::engine::routing::Index;
 use broker::engine::token::Token;
 use wire::Encoding;
 
-/// The least that the limit ever is, in bytes.
+/// The smallest value of the limit, in bytes.
 const LIMIT: usize = 64 << 20;
 
 /// Bytes that this process occupies.

@@ -1,4 +1,4 @@
-//! The engine and its turn in the scenarios of `docs/performance.md`, over sockets that are none.
+//! The engine and its turn in the scenarios of `docs/performance.md`, over simulated sockets.
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use broker::engine::turn::{Readiness, Sockets, Turn};
 use wire::native::frame::{Kind, encode};
 use wire::nats::client::publish;
 
-/// Who is there and what is published.
+/// The connections and what is published.
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     /// Its name in reports.
@@ -26,14 +26,14 @@ pub(crate) struct Scenario {
     pub(crate) size: usize,
     /// What each subscriber subscribes to.
     pub(crate) filters: Filters,
-    /// Who speaks NATS.
+    /// Which clients use NATS.
     pub(crate) nats: Nats,
 }
 
-/// Who of a scenario speaks NATS, the others the native protocol.
+/// Which clients of a scenario use NATS; the others use the native protocol.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nats {
-    Nobody,
+    None,
     Publishers,
     Subscribers,
     /// With the same sids for the same filters.
@@ -51,7 +51,7 @@ pub(crate) enum Filters {
     Names,
     /// One topic of its own.
     Own,
-    /// So many topics that nobody publishes to.
+    /// So many topics that are not published to.
     NoneOf(usize),
 }
 
@@ -97,10 +97,10 @@ const fn scenario(
     size: usize,
     filters: Filters,
 ) -> Scenario {
-    Scenario { name, publishers, subscribers, topics, size, filters, nats: Nats::Nobody }
+    Scenario { name, publishers, subscribers, topics, size, filters, nats: Nats::None }
 }
 
-/// A broker in a scenario, ready to be fed.
+/// A broker in a scenario, ready for input.
 pub(crate) struct World {
     turn: Turn<Sources>,
     publishers: Vec<Token>,
@@ -110,12 +110,12 @@ pub(crate) struct World {
 /// What publishers send, over and over, and subscribers take.
 #[derive(Default)]
 pub(crate) struct Sources {
-    /// What a client that has just connected sends.
+    /// What a client sends after connecting.
     first: Vec<u8>,
     stream: Vec<u8>,
     /// By token: where a publisher is in the stream.
     at: Vec<usize>,
-    /// Reads of it that brought something.
+    /// Reads of it that returned something.
     reads: usize,
     /// Bytes that subscribers were given.
     delivered: usize,
@@ -128,9 +128,9 @@ impl Sockets for Sources {
     #[inline(never)]
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
         if self.is_counted {
-            counted_pause(|| self.bring(token, into))
+            counted_pause(|| self.read_into(token, into))
         } else {
-            self.bring(token, into)
+            self.read_into(token, into)
         }
     }
 
@@ -146,8 +146,8 @@ impl Sockets for Sources {
 }
 
 impl Sources {
-    /// What a read brings.
-    fn bring(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
+    /// What a read returns.
+    fn read_into(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
         if !self.first.is_empty() {
             let count = self.first.len().min(into.len());
             into[..count].copy_from_slice(&self.first[..count]);
@@ -165,7 +165,7 @@ impl Sources {
     }
 }
 
-/// What is done in here is not counted: by its name, counting is switched at its beginning and end.
+/// Work in here is not counted: counting is switched at the beginning and end of this function.
 #[inline(never)]
 fn counted_pause<T>(work: impl FnOnce() -> T) -> T {
     work()
@@ -228,7 +228,7 @@ impl World {
         self.connect(if is_nats { Role::NATS } else { Role::SUBSCRIBER }, &bytes);
     }
 
-    /// A client that says HELLO and this.
+    /// A client that sends HELLO and this.
     fn connect(&mut self, role: Role, bytes: &[u8]) -> Token {
         let token = self.turn.accept(role, "bench", self.now);
         let first = &mut self.turn.sockets_mut().first;

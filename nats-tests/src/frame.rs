@@ -1,5 +1,5 @@
 //! What a server sends, cut into frames. Strict: a server has one way to write each of them, and
-//! whatever is written in another is `Strange`. Pure code without I/O.
+//! all else is `Strange`. Pure code without I/O.
 
 /// One thing that a server sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Whether it says that nobody heard a request.
+    /// Whether it reports that a request had no subscriber.
     pub fn is_no_responders(&self) -> bool {
         self.headers.as_ref().is_some_and(|headers| headers.starts_with(b"NATS/1.0 503"))
     }

@@ -1,6 +1,6 @@
-//! Makes a session out of a seed. Owns the choice of what is sent; leaves out what the servers may
-//! differ in by right (listed in `compare`), and what has no single right answer: how the members
-//! of a queue group share its messages must not decide what happens later.
+//! Makes a session out of a seed. Owns the choice of what is sent; leaves out allowed differences
+//! of the servers (listed in `compare`), and what has no single right answer: how the members of a
+//! queue group share its messages must not decide what happens later.
 
 mod broken;
 
@@ -40,7 +40,7 @@ pub fn session(seed: u64) -> Session {
     for _ in 0..generator.rng.usize(5..=22) {
         let connection = generator.rng.usize(..connections);
         match generator.one_in(6) && generator.clients[connection].open {
-            true => steps.extend(generator.story(connection)),
+            true => steps.extend(generator.subscription_with_maximum(connection)),
             false => steps.push(Step { connection, action: generator.action(connection) }),
         }
     }
@@ -59,7 +59,7 @@ struct Client {
 struct Generator {
     rng: Rng,
     calm: bool,
-    /// Subscriptions end behind so many messages. Then none is published to a subject with a
+    /// Subscriptions end after so many messages. Then none is published to a subject with a
     /// wildcard, which the reference would count.
     limits: bool,
     serial: usize,
@@ -98,7 +98,7 @@ impl Generator {
     }
 
     /// A subscription with a maximum, and about as many messages for it, from anywhere.
-    fn story(&mut self, connection: usize) -> Vec<Step> {
+    fn subscription_with_maximum(&mut self, connection: usize) -> Vec<Step> {
         let (sid, name) = (self.pick(&SIDS), self.pick(&SUBJECTS));
         let subject = self.subject(name);
         let max = self.rng.usize(1..=4);
@@ -134,7 +134,7 @@ impl Generator {
         if !self.one_in(8) {
             lines.push(self.connect(connection));
         }
-        // Most sessions begin with somebody who listens.
+        // Most sessions begin with a subscriber.
         for _ in 0..self.rng.usize(..3) {
             lines.push(self.subscribe(connection));
         }
@@ -148,7 +148,7 @@ impl Generator {
             37..62 => self.publish(connection),
             62..76 => self.request(connection),
             76..79 if !self.limits => {
-                // In a subject space of its own: who receives it is a difference by right.
+                // In a subject space of its own: its receivers are an allowed difference.
                 let subject = [PREFIX, b"void.", self.pick(&[&b"*"[..], b">", b"a.*"])].concat();
                 self.publication(&subject, None)
             }
@@ -298,7 +298,7 @@ impl Generator {
             if self.one_in(absent) {
                 continue;
             }
-            // In a calm session no connection may end by asking for what it may not have.
+            // In a calm session no connection may end because of a refused request.
             let likely = if name == "headers" || name == "echo" { 75 } else { 30 };
             let yes = self.rng.u8(..100) < likely;
             if name == "headers" {

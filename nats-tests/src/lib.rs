@@ -12,5 +12,5 @@ pub mod shrink;
 
 use std::time::Duration;
 
-/// How long a test waits for what must come. Far longer than it takes on a busy machine.
+/// How long a test waits for what must arrive. Far longer than it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,14 +14,14 @@ pub struct Peer {
     closed: bool,
 }
 
-/// What `Peer::receive` gave.
+/// What `Peer::receive` returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The server sent this.
     Frame(Frame),
-    /// The server has closed the connection. Bytes that make no whole frame came before, if any.
+    /// The server has closed the connection, after these bytes that are not a whole frame, if any.
     Closed(Vec<u8>),
-    /// Nothing came for as long as the tests wait.
+    /// Nothing arrived for as long as the tests wait.
     Silence,
 }
 
@@ -40,7 +40,8 @@ impl Peer {
         self.stream.set_read_timeout(Some(patience)).expect("the socket takes options");
     }
 
-    /// Writes these bytes with one call. That the server has closed meanwhile shows at reading.
+    /// Writes these bytes with one call. If the server has closed meanwhile, the next read reports
+    /// it.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
@@ -57,7 +58,7 @@ impl Peer {
             }
             let mut more = [0; 16_384];
             match self.stream.read(&mut more) {
-                // A reset is an end like any other: what it was preceded by has been read.
+                // A reset is an end like any other: what arrived before it has been read.
                 Ok(0) => self.closed = true,
                 Ok(length) => self.read.extend(&more[..length]),
                 Err(error) => match error.kind() {
@@ -69,7 +70,7 @@ impl Peer {
         }
     }
 
-    /// Ends the sending side, and goes on reading.
+    /// Ends the sending side; reading continues.
     pub fn end_sending(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }

@@ -1,6 +1,6 @@
-//! Plays a session against one server and writes down what each connection got in each step. Owns
+//! Plays a session against one server and records what each connection received in each step. Owns
 //! the lock step: a step is over when its connection's PING is answered, and then one on each of
-//! the others. Judges nothing.
+//! the others. Compares nothing.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use crate::peer::{Event, Peer};
 use crate::server::Server;
 use crate::session::{Action, Line, PREFIX, Session};
 
-/// How long nothing may come before a session is given up. Shrinking waits for it again and again.
+/// How long nothing may arrive before a session is aborted. Shrinking waits for it again and again.
 const SILENCE: Duration = Duration::from_secs(8);
 
-/// What came in each step, on each connection.
+/// What arrived in each step, on each connection.
 pub type Transcript = Vec<Vec<Vec<Event>>>;
 
-/// A server, and a connection to it that looks after the end of others.
+/// A server, and a connection to it that detects the end of others.
 pub struct Player {
     server: Server,
     witness: Peer,
@@ -53,8 +53,8 @@ impl Player {
         record
     }
 
-    /// Waits until nobody subscribes to this subject. False if somebody goes on doing so.
-    fn is_gone(&mut self, subject: &str) -> bool {
+    /// Waits until this subject has no subscriber. False if it still has one at the time-out.
+    fn is_unsubscribed(&mut self, subject: &str) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.witness.send(format!("PUB {subject} _witness 0\r\n\r\nPING\r\n").as_bytes());
@@ -102,15 +102,15 @@ impl Stage<'_> {
             }
             Action::Leave => {
                 if self.peers[actor].take().is_some() {
-                    self.see_off(actor);
+                    self.await_unsubscribed(actor);
                 }
             }
             Action::Send { cut, pause, .. } => {
                 let (first, rest) = bytes.split_at(cut.unwrap_or(0).min(bytes.len()));
                 self.send(actor, first);
                 if *pause && !first.is_empty() {
-                    self.hear_others(actor);
-                    // What of the first part is carried out by now is a matter of time.
+                    self.read_others(actor);
+                    // How much of the first part has been processed by now depends on timing.
                     for events in self.record.last_mut().into_iter().flatten() {
                         events.retain(|event| *event != Event::Frame(Frame::Pong));
                     }
@@ -119,7 +119,7 @@ impl Stage<'_> {
             }
         }
         if !self.session.calm {
-            // By this subscription the witness learns of the connection's end.
+            // By this subscription the witness detects the connection's end.
             let subject = self.witness_of(actor);
             self.send(actor, format!("SUB {subject} end\r\n").as_bytes());
         }
@@ -130,11 +130,11 @@ impl Stage<'_> {
                 pongs -= 1;
             }
         }
-        self.hear_others(actor);
+        self.read_others(actor);
     }
 
-    /// What all others have got up to now.
-    fn hear_others(&mut self, actor: usize) {
+    /// Reads what all others have received up to now.
+    fn read_others(&mut self, actor: usize) {
         for other in (0..self.peers.len()).filter(|&other| other != actor) {
             self.send(other, b"PING\r\n");
             while self.peers[other].is_some() && self.read(other) != Event::Frame(Frame::Pong) {}
@@ -147,7 +147,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Writes down the next that this connection gets. The connection is gone behind its end.
+    /// Records the next event of this connection. After its end it has no peer any more.
     fn read(&mut self, connection: usize) -> Event {
         let Some(peer) = &mut self.peers[connection] else { return Event::Silence };
         let mut event = peer.receive();
@@ -162,7 +162,7 @@ impl Stage<'_> {
             self.peers[connection] = None;
         }
         if matches!(event, Event::Closed(_)) {
-            self.see_off(connection);
+            self.await_unsubscribed(connection);
         }
         event
     }
@@ -171,16 +171,16 @@ impl Stage<'_> {
         self.record.last_mut().expect("a step has begun")[connection].push(event);
     }
 
-    /// Waits until a connection's subscriptions are given up as well.
-    fn see_off(&mut self, connection: usize) {
+    /// Waits until a connection's subscriptions have ended as well.
+    fn await_unsubscribed(&mut self, connection: usize) {
         let subject = self.witness_of(connection);
-        if !self.session.calm && !self.player.is_gone(&subject) {
+        if !self.session.calm && !self.player.is_unsubscribed(&subject) {
             let event = Event::Frame(Frame::Strange(b"its subscriptions stay".to_vec()));
             self.note(connection, event);
         }
     }
 
-    /// Gives up all subscriptions to subjects that the next session may use.
+    /// Ends all subscriptions to subjects that the next session may use.
     fn tidy(&mut self) {
         let sent: Vec<u8> = self
             .session

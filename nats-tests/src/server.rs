@@ -11,14 +11,14 @@ use std::thread;
 
 use crate::PATIENCE;
 
-/// A running server. It is killed when this goes.
+/// A running server. It is killed when this is dropped.
 pub struct Server {
     child: Child,
     program: PathBuf,
     options: Vec<String>,
     /// Where it listens for NATS clients.
     pub address: SocketAddr,
-    /// Where it answers those who watch it, if its options say that it does.
+    /// The address of its monitor, if its options have one.
     pub monitor: Option<SocketAddr>,
     /// Whether it is the reference, a real nats-server.
     pub is_reference: bool,
@@ -78,7 +78,7 @@ impl Drop for Server {
     }
 }
 
-/// Starts the program, and learns from its log where it listens, also for those who watch it.
+/// Starts the program, and reads from its log where it and its monitor listen.
 fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr, Option<SocketAddr>) {
     let mut command = Command::new(here().join("serve"));
     command.env("SERVER", program).arg(port.to_string()).args(options);
@@ -86,7 +86,7 @@ fn spawn(program: &Path, port: u16, options: &[String]) -> (Child, SocketAddr, O
     let mut child = command.spawn().expect("the script `serve` can be started");
     let log = BufReader::new(child.stderr.take().expect("it was asked for"));
     let (lines, received) = mpsc::channel();
-    // Reads on to the end, or a full pipe would stop the server.
+    // Reads to the end, or a full pipe would stop the server.
     thread::spawn(move || {
         for line in log.split(b'\n').map_while(Result::ok) {
             let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
@@ -117,7 +117,7 @@ fn listening(line: &str) -> Option<SocketAddr> {
     address.split_whitespace().next().filter(|_| is_nats)?.parse().ok()
 }
 
-/// The address for those who watch that a line of a server's log names, if it does.
+/// The address of the monitor that a line of a server's log names, if it does.
 fn monitoring(line: &str) -> Option<SocketAddr> {
     let line = line.to_lowercase();
     let words = ["http monitor on ", "listening for monitors on "];

@@ -1,9 +1,9 @@
 //! A session of the differential test as data: which connection sends what, step by step. Owns how
-//! it is printed for people. Says nothing about servers.
+//! it is printed. Knows nothing about servers.
 
 use std::fmt;
 
-/// Stands in subjects for a name that no other session uses, of the same length.
+/// Placeholder in subjects for a name that no other session uses, of the same length.
 pub const PREFIX: &[u8] = b"@@@@@@";
 
 /// Steps that are taken one after the other, each seen by all connections before the next.
@@ -29,7 +29,7 @@ pub struct Step {
 /// See `Step`.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Connects, and sends these lines behind the server's INFO.
+    /// Connects, and sends these lines after the server's INFO.
     Join(Vec<Line>),
     /// Sends these lines.
     Send {
@@ -37,7 +37,7 @@ pub enum Action {
         lines: Vec<Line>,
         /// Sent in two parts, the first as long as this.
         cut: Option<usize>,
-        /// Between the two parts the others are heard.
+        /// Between the two parts the others are read.
         pause: bool,
     },
     /// Closes the connection.
@@ -49,7 +49,7 @@ pub enum Action {
 pub struct Line {
     /// What is sent, if it is not made of `fields`.
     pub bytes: Vec<u8>,
-    /// The same without odd case and spacing.
+    /// The same in canonical case and spacing.
     pub plain: Option<Vec<u8>>,
     /// A CONNECT with these members.
     pub fields: Option<Vec<String>>,
@@ -114,7 +114,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Bytes for people to read, with runs and long ends cut short.
+/// Bytes in a readable form, with runs and long ends cut short.
 pub fn shown(bytes: &[u8]) -> String {
     let mut text = String::new();
     let mut at = 0;

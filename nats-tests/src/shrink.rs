@@ -1,9 +1,9 @@
-//! Makes a session that shows a difference smaller, as long as it goes on showing one. Knows
-//! nothing of servers: somebody tells whether a session shows it.
+//! Makes a session that shows a difference smaller, as long as it still shows one. Knows nothing of
+//! servers: a function says whether a session shows it.
 
 use crate::session::{Action, Line, Session};
 
-/// The smallest session that `shows` was found to be true for.
+/// The smallest session found for which `shows` is true.
 pub fn shrink(session: &Session, mut shows: impl FnMut(&Session) -> bool) -> Session {
     let mut best = session.clone();
     loop {
@@ -19,7 +19,7 @@ pub fn shrink(session: &Session, mut shows: impl FnMut(&Session) -> bool) -> Ses
 
 type Shows<'a> = &'a mut dyn FnMut(&Session) -> bool;
 
-/// Takes this one if it shows the difference too.
+/// Accepts this one if it shows the difference too.
 fn attempt(best: &mut Session, changed: Session, shows: Shows) -> bool {
     let taken = shows(&changed);
     if taken {

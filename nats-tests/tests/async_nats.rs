@@ -13,29 +13,29 @@ use nats_tests::server::Server;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How long what must come is waited for. Far longer than it takes.
+/// How long to wait for what must arrive. Far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A client, and what it tells of its connection.
-struct Told {
+/// A client, and the events of its connection.
+struct ClientEvents {
     client: Client,
     events: mpsc::UnboundedReceiver<Event>,
 }
 
-impl Told {
-    async fn connect(server: &Server) -> Told {
+impl ClientEvents {
+    async fn connect(server: &Server) -> ClientEvents {
         let (sender, events) = mpsc::unbounded_channel();
         let options = options().event_callback(move |event| {
             let _ = sender.send(event);
             async {}
         });
         let client = options.connect(server.address.to_string()).await.expect("it connects");
-        Told { client, events }
+        ClientEvents { client, events }
     }
 
-    /// Waits until it tells of this.
+    /// Waits for this event.
     async fn tells(&mut self, wanted: &Event) {
-        while patiently(self.events.recv()).await.expect("it goes on telling") != *wanted {}
+        while patiently(self.events.recv()).await.expect("the client runs") != *wanted {}
     }
 }
 
@@ -60,9 +60,9 @@ async fn publish(client: &Client, subject: &'static str, text: &str) {
     client.publish(subject, text.to_owned().into()).await.expect("it publishes");
 }
 
-/// Waits until all that was asked for before is carried out. The library's own flush waits only
-/// until it is written.
-async fn settle(client: &Client) {
+/// Waits until everything sent before is processed. The library's own flush waits only until it is
+/// written.
+async fn confirm(client: &Client) {
     let inbox = client.new_inbox();
     let mut subscription = client.subscribe(inbox.clone()).await.expect("it subscribes");
     client.publish(inbox, Bytes::new()).await.expect("it publishes");
@@ -104,7 +104,7 @@ async fn publish_subscribe_and_wildcards() {
         matching.push(subscribe(&client, filter).await);
     }
     let mut other = subscribe(&client, "a.b.c").await;
-    settle(&client).await;
+    confirm(&client).await;
     for number in numbers(100) {
         publish(&publisher, "a.b", &number).await;
     }
@@ -118,7 +118,7 @@ async fn publish_subscribe_and_wildcards() {
     assert_eq!(texts(&mut matching[0], 1).await, ["last"]);
     assert_eq!(texts(&mut matching[1], 1).await, ["last"]);
     assert_eq!(texts(&mut matching[2], 2).await, ["", "last"]);
-    // Its own messages come back.
+    // It receives its own messages.
     publish(&client, "a.b", "own").await;
     assert_eq!(texts(&mut matching[0], 1).await, ["own"]);
 }
@@ -130,9 +130,9 @@ async fn no_echo() {
     let mute = options().no_echo().connect(server.address.to_string()).await.expect("it connects");
     let (mut mute_hears, mut other_hears) =
         (subscribe(&mute, "a").await, subscribe(&other, "a").await);
-    settle(&other).await;
+    confirm(&other).await;
     publish(&mute, "a", "1").await;
-    // Once this is heard, so is the subscription.
+    // Once this is processed, so is the subscription.
     assert_eq!(texts(&mut other_hears, 1).await, ["1"]);
     publish(&other, "a", "2").await;
     assert_eq!(texts(&mut mute_hears, 1).await, ["2"]);
@@ -145,17 +145,17 @@ async fn queue_groups() {
     for _ in 0..3 {
         let client = connect(&server).await;
         let member = client.queue_subscribe("work.*", "group".to_owned()).await;
-        settle(&client).await;
+        confirm(&client).await;
         members.push((member.expect("it subscribes"), client));
     }
     let publisher = connect(&server).await;
     for number in numbers(300) {
         publish(&publisher, "work.a", &number).await;
     }
-    settle(&publisher).await;
+    confirm(&publisher).await;
     let mut counts = Vec::new();
     for (mut member, client) in members {
-        settle(&client).await;
+        confirm(&client).await;
         member.unsubscribe().await.expect("it unsubscribes");
         counts.push(rest(member).await);
     }
@@ -170,7 +170,7 @@ async fn requests() {
         let client = connect(&server).await;
         let service = client.queue_subscribe("service", "workers".to_owned()).await;
         let mut service = service.expect("it subscribes");
-        settle(&client).await;
+        confirm(&client).await;
         tokio::spawn(async move {
             while let Some(request) = service.next().await {
                 let reply = request.reply.expect("an answer is wanted");
@@ -241,12 +241,12 @@ async fn drain() {
     let server = Server::under_test(&[]);
     let (client, publisher) = (connect(&server).await, connect(&server).await);
     let (mut one, other) = (subscribe(&client, "a").await, subscribe(&client, "b").await);
-    settle(&client).await;
+    confirm(&client).await;
     for _ in 0..200 {
         publish(&publisher, "a", "a").await;
         publish(&publisher, "b", "b").await;
     }
-    settle(&publisher).await;
+    confirm(&publisher).await;
     one.drain().await.expect("a subscription drains");
     assert_eq!(rest(one).await, 200);
     client.drain().await.expect("a connection drains");
@@ -271,23 +271,23 @@ async fn flush() {
 async fn reconnect() {
     for signal in ["KILL", "TERM"] {
         let mut server = Server::under_test(&[]);
-        let mut client = Told::connect(&server).await;
-        let mut publisher = Told::connect(&server).await;
+        let mut client = ClientEvents::connect(&server).await;
+        let mut publisher = ClientEvents::connect(&server).await;
         let mut plain = subscribe(&client.client, "a").await;
         let group = client.client.queue_subscribe("a", "group".to_owned()).await;
         let mut group = group.expect("it subscribes");
-        settle(&client.client).await;
+        confirm(&client.client).await;
         for round in numbers(3) {
             publish(&publisher.client, "a", &round).await;
             for subscriber in [&mut plain, &mut group] {
                 assert_eq!(texts(subscriber, 1).await, [round.as_str()]);
             }
             server.restart(signal);
-            for told in [&mut client, &mut publisher] {
-                told.tells(&Event::Disconnected).await;
-                told.tells(&Event::Connected).await;
+            for client in [&mut client, &mut publisher] {
+                client.tells(&Event::Disconnected).await;
+                client.tells(&Event::Connected).await;
             }
-            settle(&client.client).await;
+            confirm(&client.client).await;
         }
     }
 }
@@ -295,21 +295,21 @@ async fn reconnect() {
 #[tokio::test]
 async fn slow_consumer() {
     let server = Server::under_test(&["outbox=1048576"]);
-    let mut told = Told::connect(&server).await;
+    let mut client = ClientEvents::connect(&server).await;
     let publisher = connect(&server).await;
-    let mut subscriber = subscribe(&told.client, "flood").await;
-    settle(&told.client).await;
-    // The only thread is busy meanwhile, so nobody reads.
-    until_nobody_hears(&server);
-    told.tells(&Event::Disconnected).await;
-    told.tells(&Event::Connected).await;
-    settle(&told.client).await;
+    let mut subscriber = subscribe(&client.client, "flood").await;
+    confirm(&client.client).await;
+    // The only thread is blocked meanwhile, so nothing is read.
+    flood_until_closed(&server);
+    client.tells(&Event::Disconnected).await;
+    client.tells(&Event::Connected).await;
+    confirm(&client.client).await;
     publish(&publisher, "flood", "last").await;
     while texts(&mut subscriber, 1).await != ["last"] {}
 }
 
-/// Publishes to `flood` until the server has closed who heard it.
-fn until_nobody_hears(server: &Server) {
+/// Publishes to `flood` until the server has closed its subscriber.
+fn flood_until_closed(server: &Server) {
     let mut peer = Peer::connect(server.address);
     let options = "\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true";
     peer.send(format!("CONNECT {{{options}}}\r\nSUB heard 1\r\n").as_bytes());
@@ -338,6 +338,6 @@ async fn max_payload() {
     assert_eq!(collect(&mut subscriber, 1).await[0].payload.len(), 100_000);
     let too_much = client.publish("a", "x".repeat(100_001).into()).await;
     assert!(too_much.is_err(), "the library lets it pass");
-    settle(&client).await;
+    confirm(&client).await;
     assert_eq!(client.statistics().connects.load(std::sync::atomic::Ordering::Relaxed), 1);
 }

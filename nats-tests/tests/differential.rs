@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use nats_tests::compare::{BY_RIGHT, Difference, first_difference};
+use nats_tests::compare::{ALLOWED, Difference, first_difference};
 use nats_tests::generate::{self, MAX_PAYLOAD};
 use nats_tests::play::Player;
 use nats_tests::server::Server;
 use nats_tests::session::{Line, Session};
 use nats_tests::shrink::shrink;
 
-/// How many sessions are played if nobody says so.
+/// How many sessions are played by default.
 const SEEDS: u64 = 200;
 
 /// Both servers, and a change to what the tested one is sent.
@@ -32,7 +32,7 @@ impl Pair {
         Pair { reference, tested: Player::new(Server::under_test(&[&option])), change: |_| {} }
     }
 
-    /// The reference twice, one of them lied to.
+    /// The reference twice, one of them with a changed session.
     fn of_references(change: fn(&mut Session)) -> Pair {
         let option = format!("max_payload={MAX_PAYLOAD}");
         let [reference, tested] = [(), ()].map(|()| Player::new(Server::reference(&[&option])));
@@ -46,7 +46,7 @@ impl Pair {
         first_difference(&reference, &self.tested.play(&changed))
     }
 
-    /// The session that is left of this one, and what differs in it.
+    /// This session shrunk, and what differs in it.
     fn shrunk(&mut self, session: &Session) -> (Session, Option<Difference>) {
         let start = Instant::now();
         let small = shrink(session, |session| {
@@ -56,7 +56,7 @@ impl Pair {
         (small, difference)
     }
 
-    /// What there is to say about a session, if the servers differ in it.
+    /// The report about a session, if the servers differ in it.
     fn complaint(&mut self, seed: u64) -> Option<String> {
         let session = generate::session(seed);
         let first = self.difference(&session)?;
@@ -104,10 +104,10 @@ fn sessions_get_the_same_answers_as_from_the_reference() {
         }
     });
     let complaints = complaints.into_inner().expect("no test panicked with it");
-    let by_right: Vec<_> = BY_RIGHT.iter().map(|(what, why)| format!("- {what}: {why}")).collect();
-    let by_right = by_right.join("\n");
+    let allowed: Vec<_> = ALLOWED.iter().map(|(what, why)| format!("- {what}: {why}")).collect();
+    let allowed = allowed.join("\n");
     let all = complaints.join("\n");
-    assert!(all.is_empty(), "{all}\nWhat may differ, and is not compared:\n{by_right}");
+    assert!(all.is_empty(), "{all}\nWhat may differ, and is not compared:\n{allowed}");
 }
 
 /// Changes each line that is sent, CONNECT with its members.
@@ -116,8 +116,8 @@ fn edit(session: &mut Session, change: impl Fn(&mut Line)) {
     lines.flatten().for_each(change);
 }
 
-/// Has CONNECT say something else about this.
-fn lie(session: &mut Session, name: &str, value: bool) {
+/// Changes a field of CONNECT.
+fn set_connect_field(session: &mut Session, name: &str, value: bool) {
     edit(session, |line| {
         for field in line.fields.iter_mut().flatten() {
             if field.to_lowercase().trim_start().starts_with(&format!("\"{name}\"")) {
@@ -141,16 +141,18 @@ fn reword(session: &mut Session, verb: &[u8], change: fn(&mut Vec<Vec<u8>>)) {
     });
 }
 
-/// A server that gets one thing wrong behaves as the reference does that is asked for another.
+/// A server with one error behaves as the reference does with a changed session.
 #[test]
 fn a_server_that_is_wrong_in_one_thing_is_found() {
-    type Lie = fn(&mut Session);
-    let wrong: [(&str, Lie); 10] = [
-        ("echo is ignored", |session| lie(session, "echo", true)),
-        ("headers are always sent", |session| lie(session, "headers", true)),
-        ("nobody is told of no responders", |session| lie(session, "no_responders", false)),
-        ("verbose is ignored", |session| lie(session, "verbose", false)),
-        ("pedantic is ignored", |session| lie(session, "pedantic", false)),
+    type Change = fn(&mut Session);
+    let wrong: [(&str, Change); 10] = [
+        ("echo is ignored", |session| set_connect_field(session, "echo", true)),
+        ("headers are always sent", |session| set_connect_field(session, "headers", true)),
+        ("no responders are never reported", |session| {
+            set_connect_field(session, "no_responders", false)
+        }),
+        ("verbose is ignored", |session| set_connect_field(session, "verbose", false)),
+        ("pedantic is ignored", |session| set_connect_field(session, "pedantic", false)),
         ("UNSUB ignores its maximum", |session| {
             reword(session, b"UNSUB", |words| words.truncate(2));
         }),

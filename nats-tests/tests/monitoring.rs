@@ -1,6 +1,6 @@
-//! What tools of NATS read over HTTP: each field has the type that it has at a real nats-server,
+//! What tools of NATS read over HTTP: each field has the type that it has in a real nats-server,
 //! and none of those that nats-top and the exporter for Prometheus read is missing. They decode
-//! into typed structures, and some of them end where a type is another one.
+//! into typed structures, and some of them fail on a different type.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use nats_tests::peer::{Event, Peer};
 use nats_tests::server::Server;
 use serde_json::Value;
 
-/// What tools read, by where it stands.
+/// What tools read, by its path.
 const READ: [(&str, &str, &str); 7] = [
     (
         "/varz",
@@ -64,7 +64,7 @@ fn busy(server: Server) -> (Server, Peer) {
 
 fn both() -> [(Server, Peer); 2] {
     let reference = Server::reference(&["http_port=-1"]);
-    // A nats-server that is under test takes the same.
+    // A nats-server under test accepts the same.
     let tested = Server::under_test(&["http_port=-1", "monitor.address=127.0.0.1:0"]);
     [busy(reference), busy(tested)]
 }
@@ -83,7 +83,7 @@ fn get(server: &Server, target: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{target}: {error}: {body}"))
 }
 
-/// What kind of value a field has, as far as tools tell them apart.
+/// The kind of a field's value, as far as it matters to tools.
 fn kind(name: &str, value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -187,7 +187,7 @@ fn figures_are_those_of_the_reference() {
         for one in &mut list {
             one["cid"] = Value::Null;
         }
-        // They come in no order there.
+        // Their order is undefined there.
         list.sort_by_key(|one| one["sid"].to_string());
         list
     };

@@ -1,6 +1,6 @@
 //! Proves that sockets which a service manager has bound are used as their names say, whatever
-//! their order; that others are refused with what to do; and that nobody who connects while the
-//! broker is away is refused.
+//! their order; that others are refused with advice; and that no client that connects while the
+//! broker is stopped is refused.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -22,8 +22,8 @@ fn listening() -> (TcpListener, SocketAddr) {
     (socket, address)
 }
 
-/// A broker that is passed `count` of two sockets with such names. A shell puts them to where
-/// sd_listen_fds(3) wants them, and is the process that the broker then is.
+/// A broker that is passed `count` of two sockets with such names. A shell moves them to where
+/// sd_listen_fds(3) wants them, and then becomes the broker by exec.
 fn passing(dir: &TempDir, sockets: [OwnedFd; 2], count: u32, names: Option<&str>) -> Process {
     let program = command(dir.path()).get_program().to_owned();
     let mut shell = Command::new("sh");
@@ -39,7 +39,7 @@ fn passing(dir: &TempDir, sockets: [OwnedFd; 2], count: u32, names: Option<&str>
     Process::spawn_on(&mut shell, first, second)
 }
 
-/// A message gets from one address to the other.
+/// A message is delivered from one address to the other.
 fn works(publishers: SocketAddr, subscribers: SocketAddr) {
     let mut subscriber = Peer::connect(subscribers).hello(b"subscriber");
     subscriber.subscribe(b"t", b"");
@@ -165,7 +165,7 @@ fn what_cannot_be_used_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn nobody_is_refused_while_the_broker_restarts() {
+fn no_connection_is_refused_while_the_broker_restarts() {
     let ((a, publishers), (b, subscribers)) = (listening(), listening());
     let dir = TempDir::new();
     dir.write("config.ini", "[timeouts]\ndrain = 600\n");
@@ -184,8 +184,8 @@ fn nobody_is_refused_while_the_broker_restarts() {
     publisher.confirm();
     first.signal("TERM");
     assert_eq!(publisher.frames_until_close().len(), 1, "GOODBYE was due");
-    // The first one drains: it accepts nobody, and those who connect do not wake it up either.
-    let before = first.effort().1;
+    // The first one drains: it accepts no connection, and new ones do not wake it up either.
+    let before = first.cpu_and_sleeps().1;
     let mut early: Vec<Peer> = (0..40)
         .map(|_| {
             let mut peer = Peer::connect(subscribers);
@@ -194,7 +194,7 @@ fn nobody_is_refused_while_the_broker_restarts() {
             peer
         })
         .collect();
-    let woken = first.effort().1 - before;
+    let woken = first.cpu_and_sleeps().1 - before;
     assert!(woken < 20, "it woke up {woken} times for 40 connections that are not for it");
     drop((slow, publisher));
     assert_eq!(first.wait().code(), Some(0));

@@ -1,4 +1,4 @@
-//! Proves that a broker with nothing to do sleeps: while it is idle, while somebody is held up or
+//! Proves that a broker with nothing to do sleeps: while it is idle, while a client is held up or
 //! not read, and while it waits for a slow client to close or to drain.
 
 use std::thread;
@@ -18,11 +18,11 @@ const MOST_SLEEPS: u64 = 10;
 
 /// Watches for a while; it must all but sleep.
 fn sleeps(process: &Process) {
-    // What is still under way when a test gets here may come to its end first.
+    // Work that is still under way may end first.
     thread::sleep(Duration::from_millis(50));
-    let before = process.effort();
+    let before = process.cpu_and_sleeps();
     thread::sleep(WATCHED);
-    let after = process.effort();
+    let after = process.cpu_and_sleeps();
     let (time, sleeps) = (after.0 - before.0, after.1 - before.1);
     assert!(time <= MOST_TIME, "it used {time} hundredths of a second for nothing");
     assert!(sleeps <= MOST_SLEEPS, "it woke up {sleeps} times for nothing");
@@ -48,7 +48,7 @@ fn an_idle_broker_sleeps() {
 }
 
 #[test]
-fn a_watched_broker_sleeps_when_nobody_asks() {
+fn a_watched_broker_sleeps_without_requests() {
     let broker = Broker::with(&[("monitor.address", "127.0.0.1:0"), ("timeouts.heartbeat", "0")]);
     sleeps(broker.process());
     let mut http = Http::connect(broker.monitor());

@@ -1,5 +1,5 @@
-//! Proves what the person who runs the broker sees: its command line, its config file, its exit
-//! codes and its log.
+//! Proves what the operator of the broker sees: its command line, its config file, its exit codes
+//! and its log.
 
 use std::fs;
 use std::net::TcpListener;
@@ -36,7 +36,7 @@ fn max_payload(broker: &Broker) -> String {
     value.expect("WELCOME has max_payload").to_owned()
 }
 
-/// A message gets through.
+/// A message is delivered.
 fn works(broker: &Broker) {
     let mut subscriber = broker.subscriber_of(&[b"t"]);
     broker.publisher().publish(b"t", b"x");
@@ -122,7 +122,7 @@ fn hosts_may_be_addresses_of_both_kinds_and_names() {
 
 #[test]
 fn the_ports_that_are_asked_for_are_the_ports_that_are_bound() {
-    // Free now; that another process takes them meanwhile is possible, so there are some tries.
+    // Free now; another process may take them meanwhile, so there are several attempts.
     for _ in 0..5 {
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("there is a port"));
         let [p, s] = free.map(|l| l.local_addr().expect("it is bound").port().to_string());
@@ -305,7 +305,7 @@ fn two_lines(broker: &Broker, peer: Peer, end: impl FnOnce(Peer)) -> [String; 2]
     broker.log().wait_for_count(&address, 1);
     end(peer);
     broker.log().wait_for_count(&address, 2);
-    // A connection that comes and goes afterwards: all there is about the first is written.
+    // After the lines of a later connection, those of the first one are complete.
     let later = broker.subscriber();
     let later_address = later.address().to_string();
     drop(later);

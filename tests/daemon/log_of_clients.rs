@@ -1,12 +1,12 @@
-//! Proves that the log tells an operator of the clients that matter, each cause under words that
-//! can be searched for, and that a storm of clients is told in a few lines.
+//! Proves that the log names the clients that matter to an operator, each cause in words that can
+//! be searched for, and that a storm of clients is summed up in a few lines.
 
 use std::net::{Shutdown, TcpStream};
 
 use crate::support::frame::publish;
 use crate::support::{Broker, Flood, Http, eventually};
 
-/// Lines that a storm may have beside its sum, for each kind.
+/// Lines that a storm may have besides its sum, for each kind.
 const ROUTINE_LINES: usize = 100;
 const FAULT_LINES: usize = 10;
 
@@ -19,7 +19,7 @@ fn count(broker: &Broker, level: &str, words: &[&str]) -> usize {
     broker.log().so_far().iter().filter(|line| is_line(line, level, words)).count()
 }
 
-/// Waits for a line of this level that the client at the other end of a stream has ended so.
+/// Waits for a line of this level about the end, for this reason, of the client of a stream.
 fn expect_end(broker: &Broker, level: &str, peer: &TcpStream, reason: &str) {
     let address = peer.local_addr().expect("it is connected").to_string();
     let words = ["disconnected: publisher ", &address, reason];
@@ -50,7 +50,7 @@ fn a_storm_of_refused_clients_is_a_few_lines_and_a_sum() {
     }
     let mut told = 0;
     let of_all = ["disconnected: ", "too_many_connections"];
-    // More than one second may have been needed on a busy machine, each with a sum of its own.
+    // A busy machine may need more than one second, each with a sum of its own.
     eventually("sums that make up for the missing lines", || {
         let lines = broker.log().so_far();
         let sums = lines.iter().filter(|line| is_line(line, "WARN", &["connections ended in"]));

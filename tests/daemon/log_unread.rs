@@ -1,5 +1,5 @@
-//! Proves that a standard error that nobody reads holds up nothing but its own lines, and that the
-//! log says how many it has lost.
+//! Proves that an unread standard error blocks nothing but its own lines, and that the log says how
+//! many it has lost.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -12,10 +12,10 @@ use std::process::{Child, Command};
 use crate::support;
 use crate::support::{Peer, TempDir};
 
-/// Clients that come and go, two lines each: far more than a pipe or a socket holds.
+/// Clients that connect and disconnect, two lines each: far more than a pipe or a socket holds.
 const CLIENTS: usize = 2_000;
 
-/// Reads on until a line has these words, and returns what is behind them.
+/// Reads until a line has these words, and returns what follows them.
 fn read_until(lines: &mut impl Iterator<Item = String>, words: &str) -> String {
     let found = lines.find_map(|line| Some(line.split_once(words)?.1.to_owned()));
     found.unwrap_or_else(|| panic!("the log ended without {words:?}"))
@@ -51,7 +51,7 @@ fn start<R: Read>(
 }
 
 #[test]
-fn lines_that_nobody_reads_from_a_pipe_are_counted_and_hold_up_nobody() {
+fn lines_that_are_not_read_from_a_pipe_are_counted_and_block_nothing() {
     let dir = TempDir::new();
     let (reader, writer) = std::io::pipe().expect("the system has a pipe");
     let mut command = support::broker::command(dir.path());
@@ -60,7 +60,7 @@ fn lines_that_nobody_reads_from_a_pipe_are_counted_and_hold_up_nobody() {
 }
 
 #[test]
-fn lines_that_the_journal_does_not_read_are_counted_and_hold_up_nobody() {
+fn lines_that_the_journal_does_not_read_are_counted_and_block_nothing() {
     let dir = TempDir::new();
     let (reader, writer) = UnixStream::pair().expect("the system has sockets");
     let writer = File::from(OwnedFd::from(writer));

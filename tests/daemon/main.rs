@@ -12,13 +12,13 @@ mod asleep;
 mod command_line;
 // What the log tells of clients, and how often.
 mod log_of_clients;
-// A standard error that nothing reads.
+// A standard error that is not read.
 mod log_unread;
 // The HTTP port: figures, connections, metrics.
 mod monitor;
 // Topics with rates; the dashboard and the alerts that are shipped.
 mod monitoring;
-// NATS clients as those who watch see them, and what NATS' own tools ask for.
+// NATS clients in the monitor, and what NATS' own tools ask for.
 mod nats_monitoring;
 // SIGHUP.
 mod reload;
@@ -28,7 +28,7 @@ mod resources;
 mod service_manager;
 // SIGTERM: draining, GOODBYE, the drain time-out.
 mod shutdown;
-// Starting, or saying where it is looked for why not.
+// Starting, or reporting the reason where an operator looks for it.
 mod start;
 // The units of systemd and their sandbox.
 mod units;

@@ -1,5 +1,5 @@
-//! Proves that the monitor tells the truth over HTTP, within its bounds, and without getting in
-//! the way of messages: endpoints and status codes, numbers, who is slow, stalled readers.
+//! Proves that the monitor is right, within its limits, and does not hold messages up: endpoints
+//! and status codes, numbers, slow clients, stalled readers.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ fn watched(settings: &[(&str, &str)]) -> (Broker, SocketAddr) {
     (broker, address)
 }
 
-/// Asks again and again until the answer is as it must become.
+/// Repeats the request until the response is as expected.
 fn wait_for(address: SocketAddr, target: &str, good: impl Fn(&Response) -> bool) -> Response {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -128,7 +128,7 @@ fn requests_may_come_behind_each_other_or_byte_by_byte() {
 #[test]
 fn a_request_that_does_not_come_is_not_waited_for() {
     let (_broker, address) = watched(&[]);
-    // The broker's patience begins when it accepts: not before this, however long connecting and
+    // The broker's time-out begins when it accepts: not before this, however long connecting and
     // sending take here.
     let began = Instant::now();
     let (mut slow, mut silent) = (Http::connect(address), Http::connect(address));
@@ -150,8 +150,8 @@ fn a_request_that_does_not_come_is_not_waited_for() {
 #[test]
 fn the_seventeenth_connection_is_told_that_it_is_one_too_many() {
     let (_broker, address) = watched(&[]);
-    let mut crowd: Vec<_> = (0..SERVED).map(|_| Http::connect(address)).collect();
-    for http in &mut crowd {
+    let mut connections: Vec<_> = (0..SERVED).map(|_| Http::connect(address)).collect();
+    for http in &mut connections {
         http.send(&request("GET", "/healthz"));
         assert_eq!(http.response().status, 200);
     }
@@ -159,11 +159,11 @@ fn the_seventeenth_connection_is_told_that_it_is_one_too_many() {
     let response = late.response();
     assert_eq!((response.status, response.header("Retry-After")), (503, "5"));
     late.expect_close();
-    // Far more are closed without a word, and those inside are still served.
+    // Many more are closed without a response, and those inside are still served.
     let many: Vec<_> = (0..100).map(|_| Http::connect(address)).collect();
-    crowd[0].send(&request("GET", "/healthz"));
-    assert_eq!(crowd[0].response().status, 200);
-    drop((many, crowd));
+    connections[0].send(&request("GET", "/healthz"));
+    assert_eq!(connections[0].response().status, 200);
+    drop((many, connections));
     wait_for(address, "/healthz", |response| response.status == 200);
 }
 
@@ -359,7 +359,7 @@ fn while_draining_it_is_not_healthy_but_can_be_asked() {
 }
 
 #[test]
-fn messages_flow_while_nobody_reads_what_was_asked_for() {
+fn messages_flow_while_responses_are_not_read() {
     let (broker, address) = watched(&[]);
     // Enough connections for a long answer, and readers with small buffers.
     let _idle: Vec<_> =
@@ -384,7 +384,7 @@ fn messages_flow_while_nobody_reads_what_was_asked_for() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_said_to_be() {
+fn an_address_that_is_taken_is_reported() {
     let (broker, address) = watched(&[]);
     let text = format!("[monitor]\naddress = {address}\n");
     broker.dir.write("second.ini", &text);

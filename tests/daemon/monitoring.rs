@@ -1,5 +1,5 @@
-//! Proves that the dashboard and the alerts that are shipped ask for figures that there are, and
-//! that Prometheus' own tool has nothing to say about the rules.
+//! Proves that the dashboard and the alerts that are shipped ask for existing figures, and that
+//! Prometheus' own tool accepts the rules.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

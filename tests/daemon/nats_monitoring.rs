@@ -1,5 +1,5 @@
-//! Proves that those who watch see NATS clients as what they are, and that the tools of NATS read
-//! what they know from nats-server.
+//! Proves that the monitor shows NATS clients as such, and that the tools of NATS read what they
+//! know from nats-server.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::frame::publish;
 use crate::support::{Broker, Http, NatsPeer, eventually};
 
-/// A broker that is watched and has a port for NATS clients, and that port.
+/// A broker with a monitor and a port for NATS clients, and that port.
 fn watched(settings: &[(&str, &str)]) -> (Broker, SocketAddr) {
     let own = [("monitor.address", "127.0.0.1:0"), ("network.nats_port", "0")];
     let broker = Broker::with(&[&own, settings].concat());

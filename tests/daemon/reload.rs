@@ -1,4 +1,4 @@
-//! Proves what SIGHUP does: all that the file says applies or nothing of it, nobody is
+//! Proves what SIGHUP does: all that the file says applies or nothing of it, no client is
 //! disconnected, and the log says what changed.
 
 use std::fs;
@@ -20,7 +20,7 @@ fn start(settings: &[(&str, &str)], arguments: &[&str]) -> Broker {
     Broker::run(dir, &[&["-s", "0", "-p", "0"], arguments].concat())
 }
 
-/// A subscriber that may not have one subscription more.
+/// A subscriber at its limit of subscriptions.
 fn is_refused(peer: &mut Peer, filter: &[u8]) {
     peer.send(&subscribe(filter, b""));
     let answers = peer.frames_until_pong();
@@ -29,7 +29,7 @@ fn is_refused(peer: &mut Peer, filter: &[u8]) {
 }
 
 #[test]
-fn new_limits_act_on_what_comes_and_nobody_is_disconnected() {
+fn new_limits_apply_to_what_follows_and_no_client_is_disconnected() {
     let broker = start(&[("limits.max_subscriptions", "3"), ("network.max_connections", "9")], &[]);
     let mut subscriber = broker.subscriber_of(&[b"a", b"b"]);
     let mut publisher = broker.publisher();
@@ -91,7 +91,7 @@ fn a_file_that_cannot_be_used_changes_nothing() {
     let rows: [(&dyn Fn(), &str); 6] = [
         (&|| write(format!("{good}oops = 1\n").as_bytes()), "config.ini:3: unknown key oops"),
         (&|| write(format!("{good}outbox_bytes = x\n").as_bytes()), "config.ini:3: "),
-        // Each of them is fine, but not together with read_bytes as it stays.
+        // Each of them is valid, but not together with the unchanged read_bytes.
         (&|| write(format!("{good}memory_bytes = 1MiB\n").as_bytes()), "memory_bytes is 1MiB"),
         (&|| write(&[good.as_bytes(), b"; \xFF\n"].concat()), "cannot be read"),
         (&|| fs::remove_file(&path).expect("it was there"), "cannot be read: No such file"),
@@ -131,7 +131,7 @@ fn without_a_free_descriptor_the_old_settings_stay_and_the_watchdog_is_fed() {
     shell.arg("-c").arg("ulimit -n 40 && exec \"$0\" -s 0 -p 0").arg(program);
     let broker = Broker::started(dir, Process::spawn(manager.watch(&mut shell)));
     let mut subscriber = broker.subscriber_of(&[b"a"]);
-    let crowd: Vec<TcpStream> = (0..80)
+    let connections: Vec<TcpStream> = (0..80)
         .filter_map(|_| TcpStream::connect_timeout(&broker.subscribers, PATIENCE).ok())
         .collect();
     broker.log().wait_for_count("cannot accept", 1);
@@ -147,8 +147,8 @@ fn without_a_free_descriptor_the_old_settings_stay_and_the_watchdog_is_fed() {
     is_refused(&mut subscriber, b"b");
     manager.skip();
     manager.wait_for("WATCHDOG=1");
-    drop(crowd);
-    // As soon as there are some again, it is read.
+    drop(connections);
+    // As soon as descriptors are free again, it is read.
     broker.signal("HUP");
     let deadline = std::time::Instant::now() + PATIENCE;
     while !broker.log().so_far().iter().any(|line| line.contains("1 -> 5")) {

@@ -1,5 +1,5 @@
-//! Proves that the broker lives through shortages: no file descriptor left, no memory left by its
-//! own limit, and many clients that come and go.
+//! Proves that the broker survives shortages: no file descriptor left, no memory left by its own
+//! limit, and many clients that connect and disconnect.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::support::{Broker, Event, Flood, PATIENCE, Peer, Process, TempDir, kin
 /// A broker that may have so many files open.
 fn with_open_files(count: u32) -> Broker {
     let dir = TempDir::new();
-    // No other deadline may come to the help of who is waiting to be accepted.
+    // No other deadline may let waiting connections be accepted.
     dir.write("config.ini", "[timeouts]\nhello = 600\nheartbeat = 0\n");
     let program = support::broker::command(dir.path()).get_program().to_owned();
     let mut command = Command::new("sh");
@@ -28,18 +28,18 @@ fn running_out_of_file_descriptors_ends_when_clients_leave() {
     let mut early = broker.subscriber_of(&[b"t"]);
     let mut publisher = broker.publisher();
     // More than it can take: they are refused, or wait to be accepted.
-    let crowd: Vec<TcpStream> = (0..80)
+    let connections: Vec<TcpStream> = (0..80)
         .filter_map(|_| TcpStream::connect_timeout(&broker.subscribers, PATIENCE).ok())
         .collect();
     for _ in 0..20 {
         publisher.publish(b"t", b"still here");
         early.expect_message(b"t", b"still here");
     }
-    let before = broker.process().effort().0;
+    let before = broker.process().cpu_and_sleeps().0;
     std::thread::sleep(Duration::from_millis(500));
-    let spent = broker.process().effort().0 - before;
+    let spent = broker.process().cpu_and_sleeps().0 - before;
     assert!(spent <= 10, "it spins: {spent} hundredths of a second in half a second");
-    drop(crowd);
+    drop(connections);
 
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -91,7 +91,7 @@ fn memory_bytes_holds_publishers_up_and_loses_nothing_under_block() {
 #[test]
 fn a_stalled_subscriber_of_a_few_small_messages_pins_little_memory() {
     let broker = Broker::with(&[("network.read_bytes", "256KiB")]);
-    // One small message for the stalled subscriber in a lot that goes to nobody.
+    // One small message for the stalled subscriber among many without a receiver.
     let stalled = broker.small_subscriber_of(b"rare");
     let mut publisher = broker.publisher();
     // First fill the kernel's buffers, so that what follows stays in the outbox.

@@ -1,5 +1,5 @@
-//! Proves what a service manager hears over the whole life of the daemon: that it is ready, how it
-//! goes, that it lives, that it reloads and stops; and that nobody waits for a service manager.
+//! Proves what a service manager is told over the whole life of the daemon: readiness, status,
+//! watchdog, reload and stop; and that nothing waits for a service manager.
 
 use std::process::Command;
 use std::thread;
@@ -29,7 +29,7 @@ fn stalled(broker: &Broker) -> Peer {
     stalled
 }
 
-/// Microseconds for which a message asks.
+/// The microseconds that a message asks for.
 fn extension(message: &str) -> u64 {
     value(message, "EXTEND_TIMEOUT_USEC").and_then(|time| time.parse().ok()).expect("a number")
 }
@@ -54,7 +54,7 @@ fn one_that_cannot_open_a_port_is_never_ready() {
         let mut command = command(dir.path());
         let process = Process::spawn(manager.watch(command.args(arguments)));
         assert_eq!(process.outcome().0, Some(1));
-        // Its status is all that is told: why it does not start.
+        // Only its status is sent: why it does not start.
         let told = manager.next(Duration::ZERO).expect("the reason is told");
         assert!(told.starts_with("STATUS=cannot listen for "), "{told}");
         assert_eq!(manager.next(Duration::ZERO), None);
@@ -115,7 +115,7 @@ fn a_failed_reload_stays_in_the_status_until_a_good_one() {
 }
 
 #[test]
-fn trouble_of_any_length_is_told_in_a_message_that_is_not_too_long() {
+fn an_error_of_any_length_fits_into_a_status_message() {
     let manager = Manager::new();
     let broker = Broker::watched(&manager, &[]);
     manager.wait_for("READY=1");
@@ -128,7 +128,7 @@ fn trouble_of_any_length_is_told_in_a_message_that_is_not_too_long() {
     broker.log().wait_for_count("config.ini:21: ", 1);
 }
 
-/// Keeps the broker busy until it tells figures.
+/// Keeps the broker busy until it sends figures.
 fn figures_after_traffic(manager: &Manager, broker: &Broker) -> String {
     let (mut subscriber, mut publisher) = (broker.subscriber_of(&[b"t"]), broker.publisher());
     let deadline = Instant::now() + PATIENCE;
@@ -151,7 +151,7 @@ fn figures_are_told_while_something_happens_and_not_when_idle() {
     assert!(status.starts_with("STATUS=2 connections, 1 subscriptions; "), "{status}");
     let idle = Broker::watched(&manager, &[]);
     manager.wait_for("READY=1");
-    // Longer than it would take, and nothing to wait for but time.
+    // Longer than it would take; there is no condition to wait for.
     assert_eq!(manager.next(Duration::from_secs(7)), None);
     drop(idle);
 }
@@ -164,7 +164,7 @@ fn the_loop_itself_feeds_the_watchdog_so_a_stopped_one_does_not() {
         manager.wait_for("WATCHDOG=1");
     }
     broker.signal("STOP");
-    // What was under way may still come.
+    // What was under way may still arrive.
     thread::sleep(Duration::from_millis(100));
     manager.skip();
     assert_eq!(manager.next(Duration::from_secs(2)), None, "a stopped broker lives");
@@ -218,7 +218,7 @@ fn a_short_drain_asks_for_no_more_than_it_takes() {
 }
 
 #[test]
-fn a_service_manager_that_does_not_listen_holds_nobody_up_and_hears_the_end() {
+fn a_service_manager_that_does_not_listen_blocks_nothing_and_hears_the_end() {
     let manager = Manager::new();
     let broker = Broker::watched(&manager, &[]);
     // More than a socket's queue holds.
@@ -281,10 +281,10 @@ fn an_idle_broker_wakes_up_for_its_watchdog_alone() {
     let manager = Manager::new();
     let broker = with_watchdog(&manager, "2000000");
     manager.wait_for("WATCHDOG=1");
-    let before = broker.process().effort().1;
+    let before = broker.process().cpu_and_sleeps().1;
     manager.skip();
     thread::sleep(Duration::from_secs(5));
-    let woken = broker.process().effort().1 - before;
+    let woken = broker.process().cpu_and_sleeps().1 - before;
     let told = manager.skip() as u64;
     assert!(told >= 3, "the watchdog was fed {told} times in 5 s");
     assert!(woken <= told + 1, "it woke up {woken} times to feed the watchdog {told} times");
@@ -296,8 +296,8 @@ fn an_idle_broker_wakes_up_for_its_watchdog_alone() {
     assert!(sent >= 3 && calls.len() <= 2 * sent + 2, "{calls:?}");
 }
 
-/// The system calls that a process makes in this time; `None` where strace is not there, which may
-/// not be so where everything is tested.
+/// The system calls that a process makes in this time; `None` without strace, which is not allowed
+/// where everything must be tested.
 fn system_calls(process: &Process, watched: Duration) -> Option<Vec<String>> {
     if Command::new("strace").arg("-V").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "strace is not installed");

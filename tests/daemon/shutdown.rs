@@ -22,7 +22,7 @@ fn publish_many(publisher: &mut Peer, topic: &[u8], count: u32) {
     publisher.confirm();
 }
 
-/// GOODBYE must be the last frame; gives those before it.
+/// GOODBYE must be the last frame; returns those before it.
 fn until_goodbye(peer: &mut Peer) -> Vec<Frame> {
     let mut frames = peer.frames_until_close();
     let last = frames.pop().expect("GOODBYE was due before the end");
@@ -41,8 +41,8 @@ fn are_numbered(frames: &[Frame], count: u32) {
     assert!(frames.iter().map(number).eq(0..count), "not messages 0 to {count}");
 }
 
-/// A broker that is draining for the sake of one subscriber that does not read. Draining has
-/// begun for sure: the publisher has had its GOODBYE.
+/// A broker that is draining because of one subscriber that does not read. Draining has certainly
+/// begun: the publisher has received its GOODBYE.
 fn draining(drain: &'static str) -> (Broker, Peer) {
     let broker = Broker::with(&[("timeouts.drain", drain)]);
     let mut publisher = broker.publisher();
@@ -73,7 +73,7 @@ fn a_signal_delivers_everything_then_goodbye_and_exits_with_0() {
 }
 
 #[test]
-fn with_nobody_connected_a_signal_just_ends_it() {
+fn without_connections_a_signal_just_ends_it() {
     for signal in ["TERM", "INT"] {
         let mut broker = Broker::with(&[("timeouts.drain", "600")]);
         broker.signal(signal);
@@ -125,7 +125,7 @@ fn losses_that_are_untold_are_told_before_goodbye() {
 }
 
 #[test]
-fn a_broker_that_drains_accepts_nobody() {
+fn a_broker_that_drains_accepts_no_connection() {
     let (mut broker, mut stalled) = draining("600");
     for (port, address) in broker.ports() {
         let connected = TcpStream::connect_timeout(&address, PATIENCE);

@@ -1,6 +1,5 @@
-//! Proves what an operator meets when a broker starts, or does not: the reason is told where it is
-//! looked for, what cannot start is not called ok, and nothing that is named as a file is waited
-//! for.
+//! Proves what an operator sees when a broker starts, or does not: the reason is reported where it
+//! is looked for, a configuration that cannot start is not called ok, and no file blocks the start.
 
 use std::fs::File;
 use std::io::Read;

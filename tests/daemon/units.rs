@@ -1,5 +1,5 @@
-//! Proves that systemd understands the units, that their sandbox is as tight as is claimed, and
-//! that the broker can live in it.
+//! Proves that systemd accepts the units, that their sandbox is as tight as is claimed, and that
+//! the broker runs in it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn unit(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What a program says; `None` where it is not there, which may not be so where everything is
+/// The output of a program; `None` if it is missing, which is not allowed where everything must be
 /// tested.
 fn output(command: &mut Command) -> Option<Output> {
     let output = command.output();
@@ -89,7 +89,7 @@ fn the_sockets_have_the_names_that_the_broker_knows_and_the_ports_that_it_would_
         let line = config.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
         line.unwrap_or_else(|| panic!("no {key} in config.ini")).to_owned()
     };
-    // The one for NATS clients is off unless it is asked for; then it is the one that they know.
+    // The port for NATS clients is off by default; its unit has the usual port.
     let rows = [
         ("publishers", value("publisher_port")),
         ("subscribers", value("subscriber_port")),

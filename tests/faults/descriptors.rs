@@ -1,5 +1,5 @@
-//! Proves that the broker lives through all that accept(2) can run out of: it neither spins nor
-//! floods the log, those connected notice nothing, and it is back at once.
+//! Proves that the broker survives every shortage of accept(2): it neither spins nor floods the
+//! log, connected clients are not affected, and it recovers at once.
 
 use std::net::TcpStream;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::{Broker, Event, PATIENCE, Peer, Process, TempDir, kind};
 /// Runs the broker by these words in front of its own command line.
 fn run_by(words: &[&str]) -> Broker {
     let dir = TempDir::new();
-    // No other deadline may come to the help of who is waiting to be accepted.
+    // No other deadline may let waiting connections be accepted.
     dir.write("config.ini", "[timeouts]\nhello = 600\nheartbeat = 0\n");
     let program = support::broker::command(dir.path()).get_program().to_owned();
     let mut command = Command::new(words[0]);
@@ -26,12 +26,12 @@ fn with_limit(files: u32) -> Broker {
     run_by(&["sh", "-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")])
 }
 
-/// Lines of the log about what accepting ran out of.
+/// Lines of the log about shortages of accepting.
 fn warnings(broker: &Broker) -> usize {
     broker.log().so_far().iter().filter(|line| line.contains("cannot accept")).count()
 }
 
-/// A new client comes; how long until it was welcomed.
+/// A new client connects; how long until it was welcomed.
 fn welcomed(broker: &Broker) -> Duration {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -47,13 +47,13 @@ fn welcomed(broker: &Broker) -> Duration {
     panic!("nobody gets in any more");
 }
 
-/// Three hundred clients for a limit of 128 files, for so long. Gives the part of a processor that
-/// it took, the lines that it logged, and the time until it was back.
+/// Three hundred clients for a limit of 128 files, for so long. Returns the share of a processor
+/// that it took, the lines that it logged, and the time until it had recovered.
 fn exhausted(lasting: Duration) -> (f64, usize, Duration) {
     let broker = with_limit(128);
     let mut subscriber = broker.subscriber_of(&[b"connected.before"]);
     let mut publisher = broker.publisher();
-    let crowd: Vec<TcpStream> = (0..300)
+    let connections: Vec<TcpStream> = (0..300)
         .filter_map(|_| TcpStream::connect_timeout(&broker.subscribers, PATIENCE).ok())
         .collect();
     broker.log().wait_for("the warning", |line| line.contains("cannot accept"));
@@ -64,11 +64,11 @@ fn exhausted(lasting: Duration) -> (f64, usize, Duration) {
     }
     // Until all that were accepted are settled.
     thread::sleep(Duration::from_millis(200));
-    let (before, lines) = (broker.process().effort().0, warnings(&broker));
+    let (before, lines) = (broker.process().cpu_and_sleeps().0, warnings(&broker));
     thread::sleep(lasting);
-    let spent = (broker.process().effort().0 - before) as f64 / 100.0;
+    let spent = (broker.process().cpu_and_sleeps().0 - before) as f64 / 100.0;
     let logged = warnings(&broker) - lines;
-    drop(crowd);
+    drop(connections);
     (spent / lasting.as_secs_f64(), logged, welcomed(&broker))
 }
 
@@ -93,7 +93,7 @@ fn full_row_7_three_hundred_clients_for_128_descriptors() {
     assert!(part <= 0.01 && lines <= 10 && back <= Duration::from_millis(300));
 }
 
-/// A broker behind strace. Both end with this: strace alone would leave its child running.
+/// A broker under strace. Dropping this ends both: strace alone would leave its child running.
 struct Traced(Broker);
 
 impl Traced {
@@ -101,7 +101,7 @@ impl Traced {
         Traced(run_by(&[&["strace", "-f", "-o", "trace.txt"], words].concat()))
     }
 
-    /// Whether a call has failed by strace's hand.
+    /// Whether strace has made a call fail.
     fn has_injected(&self) -> bool {
         let trace = std::fs::read_to_string(self.0.dir.path().join("trace.txt"));
         trace.expect("strace writes it").contains("INJECTED")
@@ -118,7 +118,7 @@ impl Drop for Traced {
     }
 }
 
-/// Accepting fails so many times with this error, by strace's hand, and then works.
+/// Accepting fails so many times with this error, injected by strace, and then works.
 fn failing_accepts(error: &str, times: usize, is_exhaustion: bool) {
     let inject = format!("inject=accept4:error={error}:when=3..{}", 2 + times);
     let traced = Traced::run(&["-e", "trace=accept4", "-e", &inject]);

@@ -1,5 +1,6 @@
-//! Proves that a signal to stop loses nothing that was confirmed, for a reader that wakes within
-//! the drain time-out; and that what is lost beyond it is counted in the log, to the message.
+//! Proves that a signal to stop loses nothing that was confirmed, for a reader that reads again
+//! within the drain time-out; and that what is lost beyond it is counted in the log, to the
+//! message.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use crate::support::numbered::{Ledger, message};
 use crate::support::{Broker, Event, PATIENCE, Peer, kind};
 
 const MESSAGES: u64 = 16_384;
-/// With this much filling a payload is 1 KiB.
+/// With this much padding a payload is 1 KiB.
 const FILLING: usize = 1_024 - 20;
 
 /// A broker with confirmed messages that wait for a reader that sleeps.

@@ -1,13 +1,13 @@
-//! Proves that whoever does not say HELLO in time is closed at the hello time-out, silent or
-//! trickling, however many there are, while a healthy pair goes on.
+//! Proves that connections without HELLO in time are closed at the hello time-out, silent or
+//! trickling, however many there are, while a healthy pair continues.
 
 use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::crowd::{connect, open_files};
+use crate::support::connections::{connect, open_files};
 use crate::support::frame::hello;
-use crate::support::{Beats, Broker, Latencies};
+use crate::support::{Broker, HealthyPair, Latencies};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
@@ -17,25 +17,25 @@ fn long_hello() -> Vec<u8> {
 }
 
 /// One connection that is not welcomed, and when it was made.
-struct Laggard {
+struct PendingHandshake {
     stream: TcpStream,
     since: Instant,
     closed_after: Option<Duration>,
 }
 
-/// How often the trickling are looked at, so that they do not all send in the same instant.
+/// How often trickling connections are served, so that they do not all send in the same instant.
 const TICK: Duration = Duration::from_millis(10);
 
 /// So many at once, half of them silent, half of them at a byte each `between`: the shortest and
 /// the longest time until one was closed, and what a healthy pair's messages took meanwhile.
-fn laggards(
+fn time_out_handshakes(
     broker: &Broker,
     count: usize,
     between: Duration,
     most: Duration,
 ) -> (Duration, Duration, Latencies) {
     let mut all = Vec::new();
-    let latencies = Beats::during(broker, || {
+    let latencies = HealthyPair::during(broker, || {
         let poll = Poll::new().expect("the system can wait for sockets");
         for number in 0..count {
             let address = broker.ports()[number % 2].1;
@@ -45,7 +45,7 @@ fn laggards(
             let registered =
                 poll.registry().register(&mut stream, Token(number), Interest::READABLE);
             registered.expect("a socket can be waited for");
-            all.push(Laggard { stream, since: Instant::now(), closed_after: None });
+            all.push(PendingHandshake { stream, since: Instant::now(), closed_after: None });
         }
         trickle_until_closed(&mut all, poll, between, most);
     });
@@ -55,8 +55,13 @@ fn laggards(
     (first.expect(some), last.expect(some), latencies)
 }
 
-/// The first half sends byte after byte. Whatever comes is the end: ERROR, or worse.
-fn trickle_until_closed(all: &mut [Laggard], mut poll: Poll, between: Duration, most: Duration) {
+/// The first half sends byte after byte. Anything received is the end: ERROR, or a failure.
+fn trickle_until_closed(
+    all: &mut [PendingHandshake],
+    mut poll: Poll,
+    between: Duration,
+    most: Duration,
+) {
     let bytes = long_hello();
     let trickling = all.len() / 2;
     let a_tick = trickling.div_ceil((between.as_millis() / TICK.as_millis()) as usize);
@@ -91,7 +96,7 @@ fn trickle_until_closed(all: &mut [Laggard], mut poll: Poll, between: Duration, 
 fn the_silent_and_the_trickling_are_closed_at_the_hello_timeout() {
     let broker = Broker::with(&[("timeouts.hello", "0.8")]);
     let between = Duration::from_millis(50);
-    let (first, last, _) = laggards(&broker, 200, between, Duration::from_secs(20));
+    let (first, last, _) = time_out_handshakes(&broker, 200, between, Duration::from_secs(20));
     println!("closed after {first:?} to {last:?}");
     // The broker's clock may have been read a moment before the connection was seen here.
     assert!(first >= Duration::from_millis(750), "one was closed after {first:?} already");
@@ -102,9 +107,9 @@ fn the_silent_and_the_trickling_are_closed_at_the_hello_timeout() {
 fn full_row_6_five_thousand_laggards() {
     open_files(5_500);
     let broker = Broker::start();
-    let quiet = Beats::during(&broker, || thread::sleep(Duration::from_secs(1)));
+    let quiet = HealthyPair::during(&broker, || thread::sleep(Duration::from_secs(1)));
     let second = Duration::from_secs(1);
-    let (first, last, latencies) = laggards(&broker, 5_000, second, 20 * second);
+    let (first, last, latencies) = time_out_handshakes(&broker, 5_000, second, 20 * second);
     println!(
         "row 6: 5,000 at once, half of them silent, half at 1 byte a second: closed after {:.2} \
          to {:.2} s (hello time-out 5 s); a healthy pair's p99 {:.3} ms, {:.3} alone (wanted: \

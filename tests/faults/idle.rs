@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::crowd::{ALL_CROWDS, Greeting, open_files};
+use crate::support::connections::{FILES_OF_ALL_TESTS, Greeting, open_files};
 use crate::support::process::ini;
 use crate::support::{Broker, mib};
 
@@ -12,7 +12,7 @@ use crate::support::{Broker, mib};
 const EACH: f64 = 768.0;
 
 /// So many subscribed connections; the bytes that each cost, and how often the broker woke up and
-/// how many hundredths of a second it worked while it was watched.
+/// how many hundredths of a second it used while it was watched.
 fn idle(count: usize, watched: Duration) -> (f64, u64, u64) {
     // No heartbeat, and nothing that the log sums up later, so that there is nothing to do at all.
     let broker = Broker::with(&[("timeouts.heartbeat", "0")]);
@@ -21,7 +21,7 @@ fn idle(count: usize, watched: Duration) -> (f64, u64, u64) {
     broker.signal("HUP");
     broker.log().wait_for("the other level", |line| line.contains("reloaded: log.level"));
     let greeting = Greeting::new(&broker, b"idle.topic");
-    // What it keeps for good comes with the first ones.
+    // The first ones cause what it keeps for good.
     let enter = |count: usize| -> Vec<TcpStream> {
         let stream = || greeting.enter(broker.subscribers).expect("there is room");
         (0..count).map(|_| stream()).collect()
@@ -30,17 +30,17 @@ fn idle(count: usize, watched: Duration) -> (f64, u64, u64) {
     let before = broker.process().resident();
     let _crowd = enter(count);
     let each = (broker.process().resident() - before) as f64 / count as f64;
-    let start = broker.process().settled_effort();
+    let start = broker.process().settled_cpu_and_sleeps();
     thread::sleep(watched);
-    let end = broker.process().effort();
+    let end = broker.process().cpu_and_sleeps();
     (each, end.1 - start.1, end.0 - start.0)
 }
 
 #[test]
 fn idle_connections_cost_little_memory_and_no_work() {
-    open_files(ALL_CROWDS);
+    open_files(FILES_OF_ALL_TESTS);
     let (each, woken, time) = idle(1_000, Duration::from_millis(300));
-    // A page here or there counts for much among so few.
+    // With so few, single pages make a difference.
     assert!(each <= 2.0 * EACH, "{each:.0} bytes for each");
     assert_eq!((woken, time), (0, 0), "it woke up or worked");
 }

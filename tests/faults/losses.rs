@@ -1,5 +1,6 @@
-//! Proves that losses are exact under `drop`: what was delivered and what LOST told are together
-//! all that matched, to the message, for readers of all speeds beside a publisher at full speed.
+//! Proves that losses are exact under `drop`: the delivered messages and those that LOST counts are
+//! together all that matched, to the message, for readers of all speeds beside a publisher at full
+//! speed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ const UNKNOWN: u64 = u64::MAX;
 /// Messages that were sent, for each stream.
 type Totals = Arc<[AtomicU64; STREAMS as usize]>;
 
-/// Who reads: name, filters, the streams that match, how long it sleeps after each message.
+/// A reader: name, filters, the streams that match, how long it sleeps after each message.
 type Reader = (&'static str, &'static [&'static [u8]], &'static [usize], Duration);
 
 const READERS: [Reader; 4] = [
@@ -45,7 +46,7 @@ fn pump(publisher: &Peer) -> (Pump, Arc<[AtomicU64; 2]>) {
     (pump, made)
 }
 
-/// What a reader got, and what it was told that it did not get.
+/// What a reader received, and how many it was told that it missed.
 fn account(mut peer: Peer, reader: Reader, totals: &Totals) -> (Ledger, u64) {
     let (name, _, streams, sleep) = reader;
     let (mut ledger, mut told) = (Ledger::default(), 0);
@@ -56,7 +57,7 @@ fn account(mut peer: Peer, reader: Reader, totals: &Totals) -> (Ledger, u64) {
             Event::Frame(frame) if frame.kind == kind::PING => {}
             Event::Frame(frame) => {
                 ledger.take(&frame);
-                // What was passed over has been told before.
+                // What was skipped has been reported before.
                 assert!(ledger.lost <= told, "{name}: {} untold", ledger.lost - told);
                 thread::sleep(sleep);
             }

@@ -1,6 +1,6 @@
 //! Proves that under `block` nothing is lost: what was confirmed is delivered once and in order to
-//! whoever was subscribed and keeps reading, however slowly, through pauses, neighbours that come
-//! and go without manners, and a signal to stop.
+//! every subscriber that keeps reading, however slowly, through pauses, clients that connect and
+//! disconnect at random, and a signal to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::support::mib;
 use crate::support::numbered::Ledger;
-use crate::support::traffic::{Ending, Habit, Sent, neighbour, publisher, reader};
+use crate::support::traffic::{Ending, Habit, Sent, erratic_client, publisher, reader};
 use crate::support::{Broker, PATIENCE};
 
 const STREAMS: u32 = 3;
-/// Bytes a second that the throttled reader takes, which is what holds all publishers up.
+/// Bytes a second that the throttled reader takes, which limits all publishers.
 const THROTTLED: u64 = 3 << 20;
-/// Memory that may come on top between the first and the last part of the time, in bytes.
+/// By how much memory may grow between the first and the last part of the time, in bytes.
 const FLAT: usize = 16 << 20;
 
-/// What came of a run.
+/// The outcome of a run.
 struct Outcome {
     sent: Vec<Sent>,
     ledgers: Vec<(&'static str, Ledger)>,
@@ -40,7 +40,7 @@ fn habits(lasting: Duration) -> [(&'static str, Habit); 3] {
 fn run(lasting: Duration) -> Outcome {
     let settings = [("limits.outbox_bytes", "1MiB"), ("timeouts.drain", "60")];
     let mut broker = Broker::with(&settings);
-    // Publishers go on until GOODBYE.
+    // Publishers continue until GOODBYE.
     let (stop, never) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut memory = Vec::new();
     let (sent, ledgers, visits) = thread::scope(|scope| {
@@ -49,9 +49,9 @@ fn run(lasting: Duration) -> Outcome {
             (name, scope.spawn(move || reader(peer, habit)))
         });
         let (broker, stop, never) = (&broker, &stop, &never);
-        let neighbours = [1, 2].map(|seed| {
+        let erratic_clients = [1, 2].map(|seed| {
             let pause = Duration::from_millis(10);
-            scope.spawn(move || neighbour(broker, seed, pause, stop))
+            scope.spawn(move || erratic_client(broker, seed, pause, stop))
         });
         let publishers: Vec<_> = (0..STREAMS)
             .map(|stream| scope.spawn(move || publisher(broker, stream, u64::MAX, never)))
@@ -69,14 +69,14 @@ fn run(lasting: Duration) -> Outcome {
             (name, ledger)
         });
         stop.store(true, Ordering::Relaxed);
-        let visits = neighbours.map(|n| n.join().expect("it comes and goes")).iter().sum();
+        let visits = erratic_clients.map(|n| n.join().expect("it does not panic")).iter().sum();
         (sent, ledgers.to_vec(), visits)
     });
     assert_eq!(broker.wait().code(), Some(0));
     Outcome { sent, ledgers, visits, memory }
 }
 
-/// Nothing may be missing for anybody.
+/// No reader may miss a message.
 fn check(outcome: &Outcome) {
     for (name, ledger) in &outcome.ledgers {
         assert!(ledger.is_clean(), "the {name} reader: {ledger:?}");
@@ -84,12 +84,13 @@ fn check(outcome: &Outcome) {
             let reached = ledger.reached(sent.stream);
             let range = sent.confirmed..=sent.written;
             assert!(range.contains(&reached), "the {name} reader got {reached} of {sent:?}");
-            // What was accepted without being confirmed any more is accepted for all.
+            // A message accepted after the last confirmation is delivered to all readers or to
+            // none.
             assert_eq!(reached, outcome.ledgers[0].1.reached(sent.stream), "{name}");
         }
     }
     assert!(outcome.sent.iter().all(|sent| sent.confirmed > 0), "nothing was published");
-    assert!(outcome.visits > 0, "no neighbour came");
+    assert!(outcome.visits > 0, "no erratic client connected");
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn full_point_1_ten_minutes_without_a_loss() {
     let late = mean(&outcome.memory[3 * quarter..]);
     println!(
         "point 1: {sent} messages written, {confirmed} confirmed before SIGTERM, {} visits of \
-         neighbours, memory {:.1} MiB in the second quarter, {:.1} MiB in the last",
+         erratic_clients, memory {:.1} MiB in the second quarter, {:.1} MiB in the last",
         outcome.visits,
         mib(early),
         mib(late),

@@ -1,13 +1,13 @@
-//! What stalls, storms, resets, runs out, is stopped or jumps, with real processes: small in the
-//! ordinary tests, at full size and with figures in those that are ignored. The latter want the
-//! machine for themselves:
+//! Faults with real processes: stalls, storms, resets, shortages, stopped processes, jumping
+//! clocks. Small in the ordinary tests, at full size and with figures in those that are ignored.
+//! The latter want the machine for themselves:
 //!
 //! `cargo test --test faults -- --ignored --test-threads 1 --nocapture`
 
 #[path = "../support/mod.rs"]
 mod support;
 
-// Everything that accept(2) can run out of.
+// Shortages of accept(2).
 mod descriptors;
 // A signal to stop while a subscriber sleeps.
 mod drain;
@@ -23,7 +23,7 @@ mod lossless;
 mod memory;
 // Peers that never answer, and networks that are cut.
 mod peers;
-// Ten thousand connections that come, are killed and come back.
+// Ten thousand connections that are killed and connect again.
 mod reconnect;
 // Connections that are reset in the middle of a frame.
 mod resets;

@@ -1,6 +1,6 @@
 //! Proves that memory stays within `memory_bytes` and 64 MiB whatever stalls: many subscribers
 //! that take nothing, of one topic or of their own, messages of all sizes, each policy; and that
-//! the policy `disconnect` closes who holds most.
+//! the policy `disconnect` closes the subscriber that holds most.
 
 use std::thread;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::support;
 use crate::support::frame::publish;
 use crate::support::{Broker, Event, Meter, PATIENCE, Peer, Pump, code, eventually, kind, mib};
 
-/// What a process may be larger than `memory_bytes`.
+/// By how much a process may be larger than `memory_bytes`.
 const ALLOWANCE: usize = 64 << 20;
 const POLICIES: [&str; 3] = ["block", "drop", "disconnect"];
 
@@ -129,7 +129,7 @@ fn stalled_subscribers_cost_no_more_than_the_limit_under_disconnect() {
 #[test]
 #[ignore = "1,000 stalled subscribers, 30 s for each of 18 cases"]
 fn full_row_1_a_thousand_stalled_subscribers() {
-    support::crowd::open_files(1_200);
+    support::connections::open_files(1_200);
     let seconds = std::env::var("STALLED_SECONDS").ok().and_then(|s| s.parse().ok());
     let lasting = Duration::from_secs(seconds.unwrap_or(30));
     for policy in POLICIES {
@@ -142,9 +142,9 @@ fn full_row_1_a_thousand_stalled_subscribers() {
     }
 }
 
-/// Each read of a full-speed publisher holds one small message for a stalled subscriber among
-/// many for a fast one: a chunk must not be kept for it. It goes on until so many bytes, more than
-/// `memory_bytes`, have gone through: were the chunks kept, they would not. Gives the peak.
+/// Each read of a full-speed publisher holds one small message for a stalled subscriber among many
+/// for a fast one: a chunk must not be kept for it. Runs until so many bytes, more than
+/// `memory_bytes`, are delivered, which could not be if the chunks were kept. Returns the peak.
 fn one_small_message_in_every_chunk(bytes: u64) -> usize {
     let broker = Broker::with(&[("limits.memory_bytes", "64MiB")]);
     let fast = Meter::start(broker.subscriber_of(&[b"often"]));
@@ -199,7 +199,7 @@ fn was_closed_for_slowness(peer: &mut Peer) -> bool {
 }
 
 #[test]
-fn disconnect_closes_who_holds_most_and_nobody_else() {
+fn disconnect_closes_only_the_subscriber_that_holds_most() {
     let settings = [
         ("overflow.policy", "disconnect"),
         ("limits.memory_bytes", "24MiB"),
@@ -209,7 +209,7 @@ fn disconnect_closes_who_holds_most_and_nobody_else() {
     let mut large = broker.small_subscriber_of(b"large");
     let mut small = broker.small_subscriber_of(b"small");
     let mut publisher = broker.publisher();
-    // Beyond what the kernel takes, both hold something: the small one less.
+    // Beyond what the kernel takes, both have queued bytes: the small one fewer.
     for number in 0..1_000_u32 {
         publisher.publish(b"large", &[7; 100_000]);
         if number < 100 {

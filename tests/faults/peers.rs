@@ -1,20 +1,20 @@
-//! Proves that peers that have fallen silent are found by heartbeat: those that hold their socket
-//! open and never answer, and those whose packets do not get through any more.
+//! Proves that silent peers are detected by heartbeat: those that keep their socket open and never
+//! answer, and those whose packets no longer arrive.
 
 use std::io::Read;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::crowd::{Greeting, open_files};
+use crate::support::connections::{Greeting, open_files};
 use crate::support::{Broker, PATIENCE, TempDir};
 
-/// Set in the copy of this program that runs in a network of its own.
-const INSIDE: &str = "FAULTS_IN_A_NETWORK_OF_ITS_OWN";
+/// Set in the copy of this program that runs in a network namespace of its own.
+const IN_OWN_NETWORK: &str = "FAULTS_IN_A_NETWORK_OF_ITS_OWN";
 
-/// The line that a connection is to be closed for its silence, and the one that it is gone.
-const FOUND: [&str; 2] = ["closing", "heartbeat_timeout"];
-const GONE: [&str; 2] = ["disconnected", "heartbeat_timeout"];
+/// The log line before a connection is closed for its silence, and the one at its end.
+const CLOSING: [&str; 2] = ["closing", "heartbeat_timeout"];
+const DISCONNECTED: [&str; 2] = ["disconnected", "heartbeat_timeout"];
 
 /// Waits for so many lines with these words.
 fn all(words: [&str; 2], broker: &Broker, count: usize) {
@@ -29,9 +29,9 @@ fn all(words: [&str; 2], broker: &Broker, count: usize) {
     }
 }
 
-/// Peers that say nothing more, as a stopped process does whose kernel still takes what comes:
-/// how long until the first was found, all of them, and all were gone. Each time counts from where
-/// the broker had heard of the first, or of the last.
+/// Peers that send nothing more, as a stopped process whose kernel still acknowledges: how long
+/// until the first was detected, all of them, and all were removed. Each time counts from the
+/// connection of the first, or of the last.
 fn silent_peers(count: usize, heartbeat: &'static str) -> [Duration; 3] {
     let broker = Broker::with(&[("timeouts.heartbeat", heartbeat), ("log.level", "debug")]);
     let greeting = Greeting::new(&broker, b"silence");
@@ -39,14 +39,14 @@ fn silent_peers(count: usize, heartbeat: &'static str) -> [Duration; 3] {
     let enter = || greeting.enter(broker.subscribers).expect("there is room");
     let peers: Vec<_> = (0..count).map(|_| enter()).collect();
     let all_in = Instant::now();
-    all(FOUND, &broker, 1);
+    all(CLOSING, &broker, 1);
     let first = start.elapsed();
-    all(FOUND, &broker, count);
+    all(CLOSING, &broker, count);
     let last = all_in.elapsed();
-    all(GONE, &broker, count);
+    all(DISCONNECTED, &broker, count);
     let gone = all_in.elapsed();
     for mut peer in peers {
-        // PING came, ERROR and the end.
+        // PING arrived, ERROR and the end.
         let mut rest = Vec::new();
         peer.read_to_end(&mut rest).expect("the end is orderly");
         assert!(rest.len() > 8, "it was not asked before it was closed");
@@ -64,7 +64,7 @@ fn peers_that_never_answer_are_closed_after_two_heartbeats() {
 #[ignore = "1,000 silent peers, and a network of its own"]
 fn full_row_9_silent_and_half_open_peers() {
     open_files(1_200);
-    if std::env::var_os(INSIDE).is_some() {
+    if std::env::var_os(IN_OWN_NETWORK).is_some() {
         return half_open_peers();
     }
     let times = silent_peers(1_000, "2").map(|time| time.as_secs_f64());
@@ -73,16 +73,16 @@ fn full_row_9_silent_and_half_open_peers() {
          gone after {:.2} s",
         times[0], times[1], times[2]
     );
-    // Two heartbeats; closing may take a second where nobody answers.
+    // Two heartbeats; closing may take a second where the peer does not answer.
     assert!(times[1] <= 4.5 && times[2] <= 5.5);
-    // Once more in a network that can be cut without harm to anybody.
+    // Once more in a network that can be cut without affecting others.
     let this = std::env::current_exe().expect("a process knows its program");
     let name = "peers::full_row_9_silent_and_half_open_peers";
     let output = Command::new("unshare")
         .args(["--map-root-user", "--net"])
         .arg(this)
         .args(["--ignored", "--exact", name, "--nocapture"])
-        .env(INSIDE, "yes")
+        .env(IN_OWN_NETWORK, "yes")
         .output()
         .expect("there is unshare");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -96,8 +96,8 @@ fn interface(state: &str) {
     assert!(status.expect("there is ip").success(), "lo {state}");
 }
 
-/// The network is cut: packets of neither side arrive, and nobody is told. All connections must be
-/// found and freed, and who comes when the network is back is welcome.
+/// The network is cut: packets of neither side arrive, and neither is notified. All connections
+/// must be detected and freed, and new ones are accepted when the network is up again.
 fn half_open_peers() {
     interface("up");
     let dir = TempDir::new();
@@ -109,9 +109,9 @@ fn half_open_peers() {
     let peers: Vec<_> = (0..200).map(|_| enter()).collect();
     interface("down");
     let cut = Instant::now();
-    all(FOUND, &broker, peers.len());
+    all(CLOSING, &broker, peers.len());
     let found = cut.elapsed();
-    all(GONE, &broker, peers.len());
+    all(DISCONNECTED, &broker, peers.len());
     while broker.process().descriptors() > descriptors {
         assert!(cut.elapsed() < PATIENCE, "descriptors are still open");
         thread::sleep(Duration::from_millis(10));

@@ -1,5 +1,5 @@
-//! Proves that a storm of connections is served at the speed of the system: thousands one by one,
-//! then all of them killed and back at once, while a healthy pair goes on.
+//! Proves that a storm of connections is served at the speed of the system: thousands one by
+//! one, then all of them killed and reconnected at once, while a healthy pair continues.
 
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZero;
@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::Broker;
-use crate::support::crowd::{ALL_CROWDS, Greeting, open_files};
-use crate::support::{Beats, eventually};
+use crate::support::connections::{FILES_OF_ALL_TESTS, Greeting, open_files};
+use crate::support::{HealthyPair, eventually};
 
-/// Connections that come back at once, each in one of so many threads.
+/// Connections that reconnect at once, each in one of so many threads.
 const THREADS: usize = 4;
 
-/// Enters one by one; how many a second.
+/// Connects one by one; how many a second.
 fn one_by_one(
     greeting: &Greeting,
     address: SocketAddr,
@@ -28,12 +28,16 @@ fn one_by_one(
     count as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Kills all connections at once, and enters with as many from several threads; how long it took
-/// until all were back.
-fn all_back(greeting: &Greeting, address: SocketAddr, crowd: &mut Vec<TcpStream>) -> Duration {
-    let count = crowd.len();
+/// Kills all connections at once, and connects as many from several threads; how long until all
+/// were established.
+fn all_back(
+    greeting: &Greeting,
+    address: SocketAddr,
+    connections: &mut Vec<TcpStream>,
+) -> Duration {
+    let count = connections.len();
     let start = Instant::now();
-    crowd.clear();
+    connections.clear();
     thread::scope(|scope| {
         let enter = || -> Vec<TcpStream> {
             let stream = || greeting.enter(address).expect("there is room again");
@@ -41,7 +45,7 @@ fn all_back(greeting: &Greeting, address: SocketAddr, crowd: &mut Vec<TcpStream>
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(enter)).collect();
         for thread in threads {
-            crowd.extend(thread.join().expect("all get in"));
+            connections.extend(thread.join().expect("all get in"));
         }
     });
     start.elapsed()
@@ -50,17 +54,17 @@ fn all_back(greeting: &Greeting, address: SocketAddr, crowd: &mut Vec<TcpStream>
 #[test]
 fn a_storm_of_connections_gets_in_and_is_back_after_it_was_killed() {
     const COUNT: usize = 1_000;
-    open_files(ALL_CROWDS);
+    open_files(FILES_OF_ALL_TESTS);
     let broker = Broker::start();
     let greeting = Greeting::new(&broker, b"storm");
-    let mut crowd = Vec::new();
-    let latencies = Beats::during(&broker, || {
-        one_by_one(&greeting, broker.subscribers, COUNT, &mut crowd);
-        all_back(&greeting, broker.subscribers, &mut crowd);
+    let mut connections = Vec::new();
+    let latencies = HealthyPair::during(&broker, || {
+        one_by_one(&greeting, broker.subscribers, COUNT, &mut connections);
+        all_back(&greeting, broker.subscribers, &mut connections);
     });
-    assert_eq!(crowd.len(), COUNT);
+    assert_eq!(connections.len(), COUNT);
     assert!(latencies.count() > 0);
-    drop(crowd);
+    drop(connections);
     let alone = 12;
     eventually("the end of all of them", || {
         (broker.process().descriptors() <= alone).then_some(())
@@ -69,18 +73,18 @@ fn a_storm_of_connections_gets_in_and_is_back_after_it_was_killed() {
 
 /// Keeps the cores awake, at the lowest priority, until it is dropped. A virtual machine may take
 /// longer to wake a core up than a server to greet a client; this shows what the servers take.
-struct Awake(Vec<Child>);
+struct BusyCores(Vec<Child>);
 
-impl Awake {
-    fn new() -> Awake {
+impl BusyCores {
+    fn new() -> BusyCores {
         let spin =
             || Command::new("chrt").args(["-i", "0", "sh", "-c", "while :; do :; done"]).spawn();
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        Awake((0..cores).map(|_| spin().expect("chrt and sh are there")).collect())
+        BusyCores((0..cores).map(|_| spin().expect("chrt and sh are there")).collect())
     }
 }
 
-impl Drop for Awake {
+impl Drop for BusyCores {
     fn drop(&mut self) {
         for child in &mut self.0 {
             let _ = child.kill();
@@ -96,32 +100,32 @@ fn full_row_4_ten_thousand_connections() {
     open_files(20_000);
     let broker = Broker::with_log_file(&[]);
     let greeting = Greeting::new(&broker, b"storm");
-    let quiet = Beats::during(&broker, || thread::sleep(Duration::from_secs(1)));
+    let quiet = HealthyPair::during(&broker, || thread::sleep(Duration::from_secs(1)));
     // The same storm against a server that does nothing, so that it is known what is the system's
     // and what is the broker's. Half of them: its sockets are open in this process as well. The
     // more there are, the slower the system gets, so half is to be compared with half.
     let storm_on_bare =
         || one_by_one(&greeting, greeting.bare_server(), COUNT / 2, &mut Vec::new());
-    let storm = |crowd: &mut Vec<TcpStream>| {
+    let storm = |connections: &mut Vec<TcpStream>| {
         let [first, second] =
-            [(); 2].map(|()| one_by_one(&greeting, broker.subscribers, COUNT / 2, crowd));
+            [(); 2].map(|()| one_by_one(&greeting, broker.subscribers, COUNT / 2, connections));
         (first, 2.0 / (1.0 / first + 1.0 / second))
     };
-    let beside_bare = Beats::during(&broker, || {
+    let beside_bare = HealthyPair::during(&broker, || {
         storm_on_bare();
     });
-    let awake = Awake::new();
-    let mut crowd = Vec::new();
-    let (bare, (half, rate)) = (storm_on_bare(), storm(&mut crowd));
+    let awake = BusyCores::new();
+    let mut connections = Vec::new();
+    let (bare, (half, rate)) = (storm_on_bare(), storm(&mut connections));
     drop(awake);
-    crowd.clear();
+    connections.clear();
     eventually("the end of all of them", || (broker.process().descriptors() < 100).then_some(()));
-    let entering = Beats::during(&broker, || {
-        storm(&mut crowd);
+    let entering = HealthyPair::during(&broker, || {
+        storm(&mut connections);
     });
     let mut back = Duration::ZERO;
-    let returning = Beats::during(&broker, || {
-        back = all_back(&greeting, broker.subscribers, &mut crowd);
+    let returning = HealthyPair::during(&broker, || {
+        back = all_back(&greeting, broker.subscribers, &mut connections);
     });
     // For each client the bare loop makes 4 system calls and no line in a log, a broker 8. What the
     // storm costs the machine is seen beside the bare loop.
@@ -142,5 +146,5 @@ fn full_row_4_ten_thousand_connections() {
         ms(returning.p99()),
         ms(returning.percentile(1.0)),
     );
-    assert_eq!(crowd.len(), COUNT);
+    assert_eq!(connections.len(), COUNT);
 }

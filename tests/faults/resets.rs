@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::thread;
 
-use crate::support::crowd::{connect, reset};
+use crate::support::connections::{connect, reset};
 use crate::support::frame::{hello, publish, subscribe};
 use crate::support::numbered::{self, Ledger, Random};
 use crate::support::traffic::{END, Habit, reader};
@@ -12,7 +12,7 @@ use crate::support::{Broker, eventually};
 
 /// Threads that reset connections.
 const THREADS: u64 = 4;
-/// Memory that may come on top, in bytes.
+/// By how much memory may grow, in bytes.
 const GROWTH: usize = 1 << 20;
 
 /// Publishers that are reset in the middle of a message, and now and then a subscriber in the
@@ -43,7 +43,7 @@ fn resets(broker: &Broker, stream: u32, count: u64) {
     }
 }
 
-/// So many resets. Gives what the witness got, how much memory came on top, and the descriptors
+/// So many resets. Returns what the witness received, by how much memory grew, and the descriptors
 /// before and after.
 fn storm(count: u64) -> (Ledger, usize, usize, usize) {
     let broker = Broker::start();
@@ -57,12 +57,12 @@ fn storm(count: u64) -> (Ledger, usize, usize, usize) {
                 scope.spawn(move || resets(broker, stream, count / THREADS));
             }
         });
-        // They are gone when the broker has seen each of them.
+        // They are closed when the broker has seen each of them.
         eventually("the end of all of them", || {
             (broker.process().descriptors() <= before).then_some(())
         });
     };
-    // What it keeps for good comes with the first ones.
+    // The first ones cause what it keeps for good.
     round(count.div_ceil(10).max(400));
     let memory = broker.process().resident();
     round(count);

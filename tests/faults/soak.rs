@@ -1,6 +1,6 @@
 //! A mixed load for as long as one likes, with a report at the end: publishers at a steady pace,
-//! fast and slow subscribers, wildcards, queue groups, neighbours that come, go and reset, and
-//! connections that only sit there. `SOAK_MINUTES` says how long (1 if it is not set):
+//! fast and slow subscribers, wildcards, queue groups, clients that connect, disconnect and reset,
+//! and idle connections. `SOAK_MINUTES` says how long (1 if it is not set):
 //!
 //! `SOAK_MINUTES=10 cargo test --test faults soak -- --ignored --nocapture`
 
@@ -21,7 +21,7 @@ const IDLE: usize = 50;
 /// Memory that may come on top between the middle and the end, in bytes.
 const FLAT: usize = 16 << 20;
 
-/// What the system knows about the broker at one moment.
+/// What the system reports about the broker at one moment.
 #[derive(Clone, Copy)]
 struct Sample {
     resident: usize,
@@ -33,12 +33,12 @@ struct Sample {
 impl Sample {
     fn of(broker: &Broker) -> Sample {
         let process = broker.process();
-        let (time, _) = process.effort();
+        let (time, _) = process.cpu_and_sleeps();
         Sample { resident: process.resident(), descriptors: process.descriptors(), time }
     }
 }
 
-/// Who reads: name, filters, habit, and whether it gets every stream or only the first.
+/// A reader: name, filters, habit, and whether it gets every stream or only the first.
 fn readers() -> Vec<(&'static str, &'static [&'static [u8]], Habit, bool)> {
     let slow = Habit { rate: Some(3 << 20), pauses: None };
     let pausing =
@@ -51,15 +51,15 @@ fn readers() -> Vec<(&'static str, &'static [&'static [u8]], Habit, bool)> {
     ]
 }
 
-/// All that came of it.
+/// The outcome.
 struct Report {
     lasting: Duration,
     sent: Vec<Sent>,
     ledgers: Vec<(&'static str, Ledger, bool)>,
-    /// Messages that came to the queue group, were missing, came twice.
+    /// Messages that the queue group received, missed, received twice.
     group: (u64, u64, u64),
     visits: u64,
-    /// At the start, in the middle, at the end under load, and when all have gone.
+    /// At the start, in the middle, at the end under load, and when all have disconnected.
     samples: [Sample; 4],
 }
 
@@ -87,14 +87,14 @@ fn soak(lasting: Duration) -> Report {
                 scope.spawn(move || traffic::read(peer, Habit::default(), |m| group.take(m)))
             })
             .collect();
-        let neighbours = [1, 2, 3].map(|seed| {
+        let erratic_clients = [1, 2, 3].map(|seed| {
             let pause = Duration::from_millis(20);
-            scope.spawn(move || traffic::neighbour(broker, seed, pause, leave))
+            scope.spawn(move || traffic::erratic_client(broker, seed, pause, leave))
         });
         let publishers: Vec<_> = (0..STREAMS)
             .map(|stream| scope.spawn(move || traffic::publisher(broker, stream, RATE, stop)))
             .collect();
-        let beside = scope.spawn(|| sit(idle, stop));
+        let beside = scope.spawn(|| answer_heartbeats(idle, stop));
         thread::sleep(lasting / 2);
         let middle = Sample::of(broker);
         thread::sleep(lasting / 2);
@@ -102,7 +102,7 @@ fn soak(lasting: Duration) -> Report {
         stop.store(true, Ordering::Relaxed);
         let sent: Vec<Sent> = publishers.into_iter().map(joined).collect();
         leave.store(true, Ordering::Relaxed);
-        let visits = neighbours.map(joined).iter().sum();
+        let visits = erratic_clients.map(joined).iter().sum();
         let mut last = broker.publisher();
         last.publish(END, b"");
         last.confirm();
@@ -127,7 +127,7 @@ fn soak(lasting: Duration) -> Report {
 }
 
 /// Idle clients that only answer heartbeats.
-fn sit(mut idle: Vec<Peer>, stop: &AtomicBool) {
+fn answer_heartbeats(mut idle: Vec<Peer>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(500));
         idle.iter_mut().for_each(|peer| {
@@ -159,7 +159,7 @@ impl Report {
         }
         let (came, lost, doubled) = self.group;
         println!("soak: queue group: delivered {came}, lost {lost}, doubled {doubled}");
-        println!("soak: {} visits of neighbours without manners", self.visits);
+        println!("soak: {} connections of erratic clients", self.visits);
         let names = ["start", "middle", "end", "when all have gone"];
         for (name, sample) in names.iter().zip(&self.samples) {
             println!(

@@ -1,5 +1,5 @@
 //! Proves that a stalled subscriber harms only itself: the healthy one beside it, publishers of
-//! other topics and the messages of others go on. How fast they go on is reported at full size.
+//! other topics and the messages of others continue. Their rates are reported at full size.
 
 use std::sync::Arc;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support;
 use crate::support::frame::publish;
-use crate::support::{Beats, Broker, Meter, Peer, Pump, eventually};
+use crate::support::{Broker, HealthyPair, Meter, Peer, Pump, eventually};
 
 const PAYLOAD: [u8; 4_096] = [7; 4_096];
 /// More than a stalled subscriber's outbox and the kernel's buffers hold, in bytes.
@@ -41,13 +41,13 @@ fn as_fast_as_taken(publisher: &Peer, healthy: Arc<Meter>) -> Pump {
 /// A publisher of `t` at full speed.
 fn at_full_speed(policy: &str, publisher: &Peer, healthy: &Arc<Meter>) -> Pump {
     match policy {
-        // Or the healthy one would be closed at the first hiccup of this test's own threads.
+        // Or the healthy one would be closed at the first delay of this test's own threads.
         "disconnect" => as_fast_as_taken(publisher, Arc::clone(healthy)),
         _ => Pump::repeating(publisher, b"t", &PAYLOAD),
     }
 }
 
-/// Waits until so many more bytes have come.
+/// Waits until so many more bytes have arrived.
 fn more(meter: &Meter, bytes: u64) {
     let before = meter.bytes();
     eventually("more messages", || (meter.bytes() >= before + bytes).then_some(()));
@@ -239,7 +239,7 @@ fn beside_a_publisher_at_full_speed_all_messages_of_others_come() {
 fn full_point_3_fairness() {
     for policy in ["block", "drop"] {
         let latencies = beside_full_speed(policy, |broker| {
-            Beats::during(broker, || thread::sleep(Duration::from_secs(10)))
+            HealthyPair::during(broker, || thread::sleep(Duration::from_secs(10)))
         });
         println!(
             "point 3: {policy}: beside a publisher at full speed and 10 stalled subscribers, \

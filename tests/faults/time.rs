@@ -1,5 +1,5 @@
-//! Proves that the broker lives through what the machine does to it: a full disk under its log, no
-//! standard error, a wall clock that jumps, and being stopped for a while.
+//! Proves that the broker survives faults of the machine: a full disk under its log, no standard
+//! error, a wall clock that jumps, and being stopped for a while.
 
 use std::fs::OpenOptions;
 use std::net::{SocketAddr, TcpListener};
@@ -18,14 +18,14 @@ fn free_ports() -> [u16; 2] {
     free.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
-/// Connects as soon as somebody listens there.
+/// Connects as soon as the port is open.
 fn connect(port: u16, id: &[u8]) -> Peer {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     support::eventually("somebody who listens", || std::net::TcpStream::connect(address).ok());
     Peer::connect(address).hello(id)
 }
 
-/// A broker whose log goes nowhere serves as any other, for all the lines that it would write.
+/// A broker whose log is lost serves clients as any other.
 fn serves_without_a_log(command: &mut Command, [publishers, subscribers]: [u16; 2]) {
     let (p, s) = (publishers.to_string(), subscribers.to_string());
     let mut process = Process::spawn(command.args(["-p", &p, "-s", &s, "--log-level", "trace"]));
@@ -70,7 +70,7 @@ fn shell_redirects(words: &str) {
     serves_without_a_log(command.arg(program), free_ports());
 }
 
-/// Answers all PINGs that come within so long. The connection must stay.
+/// Answers all PINGs that arrive within so long. The connection must stay open.
 fn stays(peers: &mut [Peer], lasting: Duration) {
     let deadline = Instant::now() + lasting;
     while Instant::now() < deadline {
@@ -87,8 +87,8 @@ fn stays(peers: &mut [Peer], lasting: Duration) {
     });
 }
 
-/// What a program sees of the wall clock when this is loaded before its libraries: each look is
-/// a year away from the one before, forth and back.
+/// Changes the wall clock of a program when loaded before its libraries: each reading is a year
+/// away from the one before, back and forth.
 const JUMPING_CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -133,8 +133,8 @@ fn a_wall_clock_that_jumps_changes_nothing_but_dates_in_the_log() {
     assert!(years.len() > 1, "the clock did not jump, so this shows nothing: {years:?}");
 }
 
-/// The broker is stopped for so long, at the worst moment: it has asked everybody whether they are
-/// there, and nobody has answered yet. Nobody may be closed for it.
+/// The broker is stopped for so long, at the worst moment: it has sent PING to all clients, and
+/// none has answered yet. No client may be closed for it.
 fn stopped(lasting: Duration, heartbeat: &'static str, count: usize) {
     let broker = Broker::with(&[("timeouts.heartbeat", heartbeat)]);
     let mut peers: Vec<Peer> = (0..count).map(|_| broker.subscriber_of(&[b"t"])).collect();
@@ -142,7 +142,7 @@ fn stopped(lasting: Duration, heartbeat: &'static str, count: usize) {
     broker.signal("STOP");
     thread::sleep(lasting);
     broker.signal("CONT");
-    // A stopped broker could not hear them; now they have as long as they had left before.
+    // A stopped broker could not read them; now they have as long as they had left before.
     thread::sleep(Duration::from_millis(300));
     for (peer, ping) in peers.iter_mut().zip(pings) {
         assert_eq!(ping.kind, kind::PING, "{ping:?}");
@@ -166,7 +166,7 @@ fn stopped(lasting: Duration, heartbeat: &'static str, count: usize) {
 }
 
 #[test]
-fn a_broker_that_was_stopped_finds_nobody_silent() {
+fn a_broker_that_was_stopped_finds_no_client_silent() {
     stopped(Duration::from_secs(4), "2", 20);
 }
 

@@ -1,6 +1,6 @@
 //! Clients that ask for as much work as they can, and what that means for a quiet pair of clients
-//! beside them: all that was asked for is done, and the pair is served meanwhile. How fast it is
-//! served is reported at full size, and so is the memory of publishers that wait.
+//! beside them: all requested work is done, and the pair is served meanwhile. Its latencies are
+//! reported at full size, and so is the memory of publishers that wait.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::support::crowd::{ALL_CROWDS, open_files};
+use crate::support::connections::{FILES_OF_ALL_TESTS, open_files};
 use crate::support::frame::{hello, publish, subscribe, unsubscribe};
-use crate::support::{Beats, Broker, Http, Latencies, Peer, Pump, eventually, mib};
+use crate::support::{Broker, HealthyPair, Http, Latencies, Peer, Pump, eventually, mib};
 
-/// What a process may be larger than `memory_bytes`, without its connections.
+/// By how much a process may be larger than `memory_bytes`, without its connections.
 const ALLOWANCE: usize = 64 << 20;
 /// What a connection and what a subscription may add to it, in bytes.
 const CONNECTION_BYTES: usize = 1_000;
 const SUBSCRIPTION_BYTES: usize = 1_000;
-/// How long all that was asked for may take.
+/// How long all requested work may take.
 const LONG: Duration = Duration::from_secs(180);
 
 /// A broker without heartbeats: the clients here do not answer them.
@@ -29,7 +29,7 @@ fn broker(settings: &[(&str, &str)]) -> Broker {
     Broker::with(&[settings, &[("timeouts.heartbeat", "0")]].concat())
 }
 
-/// A thread that takes all that comes to many subscribers, and counts the bytes.
+/// A thread that reads all that many subscribers receive, and counts the bytes.
 struct Readers {
     stop: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
@@ -66,7 +66,7 @@ impl Readers {
         Readers { stop, bytes, thread: Some(thread) }
     }
 
-    /// Waits until so many bytes have come in all, and no more.
+    /// Waits until so many bytes have arrived in total, and no more.
     fn expect(&self, bytes: u64) {
         let deadline = Instant::now() + LONG;
         let got = || self.bytes.load(Ordering::Relaxed);
@@ -102,10 +102,10 @@ fn read_all(stream: &mut TcpStream, buffer: &mut [u8]) -> u64 {
 
 /// The pair beside this work.
 fn beside(broker: &Broker, work: impl FnOnce()) -> Latencies {
-    Beats::during(broker, work)
+    HealthyPair::during(broker, work)
 }
 
-/// Prints what the pair has seen.
+/// Prints the pair's latencies.
 fn report(what: &str, latencies: &Latencies, wanted: &str) {
     let millis = |part| latencies.percentile(part).as_secs_f64() * 1e3;
     println!(
@@ -215,8 +215,8 @@ fn long_filter(round: usize, number: usize, tokens: usize) -> Vec<u8> {
     format!("*.{}", tokens.join(".")).into_bytes()
 }
 
-/// Subscribers of so many long filters each that vanish together, again and again.
-fn heavy_clients_vanish(clients: usize, filters: usize, rounds: usize) -> Latencies {
+/// Subscribers of so many long filters each that disconnect together, again and again.
+fn heavy_clients_disconnect(clients: usize, filters: usize, rounds: usize) -> Latencies {
     /// A thousand of them weigh no more than a connection may hold.
     const TOKENS: usize = 120;
     let broker = broker(&[]);
@@ -240,7 +240,7 @@ fn heavy_clients_vanish(clients: usize, filters: usize, rounds: usize) -> Latenc
                 (gone.count() >= (round + 1) * clients).then_some(())
             };
             eventually("the end of all of them", gone);
-            // Giving up what they held goes on behind it.
+            // Their subscriptions are removed after that.
             thread::sleep(Duration::from_millis(200));
         }
     });
@@ -331,7 +331,7 @@ fn publishers_wait(publishers: usize, receivers: usize, memory: usize, outbox: u
             peer
         })
         .collect();
-    // The first messages that come may have been let in.
+    // The first messages that arrive may have been accepted.
     let all = FILLERS + publishers;
     wait("publishers that wait", || paused("subscriber") + paused("memory") + 20 >= all);
     let (resident, peak) = (broker.process().resident(), broker.process().peak());
@@ -378,19 +378,19 @@ fn topics_that_no_route_is_known_of_are_all_published_to() {
 }
 
 #[test]
-fn what_clients_with_long_filters_held_is_free_when_they_have_vanished() {
-    heavy_clients_vanish(2, 100, 2);
+fn what_clients_with_long_filters_held_is_free_after_they_disconnect() {
+    heavy_clients_disconnect(2, 100, 2);
 }
 
 #[test]
 fn all_readers_get_both_of_two_topics_in_turn() {
-    open_files(ALL_CROWDS);
+    open_files(FILES_OF_ALL_TESTS);
     two_topics_in_turn(40, 100, Duration::from_millis(500));
 }
 
 #[test]
 fn publishers_that_wait_for_full_outboxes_are_within_the_limit_of_memory() {
-    open_files(ALL_CROWDS);
+    open_files(FILES_OF_ALL_TESTS);
     publishers_wait(150, 150, 16 << 20, 64 << 10);
 }
 
@@ -422,8 +422,8 @@ fn full_work_4_topics_that_are_never_cached() {
 
 #[test]
 #[ignore = "half a minute, and wants the machine for itself"]
-fn full_work_5_heavy_clients_that_vanish() {
-    let latencies = heavy_clients_vanish(8, 1_000, 5);
+fn full_work_5_heavy_clients_that_disconnect() {
+    let latencies = heavy_clients_disconnect(8, 1_000, 5);
     report("5: 8 clients of 1,000 long filters come and vanish, 5 times", &latencies, QUIET);
 }
 

@@ -19,12 +19,12 @@ use crate::support::{PATIENCE, TempDir};
 const INSTALL: &str = "this test drives Chromium: `apt-get install --no-install-recommends \
                        chromium`, or name another one in CHROMIUM";
 
-/// A browser with one tab. It is ended when this goes.
+/// A browser with one tab. It is ended when this is dropped.
 pub(crate) struct Browser {
     process: Child,
     into: File,
     messages: Receiver<Value>,
-    /// Events that came while an answer was waited for.
+    /// Events that arrived while an answer was waited for.
     events: VecDeque<Value>,
     session: String,
     last: u64,
@@ -135,7 +135,7 @@ impl Browser {
         }
     }
 
-    /// How wide and high the window is, and whether it is dark.
+    /// The size of the window, and whether the page is dark.
     pub(crate) fn show(&mut self, width: u32, height: u32, scheme: &str) {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600
@@ -151,9 +151,9 @@ impl Browser {
         STANDARD.decode(answer["data"].as_str().expect("an image")).expect("it is base64")
     }
 
-    /// Everything that the page, its script or its policy complained about up to now.
+    /// All errors of the page, its script or its policy up to now.
     pub(crate) fn complaints(&mut self) -> Vec<Value> {
-        // What the browser knows by now comes before the answer to this.
+        // Events up to now arrive before the answer to this.
         self.value("0");
         let is_complaint = |event: &Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown" | "Log.entryAdded") => true,

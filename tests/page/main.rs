@@ -1,5 +1,5 @@
-//! Proves that the monitor's page shows a person in a real browser what goes on: rates, who is
-//! slow, what is busy; by keyboard, on a phone, and when the broker goes away.
+//! Proves that the monitor's page shows the broker's state in a real browser: rates, slow clients,
+//! busy topics; by keyboard, on a phone, and when the broker stops.
 //!
 //! Needs Chromium, so these tests are run by name: `cargo test --test page -- --ignored`. With
 //! `PAGE_SCREENSHOTS=DIRECTORY` they leave pictures there.
@@ -27,7 +27,7 @@ const SETTINGS: [(&str, &str); 6] = [
     ("overflow.stall_timeout", "600"),
 ];
 
-/// Publishes and receives until it goes, now more, now less.
+/// Publishes and receives until it is dropped, at varying rates.
 struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,

@@ -64,7 +64,7 @@ fn check_2_a_first_frame_of_another_kind_is_hello_expected() {
     let broker = broker();
     for (_, address) in broker.ports() {
         for kind in NOT_HELLO {
-            // Whatever else is wrong with it comes later in the table.
+            // Anything else that is wrong with it is checked later in the table.
             let rows = [(4, kind, 0, 0), (4, kind, 0xFF, 0), (u32::MAX, kind, 0, 65_535)];
             refused_by_header(address, false, &rows, code::HELLO_EXPECTED);
         }
@@ -319,7 +319,7 @@ fn many_bad_frames_in_one_write_get_an_error_each_in_order() {
 }
 
 #[test]
-fn a_pong_that_nobody_asked_for_is_ignored() {
+fn an_unsolicited_pong_is_ignored() {
     let broker = broker();
     for (_, address) in broker.ports() {
         let mut peer = Peer::connect(address).hello(b"talkative");

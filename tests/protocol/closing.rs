@@ -1,5 +1,5 @@
 //! Proves rules 6 and 10 of the protocol: what a half-closed client sent and is owed is delivered,
-//! a partial frame is dropped, and the last frame gets there whatever else is under way.
+//! a partial frame is dropped, and the last frame arrives whatever else is under way.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ fn what_a_half_closing_publisher_sent_is_delivered_and_answered() {
 }
 
 #[test]
-fn hello_work_and_fin_in_one_go_are_carried_out() {
+fn hello_work_and_fin_in_one_write_are_processed() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"t"]);
     let mut publisher = Peer::connect(broker.publishers);
@@ -98,7 +98,7 @@ fn an_error_before_the_end_is_answered_before_the_end() {
 }
 
 #[test]
-fn nothing_behind_a_fatal_error_is_carried_out() {
+fn nothing_after_a_fatal_error_is_processed() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"t"]);
     let mut bad = broker.publisher();
@@ -115,7 +115,7 @@ fn the_error_arrives_although_the_client_still_has_megabytes_under_way() {
     for (port, address) in broker.ports() {
         println!("{port}");
         let mut peer = Peer::connect(address).hello(b"flooding");
-        // No frame, and behind it more than kernel buffers hold: the broker must read and discard.
+        // Not a frame, followed by more than kernel buffers hold: the broker must read and discard.
         let flood = Flood::start(peer.sender(), vec![0xFF; 16 << 20]);
         peer.expect_refusal(code::MALFORMED);
         drop(peer);
@@ -206,7 +206,7 @@ fn a_refused_client_that_never_reads_gives_its_place_away_soon() {
 }
 
 #[test]
-fn a_client_that_vanishes_is_noticed_and_harms_nobody() {
+fn a_client_that_disconnects_is_noticed_and_harms_no_other() {
     let broker = Broker::start();
     let mut staying = broker.subscriber_of(&[b"t"]);
     let mut publisher = broker.publisher();

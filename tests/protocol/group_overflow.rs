@@ -1,5 +1,5 @@
-//! Proves what becomes of a queue group's messages when members have no room: another member takes
-//! them, and where none can, the overflow policy applies to just one.
+//! Proves what happens to a queue group's messages when members have no room: another member takes
+//! them, and if none can, the overflow policy applies to just one.
 
 use crate::support;
 use crate::support::frame::publish;
@@ -38,7 +38,7 @@ fn all_once(mut numbers: Vec<u32>, count: u32) {
     assert!(numbers.into_iter().eq(0..count), "not each message exactly once");
 }
 
-/// All that has been queued for a peer: what comes before the PONG.
+/// All that has been queued for a peer: the frames before the PONG.
 fn queued(peer: &mut Peer) -> Vec<Frame> {
     peer.frames_until_pong()
 }
@@ -50,7 +50,7 @@ fn under_block_the_member_that_reads_again_gets_what_is_held_up() {
     let mut publisher = broker.publisher();
     let flood = Flood::start(publisher.sender(), messages(0..MANY));
     flood.wait_until_blocked();
-    // One of them reads on, the other one never does until all is sent.
+    // One of them keeps reading, the other one does not read until all is sent.
     let [idle, reader] = &mut members;
     let mut got = Vec::new();
     while !flood.is_done() {
@@ -94,7 +94,7 @@ fn under_drop_each_loss_is_counted_on_one_member() {
                 delivered += 1;
             }
         }
-        // What is still untold comes as soon as the outbox has drained.
+        // Losses not reported yet are reported as soon as the outbox has drained.
         while delivered + lost < u64::from(MANY) {
             match member.next(std::time::Duration::from_millis(200)) {
                 support::Event::Frame(frame) => lost += frame.lost(),
@@ -120,7 +120,7 @@ fn under_disconnect_the_members_that_are_left_go_on() {
         publisher.send(&messages(i..i + 1));
         assert_eq!(number(&healthy.recv()), i);
     }
-    // Whether the ERROR still gets to the one that is closed is a matter of its second.
+    // Whether the ERROR still reaches the closed one depends on the second for closing.
     while let support::Event::Frame(frame) = stalled.next(support::PATIENCE) {
         if frame.kind == kind::ERROR {
             support::peer::check_error(&frame, code::SLOW_CONSUMER, true);

@@ -1,5 +1,5 @@
-//! Proves rules 1 and 2 of the protocol: HELLO is taken or refused as its grammar says, WELCOME
-//! says what it must, the port decides the role, and nothing needs to wait for WELCOME.
+//! Proves rules 1 and 2 of the protocol: HELLO is accepted or refused as its grammar says, WELCOME
+//! has the required fields, the port decides the role, and nothing needs to wait for WELCOME.
 
 use crate::support::frame::{hello, ping, publish, subscribe};
 use crate::support::{Broker, Frame, Peer, code, kind};
@@ -193,7 +193,7 @@ fn the_version_is_looked_at_after_the_id() {
 }
 
 #[test]
-fn frames_right_behind_hello_are_carried_out_after_welcome() {
+fn frames_right_after_hello_are_processed_after_welcome() {
     let broker = Broker::start();
     let mut subscriber = Peer::connect(broker.subscribers);
     let hello = hello(b"hasty", b"version=1\n");

@@ -6,12 +6,12 @@ use crate::support;
 use crate::support::frame::{header, hello, ping, publish, raw, subscribe};
 use crate::support::{Broker, Event, PATIENCE, Peer, code, kind};
 
-/// Bytes that could drive a terminal or cut a line in two.
+/// Bytes that could control a terminal or cut a line in two.
 fn control_bytes() -> impl Iterator<Item = u8> {
     (0..=0x1F).chain([0x7F])
 }
 
-/// The broker must go on for everybody else.
+/// The broker must still serve all others.
 fn still_works(broker: &Broker) {
     let mut subscriber = broker.subscriber_of(&[b"still.works"]);
     broker.publisher().publish(b"still.works", b"x");
@@ -89,7 +89,7 @@ fn frames_before_hello_are_refused_although_a_hello_follows() {
 }
 
 #[test]
-fn an_empty_topic_is_refused_and_reaches_nobody() {
+fn an_empty_topic_is_refused_and_not_delivered() {
     let broker = Broker::start();
     let mut everything = broker.subscriber_of(&[b">", b"*"]);
     let mut publisher = broker.publisher();
@@ -140,7 +140,7 @@ fn odd_prefixes_of_topics_are_ordinary() {
 }
 
 #[test]
-fn frames_that_only_the_broker_sends_reach_nobody() {
+fn frames_that_only_the_broker_sends_are_not_forwarded() {
     let broker = Broker::start();
     let mut everything = broker.subscriber_of(&[b">"]);
     let frames = [
@@ -247,7 +247,7 @@ fn odd_ids_and_topics_never_reach_the_log_as_they_are() {
         let address = peer.address().to_string();
         peer.half_close();
         peer.expect_close();
-        // The line of the end is the last that has the id in it.
+        // The line of the end is the last with the id.
         broker.log().wait_for(&address, |line| line.contains(&address) && line.contains("disc"));
     }
     for line in broker.log().so_far() {

@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support;
-use crate::support::crowd::{ALL_CROWDS, open_files};
+use crate::support::connections::{FILES_OF_ALL_TESTS, open_files};
 use crate::support::frame::{hello, ping, publish, raw, subscribe, unsubscribe};
 use crate::support::{Broker, Event, Flood, PATIENCE, Peer, code, kind};
 
-/// What a process may be larger than `memory_bytes`.
+/// By how much a process may be larger than `memory_bytes`.
 const ALLOWANCE: usize = 64 << 20;
 
 /// A publisher and a subscriber that have nothing to do with anything else.
@@ -26,8 +26,8 @@ impl Healthy {
         Healthy { publisher: broker.publisher(), subscriber, sent: 0 }
     }
 
-    /// One message goes through, and is confirmed.
-    fn goes_on(&mut self) {
+    /// One message is delivered and confirmed.
+    fn round_trip(&mut self) {
         self.sent += 1;
         let payload = self.sent.to_be_bytes();
         self.publisher.publish(b"healthy.pair", &payload);
@@ -38,7 +38,7 @@ impl Healthy {
 
 #[test]
 fn thousands_of_half_handshakes_time_out_while_a_healthy_pair_goes_on() {
-    open_files(ALL_CROWDS);
+    open_files(FILES_OF_ALL_TESTS);
     let broker = Broker::with(&[("timeouts.hello", "3")]);
     let mut healthy = Healthy::pair(&broker);
     let whole = hello(b"half", b"version=1\n");
@@ -46,24 +46,24 @@ fn thousands_of_half_handshakes_time_out_while_a_healthy_pair_goes_on() {
     for number in 0..2_000 {
         let address = broker.ports()[number % 2].1;
         let mut peer = Peer::connect(address);
-        // Some connections say nothing at all.
+        // Some connections send nothing at all.
         let cut = number % whole.len();
         peer.send(&whole[..cut]);
         halves.push(peer);
         if number % 50 == 0 {
-            healthy.goes_on();
+            healthy.round_trip();
         }
     }
     for (number, peer) in halves.iter_mut().enumerate() {
         peer.expect_error(code::TIMEOUT, true);
         if number % 50 == 0 {
-            healthy.goes_on();
+            healthy.round_trip();
         }
     }
-    healthy.goes_on();
+    healthy.round_trip();
 }
 
-/// Connects, says something that is refused or nothing that is whole, and leaves.
+/// Connects, sends something that is refused or incomplete, and disconnects.
 fn refused_handshake(broker: &Broker, number: usize) {
     let (_, address) = broker.ports()[number % 2];
     let long = vec![b'k'; 4_097];
@@ -88,7 +88,7 @@ fn refused_handshake(broker: &Broker, number: usize) {
 fn refused_handshakes_leave_no_descriptor_and_no_memory_behind() {
     let broker = Broker::start();
     let mut healthy = Healthy::pair(&broker);
-    healthy.goes_on();
+    healthy.round_trip();
     let descriptors = broker.process().descriptors();
     let back = || {
         let deadline = Instant::now() + PATIENCE;
@@ -105,7 +105,7 @@ fn refused_handshakes_leave_no_descriptor_and_no_memory_behind() {
     back();
     let grown = broker.process().resident().saturating_sub(before);
     assert!(grown < 4 << 20, "{} KiB more after 3,500 refused handshakes", grown >> 10);
-    healthy.goes_on();
+    healthy.round_trip();
 }
 
 /// The smallest messages there are, every other one for a stalled subscriber: each is a slice of
@@ -164,7 +164,7 @@ fn crafted_small_messages_cost_no_more_than_the_limit_under_disconnect() {
 
 /// A filter of 128 tokens, each `*` or `t` by a bit of a number that is different for each filter,
 /// and a last token that no topic has.
-fn starry_filter(number: u64) -> Vec<u8> {
+fn wildcard_filter(number: u64) -> Vec<u8> {
     let mut bits = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut filter = Vec::new();
     for _ in 0..127 {
@@ -176,7 +176,7 @@ fn starry_filter(number: u64) -> Vec<u8> {
 }
 
 #[test]
-fn topics_of_128_tokens_against_10000_filters_full_of_stars_keep_nobody_from_being_served() {
+fn topics_of_128_tokens_against_10000_wildcard_filters_do_not_block_others() {
     let broker = Broker::start();
     let mut healthy = Healthy::pair(&broker);
     let mut subscriber = broker.subscriber();
@@ -184,7 +184,7 @@ fn topics_of_128_tokens_against_10000_filters_full_of_stars_keep_nobody_from_bei
     let mut refused = 0;
     for first in (0..10_000).step_by(100) {
         let numbers = first..first + 100;
-        let filters = numbers.flat_map(|number| subscribe(&starry_filter(number), b""));
+        let filters = numbers.flat_map(|number| subscribe(&wildcard_filter(number), b""));
         subscriber.send(&filters.collect::<Vec<u8>>());
         let refusals = subscriber.frames_until_pong();
         refusals.iter().for_each(|frame| support::peer::check_error(frame, code::TOO_MANY, false));
@@ -196,7 +196,7 @@ fn topics_of_128_tokens_against_10000_filters_full_of_stars_keep_nobody_from_bei
         // Each is another topic, so that no route is known yet.
         let topic = [b"t.".repeat(127), format!("n{number}").into_bytes()].concat();
         publisher.publish(&topic, b"");
-        healthy.goes_on();
+        healthy.round_trip();
     }
     publisher.confirm();
     subscriber.confirm();
@@ -218,7 +218,7 @@ fn a_million_subscriptions_are_held_and_published_through() {
         })
         .collect();
     subscribers.iter_mut().for_each(Peer::confirm);
-    healthy.goes_on();
+    healthy.round_trip();
     let mut publisher = broker.publisher();
     for (number, peer) in subscribers.iter_mut().enumerate() {
         for i in [0, number, EACH - 1] {
@@ -231,38 +231,38 @@ fn a_million_subscriptions_are_held_and_published_through() {
         peer.expect_error(code::TOO_MANY, false);
     }
     drop(subscribers);
-    healthy.goes_on();
+    healthy.round_trip();
 }
 
 #[test]
-fn subscribe_and_unsubscribe_storms_on_a_crowded_topic_keep_nobody_from_being_served() {
-    open_files(ALL_CROWDS);
+fn subscribe_and_unsubscribe_storms_on_a_busy_topic_do_not_block_others() {
+    open_files(FILES_OF_ALL_TESTS);
     let broker = Broker::start();
     let mut healthy = Healthy::pair(&broker);
-    let mut crowd: Vec<Peer> = (0..1_000).map(|_| broker.subscriber_of(&[b"crowded.t"])).collect();
+    let mut peers: Vec<Peer> = (0..1_000).map(|_| broker.subscriber_of(&[b"crowded.t"])).collect();
     let mut stormy = broker.subscriber();
     for filter in [b"crowded.t".as_slice(), b"crowded.*"] {
         let change = [subscribe(filter, b""), unsubscribe(filter, b"")].concat();
         let storm = Flood::start(stormy.sender(), change.repeat(50_000));
         while !storm.is_done() {
-            healthy.goes_on();
+            healthy.round_trip();
         }
         storm.finish();
         stormy.confirm();
     }
     broker.publisher().publish(b"crowded.t", b"once for each");
-    crowd.iter_mut().for_each(|peer| peer.expect_message(b"crowded.t", b"once for each"));
+    peers.iter_mut().for_each(|peer| peer.expect_message(b"crowded.t", b"once for each"));
     stormy.confirm();
 }
 
-/// A client sends the same frame over and over and never reads an answer.
+/// A client that sends the same frame over and over and never reads an answer.
 fn unread_answers(broker: &Broker, mut flooder: Peer, frame: &[u8]) {
     let mut healthy = Healthy::pair(broker);
     let before = broker.process().resident();
     let flood = Flood::start(flooder.sender(), frame.repeat((64 << 20) / frame.len()));
     flood.wait_until_blocked();
     for _ in 0..20 {
-        healthy.goes_on();
+        healthy.round_trip();
     }
     let grown = broker.process().resident().saturating_sub(before);
     assert!(grown < 16 << 20, "{} MiB for answers that nobody reads", grown >> 20);
@@ -280,7 +280,7 @@ fn a_flood_of_pings_by_a_client_that_does_not_read_is_not_read() {
     }
 }
 
-/// A client that sends one stream of bytes round and round, and never reads.
+/// A client that sends one stream of bytes over and over, and never reads.
 struct Flooder {
     socket: TcpStream,
     at: usize,
@@ -305,7 +305,7 @@ impl Flooder {
 #[test]
 fn floods_of_pings_by_hundreds_that_do_not_read_stay_within_memory_bytes() {
     const FLOODERS: usize = 400;
-    open_files(ALL_CROWDS);
+    open_files(FILES_OF_ALL_TESTS);
     let broker = Broker::with(&[
         ("limits.memory_bytes", "4MiB"),
         ("overflow.stall_timeout", "600"),
@@ -340,7 +340,7 @@ fn a_flood_of_bad_topics_by_a_client_that_does_not_read_is_not_read() {
 
 #[test]
 fn frames_that_are_begun_and_not_ended_hold_up_others_for_one_stall_timeout_at_most() {
-    // Nothing but the rule itself can come to the help of the healthy pair.
+    // Nothing but the rule itself can free the healthy pair.
     let broker = Broker::with(&[
         ("limits.memory_bytes", "4MiB"),
         ("overflow.stall_timeout", "2"),
@@ -354,8 +354,8 @@ fn frames_that_are_begun_and_not_ended_hold_up_others_for_one_stall_timeout_at_m
     let floods: Vec<_> =
         attackers.iter().map(|peer| Flood::start(peer.sender(), begun.to_vec())).collect();
     broker.log().wait_for("full memory", |line| line.contains("memory_bytes is reached"));
-    healthy.goes_on();
+    healthy.round_trip();
     broker.log().wait_for_count("frame_timeout", 3);
     drop((attackers, floods));
-    healthy.goes_on();
+    healthy.round_trip();
 }

@@ -60,11 +60,11 @@ fn refused_connections_take_no_place_while_they_stay_open() {
 }
 
 #[test]
-fn a_crowd_that_is_refused_is_told_why_each() {
+fn each_of_many_refused_connections_is_told_why() {
     let broker = Broker::with(&[("network.max_connections", "1")]);
     let mut first = broker.publisher();
-    let crowd: Vec<Peer> = (0..600).map(|_| Peer::connect(broker.subscribers)).collect();
-    for mut peer in crowd {
+    let peers: Vec<Peer> = (0..600).map(|_| Peer::connect(broker.subscribers)).collect();
+    for mut peer in peers {
         peer.expect_refusal(code::TOO_MANY);
     }
     first.confirm();

@@ -17,9 +17,9 @@ mod hostile;
 mod hostile_masses;
 // Limits that are answered by TOO_MANY.
 mod limits;
-// All promises of delivery at once, under random traffic.
+// All guarantees of delivery at once, under random traffic.
 mod mixed;
-// NATS clients beside native ones, and what waits for what.
+// NATS clients beside native ones, and clients that wait for each other.
 mod nats;
 // Subscribers that are too slow, under each overflow policy; clients that do not read answers.
 mod overflow;

@@ -1,5 +1,5 @@
-//! Proves the promises of delivery all at once, under traffic that is made up at random: messages
-//! of all sizes in ragged writes, readers of all speeds, a small outbox, clients that come and go.
+//! Proves the guarantees of delivery all at once, under random traffic: messages of all sizes in
+//! ragged writes, readers of all speeds, a small outbox, clients that connect and disconnect.
 //! The seed is printed; `BROKER_TEST_SEED` sets it.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ const MESSAGES: u32 = 400;
 const TOPICS: [&str; 8] = ["a.b", "a.c", "a.b.c", "b", "b.a", "c.b.a", "#hello", "été.b"];
 const END: &[u8] = b"the.end";
 
-/// Numbers that look random and come again with their seed (xorshift).
+/// Pseudorandom numbers, reproducible by their seed (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -56,7 +56,7 @@ fn name(message: &Frame) -> (u32, u32) {
     (publisher, number)
 }
 
-/// It is a message that is as it was sent.
+/// Checks that a message is unchanged.
 fn is_whole(message: &Frame) {
     if message.topic != END {
         name(message);
@@ -101,7 +101,8 @@ fn reader(mut peer: Peer, mut random: Random) -> Vec<Frame> {
     }
 }
 
-/// Subscribes, unsubscribes and leaves again until it is told to stop. What it gets must be whole.
+/// Subscribes, unsubscribes and leaves again until it is told to stop. What it receives must be
+/// whole.
 fn churner(broker: &Broker, mut random: Random, stop: &AtomicBool) {
     let filters = ["a.*", ">", "a.b", "*.b", "b", "c.>", "*.*.*"];
     while !stop.load(Ordering::SeqCst) {
@@ -117,7 +118,7 @@ fn churner(broker: &Broker, mut random: Random, stop: &AtomicBool) {
                 is_whole(&message);
             }
         }
-        // Half of the time it goes without a word, with messages still under way.
+        // Half of the time it disconnects without UNSUBSCRIBE, with messages still under way.
         if random.below(2) == 0 {
             peer.half_close();
             peer.frames_until_close().iter().for_each(is_whole);
@@ -138,7 +139,7 @@ fn matches(filter: &str, topic: &[u8]) -> bool {
     }
 }
 
-/// The messages must be some of `all`, in its order. Gives which.
+/// The messages must be some of `all`, in its order. Returns which.
 fn places(messages: &[Frame], order: &HashMap<(u32, u32), usize>) -> Vec<usize> {
     let places: Vec<usize> = messages.iter().map(|message| order[&name(message)]).collect();
     assert!(places.is_sorted_by(|a, b| a < b), "another order, or a message twice");

@@ -1,5 +1,5 @@
-//! NATS clients beside native ones: what crosses from one protocol to the other, in which order, and
-//! what becomes of clients that wait for themselves or for each other (docs/nats.md).
+//! NATS clients beside native ones: what crosses from one protocol to the other, in which order,
+//! and what happens to clients that wait for themselves or for each other (docs/nats.md).
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -118,7 +118,7 @@ fn members_of_a_queue_group_share_whatever_they_speak() {
 }
 
 #[test]
-fn one_that_fills_its_own_outbox_is_closed_and_nobody_else() {
+fn only_the_client_that_fills_its_own_outbox_is_closed() {
     let block = [
         ("overflow.nats_policy", "block"),
         ("overflow.nats_stall_timeout", "0.3"),
@@ -152,7 +152,7 @@ fn two_that_fill_each_other_do_not_wait_for_ever() {
         let message = large(to, 60_000);
         thread::spawn(move || {
             let begin = Instant::now();
-            // The end of the other one is the end of the wait: what is sent then goes to nobody.
+            // The end of the other one ends the wait: messages sent after it have no receiver.
             let mut written = 0;
             while sender.write_all(&message).is_ok() {
                 written += 1;

@@ -12,8 +12,8 @@ use crate::support::{Broker, Event, Flood, Frame, PATIENCE, Peer, code, kind};
 const PAYLOAD: usize = 10_000;
 /// So many of them are more than the buffers of both kernels' ends and the outbox hold.
 const MANY: u32 = 2_400;
-/// Tries of what must be done in the second that the closing of a connection may take at most:
-/// a busy machine may not manage it each time.
+/// Attempts at what must be done within the second that closing a connection may take: a busy
+/// machine may not manage it each time.
 const TRIES: usize = 5;
 
 fn broker(policy: &str, more: &[(&'static str, &'static str)]) -> Broker {
@@ -42,14 +42,14 @@ fn messages(topic: &[u8], numbers: std::ops::Range<u32>) -> Vec<u8> {
     numbers.flat_map(|number| publish(topic, &payload(number))).collect()
 }
 
-/// Reads until `count` messages have been delivered or told as lost.
+/// Reads until `count` messages have been delivered or reported as lost.
 fn account(peer: &mut Peer, count: u32) -> u64 {
     account_from(peer, 0, count)
 }
 
-/// Reads until the messages from `first` to before `end` have been delivered or told as lost, and
-/// checks that each LOST stands just where the messages that it counts are missing. Gives how many
-/// were lost.
+/// Reads until the messages from `first` to before `end` have been delivered or reported as lost,
+/// and checks that each LOST is exactly where the messages that it counts are missing. Returns how
+/// many were lost.
 fn account_from(peer: &mut Peer, first: u32, end: u32) -> u64 {
     let (mut next, mut lost) = (u64::from(first), 0);
     while next < u64::from(end) {
@@ -179,7 +179,7 @@ fn block_closes_a_subscriber_that_takes_nothing_for_stall_timeout() {
         let mut healthy = broker.subscriber_of(&[b"calm"]);
         let mut publisher = broker.publisher();
         let flood = Flood::start(publisher.sender(), messages(b"busy", 0..MANY));
-        // The publisher gets on only because the stalled subscriber is given up.
+        // The publisher continues only because the stalled subscriber is closed.
         flood.finish();
         publisher.publish(b"calm", &payload(1));
         let in_time = ends_with_slow_consumer(&mut stalled, MANY);
@@ -200,7 +200,7 @@ const LARGE_OUTBOX: [(&str, &str); 2] =
 /// Takes some bytes, at a few MiB a second.
 fn take_slowly(peer: &mut Peer) -> usize {
     thread::sleep(Duration::from_millis(5));
-    peer.sip(16_384).unwrap_or(0)
+    peer.take_bytes(16_384).unwrap_or(0)
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn block_closes_a_subscriber_that_takes_less_than_min_rate() {
         let mut slow = broker.small_subscriber_of(b"busy");
         let publisher = broker.publisher();
         let flood = Flood::start(publisher.sender(), messages(b"busy", 0..3 * MANY));
-        // It takes some all the time; once its publisher is free it has been given up.
+        // It takes some all the time; once its publisher is free it has been closed.
         let mut taken = 0;
         while !flood.is_done() {
             taken += take_slowly(&mut slow);
@@ -253,14 +253,14 @@ fn drop_tells_exactly_how_many_were_lost_and_where() {
     let broker = broker("drop", &[]);
     let mut stalled = broker.small_subscriber_of(b"busy");
     let mut publisher = broker.publisher();
-    // Nobody is held up, so that all of it is taken although nobody reads.
+    // No publisher is held up, so all of it is accepted although the subscriber does not read.
     publisher.send(&messages(b"busy", 0..MANY));
     publisher.confirm();
     let lost = account(&mut stalled, MANY);
     assert!(lost > 0, "nothing was lost, so this shows nothing");
     stalled.confirm();
 
-    // Once it has drained everything goes on as before.
+    // Once it has drained everything works as before.
     for i in 0..100 {
         publisher.publish(b"busy", &payload(i));
         assert_eq!(number(&stalled.recv()), i);
@@ -320,7 +320,7 @@ fn drop_counts_for_each_subscriber_by_itself() {
 }
 
 #[test]
-fn disconnect_closes_the_subscriber_and_holds_up_nobody() {
+fn disconnect_closes_the_subscriber_and_holds_up_no_publisher() {
     for _ in 0..TRIES {
         let broker = broker("disconnect", &[]);
         let mut stalled = broker.small_subscriber_of(b"busy");

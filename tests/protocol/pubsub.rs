@@ -1,5 +1,6 @@
-//! Proves that messages get where their topics say, byte for byte, once per connection, in one
-//! order, however they are cut on the way in, and that PONG confirms what came before its PING.
+//! Proves that messages reach the subscribers of their topics, byte for byte, once per connection,
+//! in one order, however they are cut on the way in, and that PONG confirms what came before its
+//! PING.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -66,7 +67,7 @@ fn frames_larger_than_one_read_arrive_whole() {
 }
 
 #[test]
-fn nobody_gets_what_nobody_asked_for_and_a_publisher_gets_nothing() {
+fn no_client_gets_what_it_did_not_subscribe_to_and_a_publisher_gets_nothing() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"wanted"]);
     let mut publisher = broker.publisher();
@@ -289,7 +290,7 @@ fn subscriptions_of_a_connection_end_with_it() {
 }
 
 #[test]
-fn frames_cut_at_every_byte_are_carried_out_once() {
+fn frames_cut_at_every_byte_are_processed_once() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"some.topic"]);
     let mut publisher = broker.publisher();
@@ -312,7 +313,7 @@ fn frames_cut_at_every_byte_are_carried_out_once() {
 }
 
 #[test]
-fn two_frames_cut_at_every_byte_are_carried_out_in_order() {
+fn two_frames_cut_at_every_byte_are_processed_in_order() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b">"]);
     let mut publisher = broker.publisher();
@@ -328,7 +329,7 @@ fn two_frames_cut_at_every_byte_are_carried_out_in_order() {
 }
 
 #[test]
-fn ten_thousand_frames_in_one_write_are_all_carried_out_in_order() {
+fn ten_thousand_frames_in_one_write_are_all_processed_in_order() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber_of(&[b"n.*"]);
     let mut publisher = broker.publisher();
@@ -344,7 +345,7 @@ fn ten_thousand_frames_in_one_write_are_all_carried_out_in_order() {
 }
 
 #[test]
-fn subscribing_and_unsubscribing_in_one_write_is_carried_out_in_order() {
+fn subscribing_and_unsubscribing_in_one_write_are_processed_in_order() {
     let broker = Broker::start();
     let mut subscriber = broker.subscriber();
     let on = subscribe(b"t", b"");

@@ -1,5 +1,5 @@
 //! Proves rule 4 as far as queue groups go: each group that matches delivers a message to exactly
-//! one of its members, who take turns, and what makes a group is its filter together with its name.
+//! one of its members, who take turns, and a group is its name, whatever the filters.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::support::{Broker, Frame, Peer};
 
 const END: &[u8] = b"the.end";
 
-/// A member of the group (`filter`, `name`) that also hears about the end.
+/// A member of the group (`filter`, `name`) that also receives the end.
 fn member(broker: &Broker, filter: &[u8], name: &[u8]) -> Peer {
     let mut peer = broker.subscriber_of(&[END]);
     peer.subscribe(filter, name);
@@ -31,7 +31,7 @@ fn numbers(peer: &mut Peer) -> Vec<u32> {
     peer.messages_until(END).into_iter().map(number).collect()
 }
 
-/// How often each number came, over all these peers.
+/// How often each number arrived, over all these peers.
 fn times<'a>(peers: impl IntoIterator<Item = &'a mut Peer>) -> BTreeMap<u32, usize> {
     let mut times = BTreeMap::new();
     for number in peers.into_iter().flat_map(numbers) {
@@ -40,7 +40,7 @@ fn times<'a>(peers: impl IntoIterator<Item = &'a mut Peer>) -> BTreeMap<u32, usi
     times
 }
 
-fn each_came(times: &BTreeMap<u32, usize>, count: u32, often: usize) {
+fn assert_each_arrived(times: &BTreeMap<u32, usize>, count: u32, often: usize) {
     let expected: BTreeMap<u32, usize> = (0..count).map(|i| (i, often)).collect();
     assert_eq!(*times, expected);
 }
@@ -71,7 +71,7 @@ fn a_group_of_one_gets_everything() {
     let broker = Broker::start();
     let mut only = member(&broker, b"jobs", b"g");
     publish_numbered(&mut broker.publisher(), b"jobs", 100);
-    each_came(&times([&mut only]), 100, 1);
+    assert_each_arrived(&times([&mut only]), 100, 1);
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn each_group_gets_each_message_beside_plain_subscribers() {
     let mut second = [member(&broker, b"jobs", b"two"), member(&broker, b"jobs", b"two")];
     let mut plain = broker.subscriber_of(&[b"jobs", END]);
     publish_numbered(&mut broker.publisher(), b"jobs", 100);
-    each_came(&times(&mut first), 100, 1);
-    each_came(&times(&mut second), 100, 1);
-    each_came(&times([&mut plain]), 100, 1);
+    assert_each_arrived(&times(&mut first), 100, 1);
+    assert_each_arrived(&times(&mut second), 100, 1);
+    assert_each_arrived(&times([&mut plain]), 100, 1);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn one_name_is_one_group_whatever_the_filters() {
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), 60, "each message goes to one of them");
-    // Only two of them match this one; the turns go on.
+    // Only two of them match this one; the turns continue.
     publish_numbered(&mut broker.publisher(), b"jobs.y", 20);
     let got = [numbers(&mut exact), numbers(&mut wild), numbers(&mut tail)];
     assert_eq!(got.map(|numbers| numbers.len()), [0, 10, 10]);
@@ -112,7 +112,7 @@ fn membership_counts_apart_from_plain_filters_of_the_connection() {
     both.subscribe(b"jobs", b"");
     both.subscribe(b"*", b"");
     publish_numbered(&mut broker.publisher(), b"jobs", 50);
-    each_came(&times([&mut both]), 50, 2);
+    assert_each_arrived(&times([&mut both]), 50, 2);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_plain_subscriber_in_a_group_of_two_takes_nothing_from_the_other_count() {
     let mut other = member(&broker, b"jobs", b"g");
     publish_numbered(&mut broker.publisher(), b"jobs", 50);
     // One copy for the plain filter, one for the group, wherever that went.
-    each_came(&times([&mut both, &mut other]), 50, 2);
+    assert_each_arrived(&times([&mut both, &mut other]), 50, 2);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn one_connection_in_several_groups_gets_a_copy_for_each() {
     peer.subscribe(b"jobs.*", b"one");
     publish_numbered(&mut broker.publisher(), b"jobs.x", 50);
     // "one" is one group, by whichever filter.
-    each_came(&times([&mut peer]), 50, 2);
+    assert_each_arrived(&times([&mut peer]), 50, 2);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn joining_twice_is_one_membership() {
 }
 
 #[test]
-fn who_leaves_a_group_leaves_that_group_alone() {
+fn leaving_a_group_affects_that_group_only() {
     let broker = Broker::start();
     let mut leaver = member(&broker, b"jobs", b"g");
     leaver.subscribe(b"jobs", b"other");
@@ -161,13 +161,13 @@ fn who_leaves_a_group_leaves_that_group_alone() {
     let mut stayer = member(&broker, b"jobs", b"g");
     leaver.unsubscribe(b"jobs", b"g");
     publish_numbered(&mut broker.publisher(), b"jobs", 40);
-    each_came(&times([&mut stayer]), 40, 1);
-    each_came(&times([&mut leaver]), 40, 2);
+    assert_each_arrived(&times([&mut stayer]), 40, 1);
+    assert_each_arrived(&times([&mut leaver]), 40, 2);
 
     leaver.unsubscribe(b"jobs", b"");
     publish_numbered(&mut broker.publisher(), b"jobs", 40);
-    each_came(&times([&mut stayer]), 40, 1);
-    each_came(&times([&mut leaver]), 40, 1);
+    assert_each_arrived(&times([&mut stayer]), 40, 1);
+    assert_each_arrived(&times([&mut leaver]), 40, 1);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn unsubscribing_with_another_name_or_none_leaves_the_membership() {
         peer.unsubscribe(filter, name);
     }
     publish_numbered(&mut broker.publisher(), b"jobs", 10);
-    each_came(&times([&mut peer]), 10, 1);
+    assert_each_arrived(&times([&mut peer]), 10, 1);
 }
 
 #[test]
@@ -187,18 +187,18 @@ fn the_turns_go_on_among_those_who_are_left_when_a_member_closes() {
     let mut members: Vec<Peer> = (0..3).map(|_| member(&broker, b"jobs.*", b"g")).collect();
     let mut publisher = broker.publisher();
     publish_numbered(&mut publisher, b"jobs.x", 30);
-    each_came(&times(&mut members), 30, 1);
+    assert_each_arrived(&times(&mut members), 30, 1);
     while let Some(mut leaver) = members.pop() {
         leaver.half_close();
         leaver.expect_close();
         publish_numbered(&mut publisher, b"jobs.x", 30);
         let expected = if members.is_empty() { 0 } else { 30 };
-        each_came(&times(&mut members), expected, 1);
+        assert_each_arrived(&times(&mut members), expected, 1);
     }
-    // The group has died out; a new one of its name starts afresh.
+    // The group has ended; a new one of its name starts from the beginning.
     let mut newcomer = member(&broker, b"jobs.*", b"g");
     publish_numbered(&mut publisher, b"jobs.x", 30);
-    each_came(&times([&mut newcomer]), 30, 1);
+    assert_each_arrived(&times([&mut newcomer]), 30, 1);
 }
 
 #[test]
@@ -222,6 +222,6 @@ fn group_names_may_be_like_topics_up_to_255_bytes() {
         println!("{}", name.escape_ascii());
         let mut members = [member(&broker, b"jobs", name), member(&broker, b"jobs", name)];
         publish_numbered(&mut broker.publisher(), b"jobs", 10);
-        each_came(&times(&mut members), 10, 1);
+        assert_each_arrived(&times(&mut members), 10, 1);
     }
 }

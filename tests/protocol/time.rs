@@ -1,5 +1,5 @@
-//! Proves rule 7 of the protocol: how long HELLO may take, when a silent client is asked and when
-//! it is closed, and what counts as a sign of life.
+//! Proves rule 7 of the protocol: how long HELLO may take, when a silent client is sent PING and
+//! when it is closed, and what counts as a sign of life.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ fn with_heartbeat(seconds: &str) -> Broker {
     Broker::with(&[("timeouts.heartbeat", seconds)])
 }
 
-/// Nothing may have come earlier than so long after `start`.
+/// Nothing may have arrived earlier than so long after `start`.
 fn not_before(start: Instant, seconds: f64) {
     let due = Duration::from_secs_f64(seconds) - SLACK;
     assert!(start.elapsed() >= due, "it came after {:?}, too soon", start.elapsed());
 }
 
-/// Waits until a connection that says nothing is closed: two heartbeats, on the broker's clock.
+/// Waits until a silent connection is closed: two heartbeats, on the broker's clock.
 /// `meanwhile` is called again and again.
 fn two_heartbeats(broker: &Broker, mut meanwhile: impl FnMut()) {
     let mut silent = broker.publisher();

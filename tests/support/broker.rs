@@ -8,7 +8,7 @@ use super::manager::Manager;
 use super::peer::Peer;
 use super::process::{Lines, Process, TempDir, ini};
 
-/// A running broker, with its working directory. Both go away with this.
+/// A running broker, with its working directory. Dropping this ends and removes them.
 pub(crate) struct Broker {
     process: Process,
     pub(crate) publishers: SocketAddr,
@@ -57,14 +57,14 @@ impl Broker {
         Broker::started(dir, process)
     }
 
-    /// The broker that this process is.
+    /// The broker of this process.
     pub(crate) fn started(dir: TempDir, process: Process) -> Broker {
         let publishers = listening(&process.stderr, "listening for publishers on ");
         let subscribers = listening(&process.stderr, "listening for subscribers on ");
         Broker { process, publishers, subscribers, dir }
     }
 
-    /// With these settings in `config.ini`, under this service manager's eyes.
+    /// With these settings in `config.ini`, watched by this service manager.
     pub(crate) fn watched(manager: &Manager, settings: &[(&str, &str)]) -> Broker {
         let dir = TempDir::new();
         dir.write("config.ini", &ini(settings));
@@ -73,7 +73,7 @@ impl Broker {
         Broker::started(dir, process)
     }
 
-    /// Has it read its `config.ini` again, with these settings in it.
+    /// Makes it read its `config.ini` again, with these settings in it.
     pub(crate) fn reload(&self, settings: &[(&str, &str)]) {
         self.dir.write("config.ini", &ini(settings));
         self.signal("HUP");
@@ -98,19 +98,19 @@ impl Broker {
         peer
     }
 
-    /// A subscriber with small kernel buffers, so that it holds things up soon.
+    /// A subscriber with small kernel buffers, so that it holds publishers up soon.
     pub(crate) fn small_subscriber_of(&self, filter: &[u8]) -> Peer {
         let mut peer = Peer::connect_small(self.subscribers).hello(b"stalled");
         peer.subscribe(filter, b"");
         peer
     }
 
-    /// Where it listens for monitors, if the settings say that it does.
+    /// The address of its monitor, if the settings have one.
     pub(crate) fn monitor(&self) -> SocketAddr {
         listening(self.log(), "listening for monitors on ")
     }
 
-    /// Where it listens for NATS clients, if the settings say that it does.
+    /// Its address for NATS clients, if the settings have one.
     pub(crate) fn nats(&self) -> SocketAddr {
         listening(self.log(), "listening for NATS clients on ")
     }
@@ -124,7 +124,7 @@ impl Broker {
         &self.process.stderr
     }
 
-    /// The process, for what the system knows about it.
+    /// The process, for what the system reports about it.
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }
@@ -150,7 +150,7 @@ pub(crate) fn command(dir: &Path) -> Command {
     command
 }
 
-/// The address behind `words` in the log.
+/// The address after `words` in the log.
 fn listening(log: &Lines, words: &str) -> SocketAddr {
     address_behind(&log.wait_for(words, |line| line.contains(words)), words)
 }

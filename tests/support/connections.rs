@@ -1,4 +1,4 @@
-//! Thousands of light connections, made as fast as the system makes them.
+//! Thousands of light connections, made as fast as the system allows.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,11 +11,11 @@ use socket2::SockRef;
 use super::frame::{Inbox, hello, kind, ping, subscribe};
 use super::{Broker, PATIENCE};
 
-/// Files that all ordinary tests with a crowd have open together, when they run at the same time
-/// in one process.
-pub(crate) const ALL_CROWDS: u64 = 8_192;
+/// Files that all ordinary tests with many connections have open together, when they run at the
+/// same time in one process.
+pub(crate) const FILES_OF_ALL_TESTS: u64 = 8_192;
 
-/// Lets this process open so many files, and says if the system does not.
+/// Lets this process open so many files; panics if the system does not allow it.
 pub(crate) fn open_files(wanted: u64) {
     // The limit belongs to the process: a test must not undo what another one has just set.
     static RAISING: Mutex<()> = Mutex::new(());
@@ -27,7 +27,7 @@ pub(crate) fn open_files(wanted: u64) {
     }
 }
 
-/// What a client says to get in and be subscribed, and how long the answer is.
+/// What a client sends to connect and subscribe, and how long the answer is.
 #[derive(Clone)]
 pub(crate) struct Greeting {
     bytes: Vec<u8>,
@@ -66,8 +66,8 @@ impl Greeting {
         Ok(stream)
     }
 
-    /// The least that any server can do for such clients: accept, read once, write once. It keeps
-    /// them all, and ends with the test.
+    /// The least work of any server for such clients: accept, read once, write once. It keeps them
+    /// all, and ends with the test.
     pub(crate) fn bare_server(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -88,14 +88,14 @@ impl Greeting {
 }
 
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    // Without a time-out of its own, which would take two more system calls.
+    // Without a time-out for connecting, which would take two more system calls.
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }
 
-/// Ends a connection by a reset instead of FIN, as a machine does that has forgotten it.
+/// Ends a connection by a reset instead of FIN, as a restarted machine does.
 pub(crate) fn reset(stream: &TcpStream) {
     SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a socket takes its options");
 }

@@ -1,4 +1,4 @@
-//! Sending more than anybody reads, in a thread, and seeing whether it gets stuck.
+//! Sends more than is read, in a thread, and detects whether it is blocked.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -51,7 +51,7 @@ impl Flood {
         panic!("the sender neither finished nor got stuck");
     }
 
-    /// Whether the thread has ended, well or not.
+    /// Whether the thread has ended, successfully or not.
     pub(crate) fn is_done(&self) -> bool {
         self.thread.is_finished()
     }

@@ -1,4 +1,4 @@
-//! The protocol's frames, from its description alone: numbers, putting together, cutting apart.
+//! The protocol's frames, from its description alone: codes, encoding, decoding.
 
 use std::fmt;
 
@@ -62,7 +62,7 @@ impl Frame {
         u64::from_be_bytes(count.unwrap_or_else(|_| panic!("a LOST without a u64: {self:?}")))
     }
 
-    /// The whole frame as it travels.
+    /// The whole frame as it is sent.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         raw(self.kind, self.flags, &self.topic, &self.body)
     }

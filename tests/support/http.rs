@@ -1,4 +1,4 @@
-//! A raw HTTP client: sends any bytes, and cuts responses apart by their Content-Length.
+//! A raw HTTP client: sends any bytes, and separates responses by their Content-Length.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -51,7 +51,7 @@ impl Http {
         Http { stream, received: Vec::new() }
     }
 
-    /// With a small kernel buffer on this side, so that not reading soon shows.
+    /// With a small kernel buffer on this side, so that not reading has an effect soon.
     pub(crate) fn connect_small(address: SocketAddr) -> Http {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)
@@ -61,14 +61,14 @@ impl Http {
         Http { stream: socket.into(), received: Vec::new() }
     }
 
-    /// Asks once, on a connection of its own.
+    /// One request on a new connection.
     pub(crate) fn get(address: SocketAddr, target: &str) -> Response {
         let mut http = Http::connect(address);
         http.send(&request("GET", target));
         http.response()
     }
 
-    /// Asks once; nothing if the connection is closed without a word.
+    /// One request; `None` if the connection is closed without a response.
     pub(crate) fn try_get(address: SocketAddr, target: &str) -> Option<Response> {
         let mut http = Http::connect(address);
         http.stream.write_all(request("GET", target).as_bytes()).ok()?;
@@ -106,7 +106,7 @@ impl Http {
         Response { status, head, body: String::new() }
     }
 
-    /// Nothing more may come but the end.
+    /// Nothing more may arrive but the end.
     pub(crate) fn expect_close(&mut self) {
         let rest = String::from_utf8_lossy(&self.received);
         assert!(rest.is_empty(), "the end was due, not: {rest}");

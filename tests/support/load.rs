@@ -1,4 +1,4 @@
-//! Full speed: a publisher that sends all that is taken, a subscriber that only counts.
+//! Full speed: a publisher that sends as much as is accepted, a subscriber that only counts.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,7 +13,7 @@ use super::{PATIENCE, Peer};
 /// How long a thread may not notice that it is to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// A thread that publishes block after block as fast as they are taken.
+/// A thread that publishes block after block as fast as they are accepted.
 pub(crate) struct Pump {
     stop: Arc<AtomicBool>,
     stream: TcpStream,
@@ -56,7 +56,7 @@ impl Pump {
         })
     }
 
-    /// Stops behind a whole block, which the broker must take in time: the messages sent.
+    /// Stops after a whole block, which the broker must accept in time: the messages sent.
     pub(crate) fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let messages = self.thread.join().expect("a pump does not panic");
@@ -85,7 +85,7 @@ fn write_patiently(stream: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A thread that takes all that comes to a subscriber, and counts the bytes.
+/// A thread that reads all that a subscriber receives, and counts the bytes.
 pub(crate) struct Meter {
     stop: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
@@ -111,12 +111,12 @@ impl Meter {
         Meter { stop, bytes, thread: Some(thread) }
     }
 
-    /// Bytes that came up to now.
+    /// Bytes received up to now.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes a second, watched for so long.
+    /// Bytes a second, measured for so long.
     pub(crate) fn rate(&self, lasting: Duration) -> f64 {
         let (start, before) = (Instant::now(), self.bytes());
         thread::sleep(lasting);

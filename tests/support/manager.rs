@@ -1,4 +1,4 @@
-//! A fake service manager: the socket that NOTIFY_SOCKET names, and what comes over it.
+//! A fake service manager: the socket that NOTIFY_SOCKET names, and its messages.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -25,7 +25,7 @@ impl Manager {
         Manager { socket, name: format!("@{name}") }
     }
 
-    /// Has a command's process told about this manager.
+    /// Sets the environment of a command for this manager.
     pub(crate) fn watch<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("NOTIFY_SOCKET", &self.name)
     }
@@ -56,7 +56,7 @@ impl Manager {
         panic!("waited in vain for {line} in {skipped:?}");
     }
 
-    /// How many messages have come that nobody has looked at.
+    /// How many messages have arrived and not been read.
     pub(crate) fn skip(&self) -> usize {
         let mut count = 0;
         while self.next(Duration::ZERO).is_some() {
@@ -66,7 +66,7 @@ impl Manager {
     }
 }
 
-/// What stands behind `key=` in a message.
+/// The value of `key=` in a message.
 pub(crate) fn value<'a>(message: &'a str, key: &str) -> Option<&'a str> {
     message.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }

@@ -1,13 +1,13 @@
 //! What the tests share: a real broker process, a raw client, and a codec of their own.
 //!
-//! Nothing here uses the broker's code. Frames are cut and put together again from the protocol's
+//! Nothing here uses the broker's code. Frames are encoded and decoded from the protocol's
 //! description, so that a mistake in the broker's codec cannot hide itself.
 
 // Each test binary uses a part of this module.
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod broker;
-pub(crate) mod crowd;
+pub(crate) mod connections;
 pub(crate) mod flood;
 pub(crate) mod frame;
 pub(crate) mod http;
@@ -29,14 +29,14 @@ pub(crate) use http::{Http, Response};
 pub(crate) use load::{Meter, Pump};
 pub(crate) use manager::Manager;
 pub(crate) use nats::NatsPeer;
-pub(crate) use pair::{Beats, Latencies};
+pub(crate) use pair::{HealthyPair, Latencies};
 pub(crate) use peer::{Event, Peer};
 pub(crate) use process::{Process, TempDir};
 
 /// How long a test waits for what must happen. Long, because the machine may be slow and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until `probe` gives something.
+/// Waits until `probe` returns something.
 pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + 3 * PATIENCE;
     loop {
@@ -48,7 +48,7 @@ pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) ->
     }
 }
 
-/// Bytes as people read them.
+/// Bytes in a readable form.
 pub(crate) fn mib(bytes: usize) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

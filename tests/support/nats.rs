@@ -1,4 +1,4 @@
-//! A raw NATS client: sends any lines, and says what came back.
+//! A raw NATS client: sends any lines, and returns what it receives.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ pub(crate) struct NatsPeer {
 }
 
 impl NatsPeer {
-    /// Connects, says this in CONNECT, and waits until that is heard.
+    /// Connects, sends this CONNECT, and waits until it is processed.
     pub(crate) fn connect(address: SocketAddr, json: &str) -> NatsPeer {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes its options");
@@ -27,7 +27,7 @@ impl NatsPeer {
         peer
     }
 
-    /// The one with this name; nothing is answered to it but what it asks for.
+    /// A client with this name that only receives answers to its requests.
     pub(crate) fn named(address: SocketAddr, name: &str) -> NatsPeer {
         NatsPeer::connect(address, &format!("{{\"verbose\":false,\"name\":\"{name}\"}}"))
     }
@@ -41,7 +41,7 @@ impl NatsPeer {
         self.stream.get_mut().write_all(text.as_bytes()).expect("the broker takes lines");
     }
 
-    /// Waits until all that was sent before is carried out.
+    /// Waits until everything sent before is processed.
     pub(crate) fn confirm(&mut self) {
         self.send("PING\r\n");
         assert_eq!(self.line(), "PONG");
@@ -69,7 +69,7 @@ impl NatsPeer {
         Some((line, body))
     }
 
-    /// Another end of the connection, to write while this one reads.
+    /// A second handle to the connection, to write while this one reads.
     pub(crate) fn sender(&self) -> TcpStream {
         self.stream.get_ref().try_clone().expect("a socket can be shared")
     }

@@ -1,5 +1,5 @@
-//! Messages that can be checked: each names its stream and its number there, and carries a sum of
-//! its bytes. A ledger finds what is lost, doubled, out of order or damaged.
+//! Messages that can be checked: each has its stream, its number there, and a checksum. A ledger
+//! finds what is lost, duplicated, out of order or damaged.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::frame::{self, Frame, kind};
 /// Stream, number, sum.
 const HEAD_BYTES: usize = 4 + 8 + 8;
 
-/// Numbers that look random and come again with their seed (xorshift).
+/// Pseudorandom numbers, reproducible by their seed (xorshift).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -24,7 +24,7 @@ impl Random {
     }
 }
 
-/// A PUBLISH frame with the message `number` of `stream`, and so many bytes of filling.
+/// A PUBLISH frame with the message `number` of `stream`, and so many bytes of padding.
 pub(crate) fn message(topic: &[u8], stream: u32, number: u64, filling: usize) -> Vec<u8> {
     let mut payload = Vec::with_capacity(HEAD_BYTES + filling);
     payload.extend(stream.to_be_bytes());
@@ -68,14 +68,14 @@ pub(crate) struct Ledger {
     next: BTreeMap<u32, u64>,
     pub(crate) delivered: u64,
     pub(crate) bytes: u64,
-    /// Numbers that were passed over.
+    /// Numbers that were skipped.
     pub(crate) lost: u64,
-    /// Numbers below the one that was due: come twice, or too late.
+    /// Numbers below the one that was due: duplicates, or too late.
     pub(crate) doubled: u64,
 }
 
 impl Ledger {
-    /// Writes a message down.
+    /// Records a message.
     pub(crate) fn take(&mut self, message: &Frame) {
         let (stream, number) = check(message);
         let next = self.next.entry(stream).or_default();
@@ -94,7 +94,7 @@ impl Ledger {
         self.next.get(&stream).copied().unwrap_or_default()
     }
 
-    /// Nothing is missing in between, and nothing came twice.
+    /// Nothing is missing in between, and nothing arrived twice.
     pub(crate) fn is_clean(&self) -> bool {
         (self.lost, self.doubled) == (0, 0)
     }

@@ -1,5 +1,5 @@
-//! A healthy pair that has nothing to do with anything else: one message after the other goes from
-//! a publisher to a subscriber, and how long each takes is written down.
+//! A healthy pair, independent of all other clients: one message after the other from a publisher
+//! to a subscriber, with the latency of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Latencies(Vec<Duration>);
 
 impl Latencies {
-    /// The time within which this part of all, 0 to 1, were there.
+    /// The time within which this share of all, 0 to 1, arrived.
     pub(crate) fn percentile(&self, part: f64) -> Duration {
         let last = self.0.len().checked_sub(1).expect("some message was sent");
         self.0[(last as f64 * part).round() as usize]
@@ -31,15 +31,15 @@ impl Latencies {
     }
 }
 
-/// A thread in which messages go through until it is told to stop.
-pub(crate) struct Beats {
+/// A thread that sends and receives messages until it is told to stop.
+pub(crate) struct HealthyPair {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Duration>>,
 }
 
-impl Beats {
+impl HealthyPair {
     /// A pair on this topic.
-    pub(crate) fn start(broker: &Broker, topic: &'static [u8]) -> Beats {
+    pub(crate) fn start(broker: &Broker, topic: &'static [u8]) -> HealthyPair {
         let mut subscriber = broker.subscriber_of(&[topic]);
         let mut publisher = broker.publisher();
         let stop = Arc::new(AtomicBool::new(false));
@@ -57,10 +57,10 @@ impl Beats {
             publisher.frames_until_pong();
             latencies
         });
-        Beats { stop, thread }
+        HealthyPair { stop, thread }
     }
 
-    /// How long the messages took, all of which must have come.
+    /// The latencies of the messages, all of which must have arrived.
     pub(crate) fn stop(self) -> Latencies {
         self.stop.store(true, Ordering::Relaxed);
         let mut latencies = self.thread.join().expect("every message came");
@@ -70,9 +70,9 @@ impl Beats {
 
     /// Latencies while `work` is done.
     pub(crate) fn during(broker: &Broker, work: impl FnOnce()) -> Latencies {
-        let beats = Beats::start(broker, b"healthy.pair");
+        let pair = HealthyPair::start(broker, b"healthy.pair");
         work();
-        beats.stop()
+        pair.stop()
     }
 }
 

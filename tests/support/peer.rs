@@ -1,4 +1,4 @@
-//! A raw blocking client: sends any bytes, and says what came back.
+//! A raw blocking client: sends any bytes, and returns what it receives.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use super::PATIENCE;
 use super::frame::{self, FATAL, Frame, Inbox, kind};
 
-/// What a connection had to say next.
+/// What a connection received next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A whole frame came.
+    /// A whole frame.
     Frame(Frame),
-    /// The broker shut its sending side; so many bytes of a partial frame came before.
+    /// The broker shut its sending side; so many bytes of a partial frame arrived before.
     Closed(usize),
     /// The connection was reset, or failed otherwise.
     Reset,
-    /// Nothing came in the time given.
+    /// Nothing arrived in the time given.
     Quiet,
 }
 
@@ -34,7 +34,7 @@ impl Peer {
         Peer::on(stream.unwrap_or_else(|error| panic!("no connection to {address}: {error}")))
     }
 
-    /// Connects with small kernel buffers on this side, so that not reading soon shows.
+    /// Connects with small kernel buffers on this side, so that not reading has an effect soon.
     pub(crate) fn connect_small(address: SocketAddr) -> Peer {
         Peer::on(small_socket(address, |_| {}))
     }
@@ -100,7 +100,7 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write).expect("the connection is open");
     }
 
-    /// Waits for PONG, which must be the next frame: all that was sent is carried out.
+    /// Waits for PONG, which must be the next frame: everything sent is processed.
     pub(crate) fn confirm(&mut self) {
         let before = self.frames_until_pong();
         assert!(before.is_empty(), "nothing but PONG was due: {before:?}");
@@ -122,7 +122,7 @@ impl Peer {
         }
     }
 
-    /// What comes next, waiting at most so long for it.
+    /// The next event, waiting at most so long for it.
     pub(crate) fn next(&mut self, within: Duration) -> Event {
         let deadline = Instant::now() + within;
         loop {
@@ -149,7 +149,7 @@ impl Peer {
     }
 
     /// Takes at most `most` bytes off the socket, frame or not: a reader that is slow on purpose.
-    pub(crate) fn sip(&mut self, most: usize) -> io::Result<usize> {
+    pub(crate) fn take_bytes(&mut self, most: usize) -> io::Result<usize> {
         self.stream.set_read_timeout(Some(PATIENCE))?;
         let mut buffer = vec![0; most];
         let read = self.stream.read(&mut buffer)?;
@@ -157,7 +157,7 @@ impl Peer {
         Ok(read)
     }
 
-    /// The next frame, which must come.
+    /// The next frame, which must arrive.
     pub(crate) fn recv(&mut self) -> Frame {
         match self.next(PATIENCE) {
             Event::Frame(frame) => frame,
@@ -173,7 +173,7 @@ impl Peer {
         assert!(frame == expected, "{expected:?} was due, not {frame:?}");
     }
 
-    /// All messages before the one with this topic. Nothing but messages may come.
+    /// All messages before the one with this topic. Nothing but messages may arrive.
     pub(crate) fn messages_until(&mut self, last_topic: &[u8]) -> Vec<Frame> {
         let mut messages = Vec::new();
         loop {
@@ -205,7 +205,7 @@ impl Peer {
         self.expect_close();
     }
 
-    /// The broker must end the connection orderly, between frames.
+    /// The broker must end the connection in order, between frames.
     pub(crate) fn expect_close(&mut self) {
         let event = self.next(PATIENCE);
         assert_eq!(event, Event::Closed(0), "an orderly end was due");

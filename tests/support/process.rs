@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
-/// An empty directory that goes away with its owner.
+/// An empty directory that is removed when this is dropped.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -99,7 +99,7 @@ impl Lines {
         lines
     }
 
-    /// Those of an output that goes elsewhere.
+    /// No lines, for an output that goes elsewhere.
     fn none() -> Lines {
         let lines = Lines::default();
         lines.lock().ended = true;
@@ -129,7 +129,7 @@ impl Lines {
         found.expect("the wait ended because it is there").clone()
     }
 
-    /// Waits for `count` lines that contain `text`, and gives all that do.
+    /// Waits for `count` lines that contain `text`, and returns all that do.
     pub(crate) fn wait_for_count(&self, text: &str, count: usize) -> Vec<String> {
         let matching = |lines: &[String]| -> Vec<String> {
             lines.iter().filter(|line| line.contains(text)).cloned().collect()
@@ -157,7 +157,7 @@ impl Lines {
     }
 }
 
-/// A running child. It is killed when this goes.
+/// A running child. It is killed when this is dropped.
 pub(crate) struct Process {
     child: Child,
     pub(crate) stdout: Lines,
@@ -190,11 +190,11 @@ impl Process {
     }
 
     /// Processor time used so far, in hundredths of a second, and how often it was put to sleep.
-    pub(crate) fn effort(&self) -> (u64, u64) {
+    pub(crate) fn cpu_and_sleeps(&self) -> (u64, u64) {
         let pid = self.child.id();
         let read = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).expect("it is running");
         let stat = read("stat");
-        // Behind the name in parentheses, which may hold anything, come the fields from the third.
+        // The fields from the third on follow the name in parentheses, which may contain anything.
         let fields = stat.rsplit(')').next().expect("the line has a name in it");
         let field = |n: usize| fields.split_whitespace().nth(n - 3);
         let time = [14, 15].map(|n| field(n).and_then(|t| t.parse::<u64>().ok()));
@@ -205,12 +205,12 @@ impl Process {
         time.zip(sleeps).expect("the system counts these")
     }
 
-    /// The same once the process has done what it still had to do: nothing changes for a while.
-    pub(crate) fn settled_effort(&self) -> (u64, u64) {
-        let mut last = self.effort();
+    /// The same once the process is idle: nothing changes for a while.
+    pub(crate) fn settled_cpu_and_sleeps(&self) -> (u64, u64) {
+        let mut last = self.cpu_and_sleeps();
         super::eventually("a process that rests", || {
             thread::sleep(Duration::from_millis(50));
-            let before = std::mem::replace(&mut last, self.effort());
+            let before = std::mem::replace(&mut last, self.cpu_and_sleeps());
             (before == last).then_some(last)
         })
     }

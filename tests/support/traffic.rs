@@ -1,5 +1,5 @@
 //! Roles in a load whose every message is accounted for: publishers that number and confirm,
-//! readers of all speeds that keep a ledger, neighbours that come and go without manners.
+//! readers of all speeds that keep a ledger, clients that connect and disconnect at random.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::crowd::{connect, reset};
+use super::connections::{connect, reset};
 use super::frame::{Frame, hello, kind, ping, pong, subscribe};
 use super::numbered::{self, Ledger, Random};
 use super::{Broker, Event, PATIENCE, Peer};
 
-/// Who gets this topic has got all that there was before it.
+/// A reader that gets this topic has received all messages before it.
 pub(crate) const END: &[u8] = b"load.end";
 /// Messages between two confirmations.
 const BATCHES: usize = 16;
@@ -75,7 +75,7 @@ fn random_size(random: &mut Random) -> usize {
     random.below(limit) as usize
 }
 
-/// Whether the broker confirms all up to here; else it says GOODBYE, or is gone.
+/// Whether the broker confirms all up to here; otherwise it has sent GOODBYE, or has stopped.
 fn is_confirmed(peer: &mut Peer) -> bool {
     if peer.try_send(&ping(b"all?")).is_err() {
         return false;
@@ -100,16 +100,16 @@ pub(crate) struct Habit {
     pub(crate) pauses: Option<(Duration, Duration)>,
 }
 
-/// How a reader's conversation ended.
+/// How a reader's connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The message on [`END`] came.
+    /// The message on [`END`] arrived.
     End,
-    /// GOODBYE came, and nothing behind it.
+    /// GOODBYE arrived, and nothing after it.
     Goodbye,
 }
 
-/// Reads to the end, and gives each message to `take`.
+/// Reads to the end, and passes each message to `take`.
 pub(crate) fn read(mut peer: Peer, habit: Habit, mut take: impl FnMut(&Frame)) -> Ending {
     let (start, mut bytes, mut paused_at) = (Instant::now(), 0_u64, Instant::now());
     loop {
@@ -129,7 +129,7 @@ pub(crate) fn read(mut peer: Peer, habit: Habit, mut take: impl FnMut(&Frame)) -
         bytes += frame.body.len() as u64;
         if let Some(rate) = habit.rate {
             let due = Duration::from_secs_f64(bytes as f64 / rate as f64);
-            // Not to catch up with what it could not read because nothing came.
+            // Without catching up for times in which nothing arrived.
             thread::sleep(due.saturating_sub(start.elapsed()).min(Duration::from_secs(1)));
         }
         if let Some((every, lasting)) = habit.pauses
@@ -148,7 +148,7 @@ pub(crate) fn reader(peer: Peer, habit: Habit) -> (Ledger, Ending) {
     (ledger, ending)
 }
 
-/// How often each message came to any member of a queue group.
+/// How often each message reached any member of a queue group.
 #[derive(Default)]
 pub(crate) struct GroupLedger(Mutex<BTreeMap<u32, Vec<u8>>>);
 
@@ -164,7 +164,7 @@ impl GroupLedger {
         times[number] = times[number].saturating_add(1);
     }
 
-    /// Messages that came, those of `sent` that did not, and those that came more than once.
+    /// Messages that arrived, those of `sent` that did not, and those that arrived more than once.
     pub(crate) fn account(&self, sent: &[Sent]) -> (u64, u64, u64) {
         let streams = self.0.lock().expect("no member panics in here");
         let (mut came, mut lost, mut doubled) = (0, 0, 0);
@@ -179,23 +179,28 @@ impl GroupLedger {
     }
 }
 
-/// Comes and goes without manners until it is told to stop: subscribes to everything and reads a
-/// little, or nothing; leaves by FIN or by a reset; leaves in the middle of a frame. Gives how
-/// many times it came.
-pub(crate) fn neighbour(broker: &Broker, seed: u64, pause: Duration, stop: &AtomicBool) -> u64 {
+/// Connects again and again until it is told to stop: subscribes to everything and reads a little,
+/// or nothing; ends by FIN or by a reset, sometimes in the middle of a frame. Returns the number of
+/// connections.
+pub(crate) fn erratic_client(
+    broker: &Broker,
+    seed: u64,
+    pause: Duration,
+    stop: &AtomicBool,
+) -> u64 {
     let mut random = Random::new(seed);
     let mut visits = 0;
     while !stop.load(Ordering::Relaxed) {
-        let _ = visit(broker, &mut random);
+        let _ = connect_briefly(broker, &mut random);
         visits += 1;
         thread::sleep(pause);
     }
     visits
 }
 
-/// One visit. The broker may be gone, which is an error and nothing else.
-fn visit(broker: &Broker, random: &mut Random) -> std::io::Result<()> {
-    let greeting = hello(b"neighbour", b"version=1\n");
+/// One connection. The broker may have stopped, which is an error that the caller ignores.
+fn connect_briefly(broker: &Broker, random: &mut Random) -> std::io::Result<()> {
+    let greeting = hello(b"erratic", b"version=1\n");
     let publishes = random.below(3) == 0;
     let address = if publishes { broker.publishers } else { broker.subscribers };
     let mut stream = connect(address)?;

@@ -13,11 +13,11 @@ const { once } = require("node:events");
 const { spawn } = require("node:child_process");
 const { Worker, isMainThread, parentPort, workerData } = require("node:worker_threads");
 
-// What older Node has under another name only.
+// Older Node has this under another name only.
 globalThis.crypto ??= require("node:crypto").webcrypto;
 const nats = require("@nats-io/transport-node");
 
-// How long what must come is waited for, in milliseconds. Far longer than it takes.
+// How long to wait for what must arrive, in milliseconds. Far longer than it takes.
 const PATIENCE = 30_000;
 
 // A server process. `start` may be called again, and takes the same port.
@@ -50,7 +50,7 @@ class Server {
       const found = listening.join("\n").match(/listening for .* on \S+:(\d+)/i);
       if (found) {
         this.port = Number(found[1]);
-        // Reads on, or a full pipe would stop the server.
+        // Keeps reading, or a full pipe would stop the server.
         this.process.stderr.resume();
         return;
       }
@@ -85,8 +85,8 @@ function connect(server, options = {}) {
   });
 }
 
-// Waits until the connection has told of this.
-async function hears(statuses, what) {
+// Waits until the connection has reported this status.
+async function waitForStatus(statuses, what) {
   const loop = async () => {
     for (;;) {
       const { value, done } = await statuses.next();
@@ -112,7 +112,7 @@ async function collect(subscription, count) {
   return patiently(loop(), `${count} messages of ${subscription.getSubject()}`);
 }
 
-// Those that have come up to the end of it.
+// Those received up to the end of it.
 async function rest(subscription) {
   const messages = [];
   for await (const message of subscription) messages.push(message);
@@ -141,7 +141,7 @@ const checks = {
       }
       publisher.publish("a", "x");
       await publisher.flush();
-      // Its own messages come back, and nothing else came meanwhile.
+      // It receives its own messages, and nothing else.
       nc.publish("a.b", "own");
       assert.deepEqual(texts(await collect(plain, 1)), ["own"]);
       await nc.flush();
@@ -297,9 +297,9 @@ const checks = {
         }
         for (let round = 0; round < 2; round++) {
           await server.stop(how);
-          for (const status of statuses) await hears(status, "disconnect");
+          for (const status of statuses) await waitForStatus(status, "disconnect");
           await server.start();
-          for (const status of statuses) await hears(status, "reconnect");
+          for (const status of statuses) await waitForStatus(status, "reconnect");
           await nc.flush();
           publisher.publish("a", "after");
           for (const subscription of subscriptions) {
@@ -319,13 +319,13 @@ const checks = {
       const status = nc.status()[Symbol.asyncIterator]();
       const subscription = nc.subscribe("flood");
       await nc.flush();
-      // This thread stands still meanwhile, so nobody reads.
+      // This thread is blocked meanwhile, so nothing is read.
       const done = new Int32Array(new SharedArrayBuffer(4));
       const worker = new Worker(__filename, { workerData: { port: server.port, done } });
       worker.on("error", (error) => console.error(error));
       Atomics.wait(done, 0, 0, PATIENCE);
       assert.equal(done[0], 1, "the slow consumer is still there");
-      await hears(status, "reconnect");
+      await waitForStatus(status, "reconnect");
       await nc.flush();
       publisher.publish("flood", "last");
       while (texts(await collect(subscription, 1))[0] !== "last");
@@ -354,7 +354,7 @@ const checks = {
   },
 };
 
-// Publishes until nobody hears it any more. Runs in a thread of its own.
+// Publishes until there is no subscriber any more. Runs in a thread of its own.
 async function flood({ port, done }) {
   const socket = net.connect(port, "127.0.0.1");
   const options = '"verbose":false,"pedantic":false,"headers":true,"no_responders":true';

@@ -18,7 +18,7 @@ import nats
 from nats import errors
 
 HERE = Path(__file__).resolve().parent
-# How long what must come is waited for. Far longer than it takes.
+# How long to wait for what must arrive. Far longer than it takes.
 PATIENCE = 30
 IS_REFERENCE = "nats-server" in Path(os.environ.get("SERVER", "broker")).name
 
@@ -46,7 +46,7 @@ class Server:
                 break
         else:
             raise AssertionError("the server does not say where it listens:\n" + "".join(log))
-        # Reads on, or a full pipe would stop the server.
+        # Keeps reading, or a full pipe would stop the server.
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
 
     def stop(self, how):
@@ -62,15 +62,15 @@ class Server:
 
 
 class Client:
-    """A connection that notes what its callbacks hear."""
+    """A connection that records the events of its callbacks."""
 
     def __init__(self):
-        self.heard = asyncio.Queue()
+        self.events = asyncio.Queue()
 
     async def connect(self, server, **options):
         def note(what):
             async def callback(*of):
-                await self.heard.put((what, *of))
+                await self.events.put((what, *of))
 
             return callback
 
@@ -86,12 +86,12 @@ class Client:
         )
         return self.nc
 
-    async def hears(self, *what):
-        """Waits until one of these is heard, and gives all that came up to it."""
+    async def wait_for(self, *what):
+        """Waits for one of these events, and returns all up to it."""
         heard = []
-        while not heard or heard[-1][0] not in what:
-            heard.append(await asyncio.wait_for(self.heard.get(), PATIENCE))
-        return heard
+        while not events or events[-1][0] not in what:
+            events.append(await asyncio.wait_for(self.events.get(), PATIENCE))
+        return events
 
 
 async def connect(server, **options):
@@ -103,7 +103,7 @@ async def collect(subscription, count):
 
 
 async def flush(nc):
-    """Waits until the server has carried out all that was asked of it.
+    """Waits until the server has processed everything sent before.
 
     The library's own PING may overtake what its background task has not written yet.
     """
@@ -113,7 +113,7 @@ async def flush(nc):
 
 
 async def nothing_more(nc, *subscriptions):
-    """What was published before has arrived by now, and was not for these."""
+    """What was published before has been delivered by now, but not to these."""
     await flush(nc)
     for subscription in subscriptions:
         assert subscription.pending_msgs == 0, subscription.subject
@@ -138,7 +138,7 @@ async def check_publish_and_subscribe(server):
         await publisher.publish("a", b"x")
         await flush(publisher)
         await nothing_more(nc, plain, token, rest, other)
-        # Its own messages come back.
+        # It receives its own messages.
         await nc.publish("a.b", b"own")
         assert (await collect(plain, 1))[0].data == b"own"
         await nc.close()
@@ -259,7 +259,7 @@ async def check_drain(server):
         await publisher.publish("b", b"b")
     await flush(publisher)
     await nc.drain()
-    await client.hears("closed")
+    await client.wait_for("closed")
     assert received == [b"a"] * 200 + [b"b"] * 200, len(received)
     # What it published while draining has arrived.
     assert [m.data for m in await collect(seen, 200)] == [b"b"] * 200
@@ -292,11 +292,11 @@ async def check_reconnect(_):
                 await collect(subscription, 1)
             for _ in range(2):
                 server.stop(how)
-                await client.hears("disconnected")
-                await other.hears("disconnected")
+                await client.wait_for("disconnected")
+                await other.wait_for("disconnected")
                 server.start()
-                await client.hears("reconnected")
-                await other.hears("reconnected")
+                await client.wait_for("reconnected")
+                await other.wait_for("reconnected")
                 await flush(nc)
                 await publisher.publish("a", b"after")
                 for subscription in [plain, group]:
@@ -318,9 +318,9 @@ async def check_slow_consumer(_):
         nc = await client.connect(server)
         subscription = await nc.subscribe("flood")
         await flush(nc)
-        # The event loop stands still meanwhile, so nobody reads.
+        # The event loop is blocked meanwhile, so nothing is read.
         flood(server.port)
-        await client.hears("reconnected")
+        await client.wait_for("reconnected")
         await flush(nc)
         await publisher.publish("flood", b"last")
         while (await subscription.next_msg(PATIENCE)).data != b"last":
@@ -331,7 +331,7 @@ async def check_slow_consumer(_):
 
 
 def flood(port):
-    """Publishes until nobody hears it any more."""
+    """Publishes until there is no subscriber any more."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         lines = connection.makefile("rb")
         lines.readline()
@@ -365,8 +365,8 @@ async def check_max_payload(_):
         # Past the library's own check it is an error that closes the connection for good.
         nc._max_payload = 1_000_000
         await nc.publish("a", b"x" * 100_001)
-        heard = await client.hears("closed", "reconnected")
-        # The reference resets while the payload is on its way, and its word may get lost.
+        events = await client.wait_for("closed", "reconnected")
+        # The reference resets while the payload is on its way, and its error may be lost.
         told = "maximum payload" in str(nc.last_error).lower()
         assert IS_REFERENCE or (told and heard[-1][0] == "closed"), heard
         await nc.close()
@@ -381,7 +381,7 @@ async def check_refused_subjects(server):
     nc = await client.connect(server)
     subscription = await nc.subscribe("a")
     await nc.publish("a\x01", b"x")
-    await client.hears("error")
+    await client.wait_for("error")
     assert "permissions violation" in str(nc.last_error).lower(), nc.last_error
     await nc.publish("a", b"goes on")
     assert (await collect(subscription, 1))[0].data == b"goes on"

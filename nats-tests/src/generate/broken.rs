@@ -85,7 +85,7 @@ const BROKEN: [&[u8]; 76] = [
     b"CONNECT {\"account\":\"x\"}\r\n",
     b"CONNECT {\"name\":1}\r\n",
     b"CONNECT {\"headers\":false,\"no_responders\":true}\r\n",
-    // What only servers say.
+    // What only servers send.
     b"-ERR 'x'\r\n",
     b"INFO x\r\n",
     b"INFO\r\n",

@@ -1,11 +1,11 @@
-//! A raw client that says what it expects, byte by byte.
+//! A raw client that checks what it receives, byte by byte.
 
 use nats_tests::frame::Frame;
 use nats_tests::peer::{Event, Peer};
 use nats_tests::server::Server;
 use nats_tests::session::shown;
 
-/// CONNECT as most libraries send it, but for the names.
+/// CONNECT as most libraries send it, except for the names.
 pub(crate) const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\
     \"tls_required\":false,\"name\":\"\",\"lang\":\"x\",\"version\":\"1.0\",\"protocol\":0,\
     \"echo\":true,\"headers\":true,\"no_responders\":true}\r\n";
@@ -16,7 +16,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A connection on which nothing has been said.
+    /// A connection on which nothing has been sent.
     pub(crate) fn silent(server: &Server) -> Client {
         Client { peer: Peer::connect(server.address), sent: Vec::new() }
     }
@@ -35,7 +35,7 @@ impl Client {
         client
     }
 
-    /// One that leaves all to the defaults but these.
+    /// A connection with the defaults except for these.
     pub(crate) fn quiet_with(server: &Server, more: &str) -> Client {
         let quiet = "\"verbose\":false,\"pedantic\":false";
         Client::with(server, &format!("CONNECT {{{quiet},{more}}}\r\n"))
@@ -50,7 +50,7 @@ impl Client {
         self.peer.end_sending();
     }
 
-    /// The next that comes, but for INFO, and PINGs, which are answered.
+    /// The next frame except INFO and PINGs, which are answered.
     pub(crate) fn receive(&mut self) -> Event {
         loop {
             match self.peer.receive() {
@@ -61,12 +61,12 @@ impl Client {
         }
     }
 
-    /// The very next that comes.
+    /// The very next frame.
     pub(crate) fn receive_any(&mut self) -> Event {
         self.peer.receive()
     }
 
-    /// Exactly these bytes must come next.
+    /// Exactly these bytes must arrive next.
     pub(crate) fn expect(&mut self, expected: &[u8]) {
         let mut came = Vec::new();
         while came.len() < expected.len() {
@@ -81,7 +81,7 @@ impl Client {
         self.compare(&came, expected);
     }
 
-    /// These bytes must come, and then the end.
+    /// These bytes must arrive, and then the end.
     pub(crate) fn expect_end(&mut self, expected: &[u8]) {
         let mut came = Vec::new();
         loop {
@@ -100,20 +100,20 @@ impl Client {
         self.compare(&came, expected);
     }
 
-    /// Sends this. All that it causes on this connection are these bytes, and the connection stays.
+    /// Sends this, which must cause exactly these bytes on this connection, and leave it open.
     pub(crate) fn says(&mut self, sent: &[u8], expected: &[u8]) {
         self.send(sent);
-        self.only_gets(expected);
+        self.expect_only(expected);
     }
 
-    /// Up to now, these bytes have come and no more.
-    pub(crate) fn only_gets(&mut self, expected: &[u8]) {
+    /// Up to now, these bytes have arrived and no more.
+    pub(crate) fn expect_only(&mut self, expected: &[u8]) {
         self.send(b"PING\r\n");
         self.expect(&[expected, b"PONG\r\n"].concat());
     }
 
-    /// Up to now, one of these has come and no more: the order is not defined.
-    pub(crate) fn only_gets_one_of(&mut self, expected: &[&[u8]]) {
+    /// Up to now, one of these has arrived and no more: the order is not defined.
+    pub(crate) fn expect_only_one_of(&mut self, expected: &[&[u8]]) {
         self.send(b"PING\r\n");
         let mut came = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! INFO and CONNECT: what a server says first, and what each member of CONNECT does.
+//! INFO and CONNECT: what a server sends first, and what each member of CONNECT does.
 
 use nats_tests::frame::Frame;
 use nats_tests::peer::{Event, Peer};
@@ -73,7 +73,7 @@ const ANSWERED: [(&str, &str); 27] = [
     ("{\"verbose\":false,\"headers\":false,\"no_responders\":false}", "PONG\r\n"),
     ("{\"verbose\":false,\"echo\":false,\"pedantic\":false}  ", "PONG\r\n"),
     ("\t{\"verbose\":false}", "PONG\r\n"),
-    // These ways of writing it came up with real clients.
+    // Real clients use these forms.
     ("{\"verbose\":false,\"pedantic\":false,\"tls_required\":false,\"name\":\"\"}", "PONG\r\n"),
     (
         "{\"echo\": true, \"lang\": \"python3\", \"pedantic\": false, \"verbose\": false}",
@@ -91,7 +91,7 @@ fn each_connect_that_is_taken() {
         let mut client = Client::silent(&server);
         client.send(format!("CONNECT {connect}\r\nPING\r\n").as_bytes());
         client.expect(expected.as_bytes());
-        client.only_gets(b"");
+        client.expect_only(b"");
     }
     let mut client = Client::silent(&server);
     client.send(b"connect{\"verbose\":false}\nPING\r\n");
@@ -142,7 +142,7 @@ fn without_connect_all_is_served_with_the_defaults() {
     client.says(b"SUB a 1\n", b"+OK\r\n");
     client.says(b"PUB a 2\nhi\r\n", b"+OK\r\nMSG a 1 2\r\nhi\r\n");
     client.says(b"PUB a..b 0\n\r\n", b"-ERR 'Invalid Publish Subject'\r\n+OK\r\n");
-    // Nobody asked for word of it.
+    // The client did not ask for `503`.
     client.says(b"PUB nobody a 0\n\r\n", b"+OK\r\n");
     client.says(b"UNSUB 1\n", b"+OK\r\n");
     client.says(b"PONG\n", b"");
@@ -157,7 +157,7 @@ fn a_second_connect_merges_and_drops_all_subscriptions() {
     client.says(b"PUB a 0\r\n\r\n", b"");
     // The sids are free again.
     client.says(b"SUB b 1\r\nSUB in 2\r\nPUB b 0\r\n\r\n", b"MSG b 1 0\r\n\r\n");
-    // What was not said again holds on: quiet, headers, word of no responders.
+    // Fields that are not repeated stay: quiet, headers, `503` without responders.
     client.says(b"HPUB b 2 2\r\nhi\r\n", b"HMSG b 1 2 2\r\nhi\r\n");
     let none = "HMSG in 2 33 33\r\nNATS/1.0 503\r\nNats-Subject: a\r\n\r\n\r\n";
     client.says(b"PUB a in 0\r\n\r\n", none.as_bytes());
@@ -165,7 +165,7 @@ fn a_second_connect_merges_and_drops_all_subscriptions() {
     client.says(b"SUB b 1\r\n", b"+OK\r\n");
     client.says(b"CONNECT {\"verbose\":false,\"echo\":false}\r\nSUB b 1\r\n", b"");
     client.says(b"PUB b 0\r\n\r\n", b"");
-    // Without headers nobody can be told that nobody is there.
+    // Without headers a client cannot be told that there is no responder.
     client.send(b"CONNECT {\"headers\":false}\r\n");
     client.expect_end(b"-ERR 'no responders requires headers support'\r\n");
 }
@@ -180,8 +180,8 @@ fn echo_false_holds_back_all_own_messages() {
     for _ in 0..20 {
         mute.says(b"PUB a 2\r\nhi\r\nHPUB b 0 0\r\n\r\n", b"");
         // Another member of the group takes it each time.
-        other.only_gets(b"MSG a 9 2\r\nhi\r\n");
+        other.expect_only(b"MSG a 9 2\r\nhi\r\n");
     }
     other.says(b"PUB b 2\r\nho\r\n", b"");
-    mute.only_gets(b"MSG b 2 2\r\nho\r\n");
+    mute.expect_only(b"MSG b 2 2\r\nho\r\n");
 }

@@ -1,4 +1,4 @@
-//! Who gets a message, how often, in which form, and in which order.
+//! Which clients receive a message, how often, in which form, and in which order.
 
 use std::collections::HashMap;
 
@@ -7,9 +7,9 @@ use nats_tests::peer::Event;
 use nats_tests::server::Server;
 
 use crate::client::Client;
-use crate::server_unless_otherwise;
+use crate::server_unless_different;
 
-/// The messages that have come up to now.
+/// The messages received up to now.
 fn messages(client: &mut Client) -> Vec<Message> {
     client.send(b"PING\r\n");
     let mut messages = Vec::new();
@@ -22,7 +22,7 @@ fn messages(client: &mut Client) -> Vec<Message> {
     }
 }
 
-/// How many messages each of these subscriptions has got.
+/// How many messages each of these subscriptions has received.
 fn counts(clients: &mut [Client]) -> HashMap<Vec<u8>, usize> {
     let mut counts = HashMap::new();
     for message in clients.iter_mut().flat_map(messages) {
@@ -62,13 +62,13 @@ fn headers_are_cut_off_for_those_who_cannot_take_them() {
     for (block, payload) in rows {
         let sizes = format!("{} {}", block.len(), block.len() + payload.len());
         sender.says(format!("HPUB a r {sizes}\r\n{block}{payload}\r\n").as_bytes(), b"");
-        able.only_gets(format!("HMSG a 2 r {sizes}\r\n{block}{payload}\r\n").as_bytes());
-        plain.only_gets(format!("MSG a 1 r {}\r\n{payload}\r\n", payload.len()).as_bytes());
+        able.expect_only(format!("HMSG a 2 r {sizes}\r\n{block}{payload}\r\n").as_bytes());
+        plain.expect_only(format!("MSG a 1 r {}\r\n{payload}\r\n", payload.len()).as_bytes());
     }
     // Without a block it is a message like any other.
     sender.says(b"HPUB a 0 2\r\nhi\r\nHPUB a 0 0\r\n\r\n", b"");
-    able.only_gets(b"MSG a 2 2\r\nhi\r\nMSG a 2 0\r\n\r\n");
-    plain.only_gets(b"MSG a 1 2\r\nhi\r\nMSG a 1 0\r\n\r\n");
+    able.expect_only(b"MSG a 2 2\r\nhi\r\nMSG a 2 0\r\n\r\n");
+    plain.expect_only(b"MSG a 1 2\r\nhi\r\nMSG a 1 0\r\n\r\n");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_group_shares_by_its_name_whatever_the_filters() {
     let mut clients = [(); 4].map(|()| Client::connect(&server));
     clients[0].says(b"SUB a g one\r\n", b"");
     clients[1].says(b"SUB * g other\r\n", b"");
-    // Another group gets all, and so does a plain subscription.
+    // Another group receives all, and so does a plain subscription.
     clients[2].says(b"SUB a h all\r\nSUB a plain\r\nSUB b g none\r\n", b"");
     let publications = b"PUB a 0\r\n\r\n".repeat(400);
     clients[3].says(&publications, b"");
@@ -123,7 +123,7 @@ fn a_member_that_leaves_is_left_out() {
     leaves.says(b"SUB a g 1\r\nUNSUB 1\r\n", b"");
     let publications = b"PUB a 0\r\n\r\n".repeat(50);
     leaves.says(&publications, b"");
-    stays.only_gets(&b"MSG a 1 0\r\n\r\n".repeat(50));
+    stays.expect_only(&b"MSG a 1 0\r\n\r\n".repeat(50));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_pong_comes_behind_all_that_was_asked_before() {
 
 #[test]
 fn one_order_for_all() {
-    let Some(server) = server_unless_otherwise("one_order_for_all", &[]) else { return };
+    let Some(server) = server_unless_different("one_order_for_all", &[]) else { return };
     let mut subscribers = [(); 2].map(|()| Client::connect(&server));
     for subscriber in &mut subscribers {
         subscriber.says(b"SUB > 1\r\n", b"");
@@ -165,7 +165,7 @@ fn one_order_for_all() {
                 let text = format!("{name}{number:04}");
                 client.send(format!("PUB {name} {}\r\n{text}\r\n", text.len()).as_bytes());
             }
-            client.only_gets(b"");
+            client.expect_only(b"");
         })
     };
     for publisher in [publisher("a"), publisher("b")] {

@@ -5,7 +5,7 @@ use nats_tests::peer::Event;
 use nats_tests::server::Server;
 
 use crate::client::Client;
-use crate::server_unless_otherwise;
+use crate::server_unless_different;
 
 #[test]
 fn a_client_that_does_not_answer_is_stale() {
@@ -23,16 +23,16 @@ fn a_client_that_does_not_answer_is_stale() {
             }
             other => panic!("{other:?}"),
         }
-        // Whoever answers stays.
-        other.only_gets(b"");
+        // A client that answers stays connected.
+        other.expect_only(b"");
     }
     client.expect_end(b"");
     assert!((2..=3).contains(&pings), "{pings} PINGs");
-    other.only_gets(b"");
+    other.expect_only(b"");
 }
 
 #[test]
-fn what_was_sent_before_the_end_is_carried_out() {
+fn what_was_sent_before_the_end_is_processed() {
     let server = Server::under_test(&[]);
     let mut subscriber = Client::connect(&server);
     subscriber.says(b"SUB a 1\r\n", b"");
@@ -40,10 +40,10 @@ fn what_was_sent_before_the_end_is_carried_out() {
     client.send(b"PUB a 2\r\nhi\r\nPUB a 3\r\nho");
     client.end_sending();
     client.expect_end(b"");
-    subscriber.only_gets(b"MSG a 1 2\r\nhi\r\n");
+    subscriber.expect_only(b"MSG a 1 2\r\nhi\r\n");
 }
 
-/// A text that libraries do not know would keep them from connecting again.
+/// A text that is unknown to libraries would keep them from connecting again.
 #[test]
 fn a_slow_client_is_closed_without_a_word() {
     let server = Server::under_test(&["outbox=1048576"]);
@@ -52,7 +52,7 @@ fn a_slow_client_is_closed_without_a_word() {
     let mut publisher = Client::connect(&server);
     publisher.says(b"SUB in 1\r\n", b"");
     let publication = format!("PUB a in 65536\r\n{}\r\nPING\r\n", "x".repeat(65_536));
-    // More than kernels put by for a connection; when nobody hears it, the slow one is gone.
+    // More than kernels buffer for a connection; without a subscriber, the slow client is closed.
     let mut gone = false;
     for _ in 0..2_000 {
         publisher.send(publication.as_bytes());
@@ -89,7 +89,7 @@ fn the_end_of_the_server_is_without_a_word() {
 
 #[test]
 fn lame_duck() {
-    let Some(mut server) = server_unless_otherwise("lame_duck", &[]) else { return };
+    let Some(mut server) = server_unless_different("lame_duck", &[]) else { return };
     let mut old = Client::quiet_with(&server, "\"protocol\":0");
     let mut new = Client::quiet_with(&server, "\"protocol\":1");
     server.signal("TERM");
@@ -99,7 +99,7 @@ fn lame_duck() {
             Event::Frame(Frame::Info(json)) => {
                 let info: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
                 told |= info["ldm"] == true;
-                // It stands for all that was known before.
+                // It replaces all that was known before.
                 assert!(info["max_payload"].is_u64() && info["version"].is_string(), "{info}");
             }
             Event::Frame(Frame::Ping) => {}
@@ -126,7 +126,7 @@ fn lame_duck() {
 
 #[test]
 fn drain() {
-    let Some(mut server) = server_unless_otherwise("drain", &["outbox=67108864"]) else { return };
+    let Some(mut server) = server_unless_different("drain", &["outbox=67108864"]) else { return };
     let mut subscriber = Client::connect(&server);
     subscriber.says(b"SUB a 1\r\n", b"");
     let mut publisher = Client::connect(&server);
@@ -135,7 +135,7 @@ fn drain() {
     for _ in 0..500 {
         publisher.send(format!("PUB a 65536\r\n{payload}\r\n").as_bytes());
     }
-    publisher.only_gets(b"");
+    publisher.expect_only(b"");
     server.signal("TERM");
     let mut count = 0;
     loop {

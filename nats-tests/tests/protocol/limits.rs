@@ -3,7 +3,7 @@
 use nats_tests::server::Server;
 
 use crate::client::{CONNECT, Client};
-use crate::server_unless_otherwise;
+use crate::server_unless_different;
 
 const TOO_LONG: &[u8] = b"-ERR 'maximum control line exceeded'\r\n";
 const TOO_LARGE: &[u8] = b"-ERR 'Maximum Payload Violation'\r\n";
@@ -21,7 +21,7 @@ fn arguments_have_4096_bytes_at_most() {
         [
             (format!("SUB {}\r\n", padded("a", "2", length)), ""),
             (format!("SUB {}\n", padded("a", "2", length)), ""),
-            // Blanks in front do not count, those behind do.
+            // Leading blanks do not count, trailing ones do.
             (format!("SUB \t    {}\r\n", padded("a", "2", length)), ""),
             (format!("SUB {}\r\n", padded("a 2", "", length)), ""),
             (format!("PUB {}\r\n\r\n", padded("x", "0", length)), ""),
@@ -54,7 +54,7 @@ fn a_line_without_end_is_cut_off() {
 
 #[test]
 fn garbage_behind_ping() {
-    let Some(server) = server_unless_otherwise("garbage_behind_ping", &[]) else { return };
+    let Some(server) = server_unless_different("garbage_behind_ping", &[]) else { return };
     for verb in ["PING ", "PONG ", "+OK "] {
         let mut client = Client::connect(&server);
         client.send(format!("{verb}{}", "a".repeat(5_000)).as_bytes());
@@ -70,19 +70,19 @@ fn a_payload_has_max_payload_bytes_at_most() {
     let payload = "x".repeat(5_000);
     let mut client = Client::connect(&server);
     client.says(format!("PUB a 5000\r\n{payload}\r\n").as_bytes(), b"");
-    subscriber.only_gets(format!("MSG a 1 5000\r\n{payload}\r\n").as_bytes());
+    subscriber.expect_only(format!("MSG a 1 5000\r\n{payload}\r\n").as_bytes());
     // Headers count.
     client.says(format!("HPUB a 4000 5000\r\n{payload}\r\n").as_bytes(), b"");
-    subscriber.only_gets(format!("HMSG a 1 4000 5000\r\n{payload}\r\n").as_bytes());
+    subscriber.expect_only(format!("HMSG a 1 4000 5000\r\n{payload}\r\n").as_bytes());
     let rows =
         ["PUB a 5001", "PUB a r 5001", "HPUB a 2 5001", "HPUB a 5001 5001", "PUB a 999999999"];
     for row in rows {
         let mut client = Client::connect(&server);
-        // At the control line: the payload is not awaited.
+        // Refused at the control line: the payload is not awaited.
         client.send(format!("{row}\r\n").as_bytes());
         client.expect_end(TOO_LARGE);
     }
-    subscriber.only_gets(b"");
+    subscriber.expect_only(b"");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_large_message_goes_through() {
     let payload = "x".repeat(1_048_576);
     let mut client = Client::connect(&server);
     client.says(format!("PUB a 1048576\r\n{payload}\r\n").as_bytes(), b"");
-    subscriber.only_gets(format!("MSG a 1 1048576\r\n{payload}\r\n").as_bytes());
+    subscriber.expect_only(format!("MSG a 1 1048576\r\n{payload}\r\n").as_bytes());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn more_connections_than_allowed_are_refused() {
     };
     assert!(is_info(&info), "{info:?}");
     second.expect_end(b"-ERR 'maximum connections exceeded'\r\n");
-    first.only_gets(b"");
+    first.expect_only(b"");
 }
 
 #[test]
@@ -134,5 +134,5 @@ fn connect_has_room_for_what_libraries_send() {
     let server = Server::under_test(&[]);
     let long = "x".repeat(2_000);
     let connect = CONNECT.replace("\"name\":\"\"", &format!("\"name\":\"{long}\""));
-    Client::with(&server, &connect).only_gets(b"");
+    Client::with(&server, &connect).expect_only(b"");
 }

@@ -15,13 +15,13 @@ mod verbose;
 
 use nats_tests::server::Server;
 
-/// Tests of what the broker does otherwise than the reference, each for a reason of its own. They
-/// are not run against that.
-const OTHERWISE: [(&str, &str); 9] = [
+/// Tests in which the broker differs from the reference, each with its reason. They are not run
+/// against the reference.
+const DIFFERENCES: [(&str, &str); 9] = [
     ("message_from_a_client", "the reference may take HMSG for a message"),
     ("a_cr_within_a_line", "the reference loses bytes over it"),
     ("garbage_behind_ping", "the reference has no limit there"),
-    ("literal_wildcards", "publishing to one reaches nobody here"),
+    ("literal_wildcards", "publishing to one is not delivered here"),
     ("subjects_that_no_listener_could_carry", "the reference takes them"),
     ("pedantic_once", "the reference repeats its error for a payload in a later read"),
     ("one_order_for_all", "the reference promises none"),
@@ -30,8 +30,8 @@ const OTHERWISE: [(&str, &str); 9] = [
 ];
 
 /// The server for this test, unless it is skipped.
-fn server_unless_otherwise(test: &str, options: &[&str]) -> Option<Server> {
-    let (_, reason) = OTHERWISE.iter().find(|row| row.0 == test).expect("the test is listed");
+fn server_unless_different(test: &str, options: &[&str]) -> Option<Server> {
+    let (_, reason) = DIFFERENCES.iter().find(|row| row.0 == test).expect("the test is listed");
     let server = Server::under_test(options);
     if server.is_reference {
         println!("skipped, since {reason}");

@@ -1,9 +1,9 @@
-//! Input that is none: which answer, and whether the connection ends.
+//! Invalid input: which answer, and whether the connection ends.
 
 use nats_tests::server::Server;
 
 use crate::client::Client;
-use crate::server_unless_otherwise;
+use crate::server_unless_different;
 
 const UNKNOWN: &[u8] = b"-ERR 'Unknown Protocol Operation'\r\n";
 
@@ -63,7 +63,7 @@ fn a_verb_without_its_arguments_is_none() {
 
 #[test]
 fn message_from_a_client() {
-    if let Some(server) = server_unless_otherwise("message_from_a_client", &[]) {
+    if let Some(server) = server_unless_different("message_from_a_client", &[]) {
         ends(&server, UNKNOWN, &[b"HMSG a 1 0 0\r\n\r\n", b"HM", b"hmsg\r\n"]);
     }
 }
@@ -145,7 +145,7 @@ fn a_payload_ends_with_cr_lf_and_nothing_else() {
             b"HPUB a 2 3\r\nhixx",
         ],
     );
-    subscriber.only_gets(b"");
+    subscriber.expect_only(b"");
 }
 
 #[test]
@@ -165,14 +165,14 @@ fn headers_need_leave() {
 }
 
 #[test]
-fn what_came_before_is_carried_out() {
+fn what_came_before_is_processed() {
     let server = Server::under_test(&[]);
     let mut subscriber = Client::connect(&server);
     subscriber.says(b"SUB a 1\r\n", b"");
     let mut client = Client::connect(&server);
     client.send(b"SUB a 7\r\nPUB a 2\r\nhi\r\nPING\r\nFOO\r\nPUB a 2\r\nno\r\n");
     client.expect_end(&[b"MSG a 7 2\r\nhi\r\nPONG\r\n", UNKNOWN].concat());
-    subscriber.only_gets(b"MSG a 1 2\r\nhi\r\n");
+    subscriber.expect_only(b"MSG a 1 2\r\nhi\r\n");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn sizes_may_begin_with_zeros() {
 
 #[test]
 fn a_cr_within_a_line() {
-    let Some(server) = server_unless_otherwise("a_cr_within_a_line", &[]) else { return };
+    let Some(server) = server_unless_different("a_cr_within_a_line", &[]) else { return };
     let rows: [&[u8]; 4] =
         [b"SUB a\rb 1\r\n", b"SUB a\r1\r\n", b"UNSUB 1\r1\r\n", b"PUB a\r1 1\r\nx\r\n"];
     for row in rows {

@@ -1,11 +1,11 @@
-//! What the protocol allows and the broker cannot carry: refused in a way that no library takes for
-//! the end of a connection.
+//! What the protocol allows but the broker does not support: refused in a way that no library
+//! treats as the end of a connection.
 
 use nats_tests::frame::Frame;
 use nats_tests::peer::Event;
 
 use crate::client::Client;
-use crate::server_unless_otherwise;
+use crate::server_unless_different;
 
 /// Sent, and how the text of the error begins.
 fn refuses(client: &mut Client, sent: &[u8], text: &str) {
@@ -17,13 +17,13 @@ fn refuses(client: &mut Client, sent: &[u8], text: &str) {
         }
         other => panic!("no error but {other:?}"),
     }
-    client.only_gets(b"");
+    client.expect_only(b"");
 }
 
 #[test]
 fn subjects_that_no_listener_could_carry() {
     let test = "subjects_that_no_listener_could_carry";
-    let Some(server) = server_unless_otherwise(test, &[]) else { return };
+    let Some(server) = server_unless_different(test, &[]) else { return };
     let mut client = Client::connect(&server);
     client.says(b"SUB > 1\r\nSUB in 2\r\n", b"");
     let publish = "Permissions Violation for Publish to \"";
@@ -37,7 +37,7 @@ fn subjects_that_no_listener_could_carry() {
         (&[&b"x.".repeat(128)[..], b"x"].concat(), "x.x.x"),
     ];
     for (subject, shown) in rows {
-        // It is dropped, and nobody is told that nobody heard it.
+        // It is dropped, without a `503`.
         let sent = [b"PUB ", subject, b" in 2\r\nhi\r\n"].concat();
         refuses(&mut client, &sent, &format!("{publish}{shown}"));
         let sent = [b"HPUB ", subject, b" 2 2\r\nhi\r\n"].concat();
@@ -51,10 +51,10 @@ fn subjects_that_no_listener_could_carry() {
     client.says(b"UNSUB 1\r\nSUB a 3\r\nPUB a 0\r\n\r\n", b"MSG a 3 0\r\n\r\n");
     let sent = format!("SUB a {} 4\r\n", "q".repeat(256));
     refuses(&mut client, sent.as_bytes(), &format!("{subscribe}a\" using queue \"qqq"));
-    // What is as large as may be goes through.
+    // The largest allowed one is delivered.
     for subject in ["x".repeat(1_024), "x.".repeat(127) + "x"] {
         client.send(format!("SUB {subject} 5\r\nPUB {subject} 0\r\n\r\n").as_bytes());
-        client.only_gets(format!("MSG {subject} 5 0\r\n\r\n").as_bytes());
+        client.expect_only(format!("MSG {subject} 5 0\r\n\r\n").as_bytes());
         client.says(b"UNSUB 5\r\n", b"");
     }
 }
@@ -62,7 +62,7 @@ fn subjects_that_no_listener_could_carry() {
 #[test]
 fn a_refused_line_has_no_ok() {
     let test = "subjects_that_no_listener_could_carry";
-    let Some(server) = server_unless_otherwise(test, &[]) else { return };
+    let Some(server) = server_unless_different(test, &[]) else { return };
     let mut client = Client::with(&server, "CONNECT {\"pedantic\":false}\r\n");
     refuses(&mut client, b"PUB a\x01 0\r\n\r\n", "Permissions Violation for Publish to \"");
     refuses(&mut client, b"SUB a\x01 1\r\n", "Permissions Violation for Subscription to \"");
@@ -70,7 +70,7 @@ fn a_refused_line_has_no_ok() {
 
 #[test]
 fn literal_wildcards() {
-    let Some(server) = server_unless_otherwise("literal_wildcards", &[]) else { return };
+    let Some(server) = server_unless_different("literal_wildcards", &[]) else { return };
     let mut client = Client::connect(&server);
     client.says(b"SUB > 1\r\nSUB a.* 2\r\nSUB * 3\r\n", b"");
     for subject in ["a.*", "a.>", "*", ">"] {
@@ -81,5 +81,5 @@ fn literal_wildcards() {
         let sent = format!("PUB {subject} 0\r\n\r\n");
         pedantic.says(sent.as_bytes(), b"-ERR 'Invalid Publish Subject'\r\n");
     }
-    client.only_gets(b"");
+    client.expect_only(b"");
 }

@@ -1,4 +1,4 @@
-//! Requests that nobody hears: who is told so, and with which bytes.
+//! Requests without a subscriber: which clients get `503`, and with which bytes.
 
 use nats_tests::server::Server;
 
@@ -14,13 +14,13 @@ fn none(reply: &str, sid: &str, subject: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_request_that_nobody_hears() {
+fn a_request_without_a_subscriber() {
     let server = Server::under_test(&[]);
     let mut client = Client::connect(&server);
     client.says(b"SUB in.* 7\r\n", b"");
     client.says(b"PUB a in.1 2\r\nhi\r\n", &none("in.1", "7", "a"));
     client.says(b"HPUB a.b in.2 2 4\r\nhiho\r\n", &none("in.2", "7", "a.b"));
-    // Subjects with an empty token reach nobody.
+    // Subjects with an empty token are not delivered.
     client.says(b"PUB a..b in.3 0\r\n\r\n", &none("in.3", "7", "a..b"));
     client.says(b"PUB $JS.API.INFO in.4 0\r\n\r\n", &none("in.4", "7", "$JS.API.INFO"));
     client.says(b"PUB $KV.x in.4 0\r\n\r\n", &none("in.4", "7", "$KV.x"));
@@ -41,26 +41,26 @@ fn the_old_way_with_an_inbox_for_each_request() {
 }
 
 #[test]
-fn nobody_is_told_without_cause() {
+fn no_503_without_cause() {
     let server = Server::under_test(&[]);
     let mut client = Client::connect(&server);
     let mut other = Client::connect(&server);
-    // There is no reply, or nobody waits for it here.
+    // There is no reply subject, or it is not subscribed to here.
     client.says(b"PUB a 0\r\n\r\nPUB a in 0\r\n\r\n", b"");
     other.says(b"SUB in 1\r\n", b"");
     client.says(b"PUB a in 0\r\n\r\n", b"");
-    other.only_gets(b"");
+    other.expect_only(b"");
     // Queue subscriptions do not wait for replies.
     client.says(b"SUB in group 1\r\nPUB a in 0\r\n\r\n", b"");
-    // Somebody hears it.
+    // It has a subscriber.
     client.says(b"UNSUB 1\r\nSUB in 1\r\n", b"");
     other.says(b"SUB a 2\r\n", b"");
     client.says(b"PUB a in 0\r\n\r\n", b"");
-    other.only_gets(b"MSG a 2 in 0\r\n\r\n");
+    other.expect_only(b"MSG a 2 in 0\r\n\r\n");
     other.says(b"UNSUB 2\r\nSUB a group 3\r\n", b"");
     client.says(b"PUB a in 0\r\n\r\n", b"");
-    other.only_gets(b"MSG a 3 in 0\r\n\r\n");
-    // Its own subscription hears it as well.
+    other.expect_only(b"MSG a 3 in 0\r\n\r\n");
+    // Its own subscription receives it as well.
     other.says(b"UNSUB 3\r\n", b"");
     client.says(b"SUB a 4\r\nPUB a in 0\r\n\r\n", b"MSG a 4 in 0\r\n\r\n");
 }
@@ -80,7 +80,7 @@ fn one_subscription_of_several_is_told() {
     let mut client = Client::connect(&server);
     client.says(b"SUB in.* 1\r\nSUB in.> 2\r\nSUB in.a group 3\r\n", b"");
     client.send(b"PUB a in.a 0\r\n\r\n");
-    client.only_gets_one_of(&[&none("in.a", "1", "a"), &none("in.a", "2", "a")]);
+    client.expect_only_one_of(&[&none("in.a", "1", "a"), &none("in.a", "2", "a")]);
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn a_request_and_its_reply() {
     let (mut service, mut client) = (Client::connect(&server), Client::connect(&server));
     service.says(b"SUB svc.echo workers 1\r\n", b"");
     client.says(b"SUB _INBOX.k3.* 1\r\nPUB svc.echo _INBOX.k3.1 5\r\nhello\r\n", b"");
-    service.only_gets(b"MSG svc.echo 1 _INBOX.k3.1 5\r\nhello\r\n");
+    service.expect_only(b"MSG svc.echo 1 _INBOX.k3.1 5\r\nhello\r\n");
     let block = "NATS/1.0\r\nX-Id: 7\r\n\r\n";
     service.says(format!("HPUB _INBOX.k3.1 21 26\r\n{block}HELLO\r\n").as_bytes(), b"");
-    client.only_gets(format!("HMSG _INBOX.k3.1 1 21 26\r\n{block}HELLO\r\n").as_bytes());
+    client.expect_only(format!("HMSG _INBOX.k3.1 1 21 26\r\n{block}HELLO\r\n").as_bytes());
     service.says(b"UNSUB 1\r\n", b"");
     let answer = none("_INBOX.k3.2", "1", "svc.echo");
     client.says(b"PUB svc.echo _INBOX.k3.2 2\r\nhi\r\n", &answer);

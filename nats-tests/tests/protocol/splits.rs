@@ -12,23 +12,23 @@ const SENT: &str = "PING\r\nSUB a 1\r\nsub  b.* \tgroup\t2 \nPUB a 2\r\nhi\r\n\
     PUB nobody a 1\r\nx\r\nPONG xyz\r\n+OK\r\nUNSUB 2 1\r\nPUB b.c 0\r\n\r\nSUB a..b 3\r\n\
     unsub 1 \nPUB a 2\r\nno\r\nPING z\n";
 
-const CAME: &str = "PONG\r\nMSG a 1 2\r\nhi\r\nMSG b.c 2 reply 0\r\n\r\n\
+const EXPECTED: &str = "PONG\r\nMSG a 1 2\r\nhi\r\nMSG b.c 2 reply 0\r\n\r\n\
     HMSG a 1 r 12 14\r\nNATS/1.0\r\n\r\nho\r\nMSG a 1 4\r\n\r\n\r\n\r\n\
     HMSG a 1 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n\
     -ERR 'Invalid Subject'\r\nPONG\r\n";
 
-/// Sends the parts on a new connection. While there are more to come, another connection is heard,
-/// so that the server has read the first by then.
-fn sends(server: &Server, other: &mut Client, parts: &[&[u8]]) {
+/// Sends the parts on a new connection. Between them, another connection waits for an answer, so
+/// that the server has read the part before.
+fn check_parts(server: &Server, other: &mut Client, parts: &[&[u8]]) {
     let mut client = Client::silent(server);
     for (number, part) in parts.iter().enumerate() {
         if number > 0 {
-            other.only_gets(b"");
+            other.expect_only(b"");
         }
         client.send(part);
     }
-    client.expect(CAME.as_bytes());
-    client.only_gets(b"");
+    client.expect(EXPECTED.as_bytes());
+    client.expect_only(b"");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn cut_in_two_at_each_byte() {
     let all = format!("{CONNECT}{SENT}");
     let all = all.as_bytes();
     for cut in 0..all.len() {
-        sends(&server, &mut other, &[&all[..cut], &all[cut..]]);
+        check_parts(&server, &mut other, &[&all[..cut], &all[cut..]]);
     }
 }
 
@@ -49,7 +49,7 @@ fn byte_by_byte_and_by_other_lengths() {
     let all = format!("{CONNECT}{SENT}");
     for length in [1, 2, 3, 5, 7, 11, 64] {
         let parts: Vec<&[u8]> = all.as_bytes().chunks(length).collect();
-        sends(&server, &mut other, &parts);
+        check_parts(&server, &mut other, &parts);
     }
 }
 
@@ -71,7 +71,7 @@ fn errors_cut_at_each_byte() {
         for cut in 0..row.len() {
             let mut client = Client::connect(&server);
             client.send(&row.as_bytes()[..cut]);
-            other.only_gets(b"");
+            other.expect_only(b"");
             client.send(&row.as_bytes()[cut..]);
             client.expect_end(expected.as_bytes());
         }

@@ -1,4 +1,4 @@
-//! SUB and UNSUB: which filters there are, what becomes of a sid, and what a maximum counts.
+//! SUB and UNSUB: which filters there are, how sids are used, and what a maximum counts.
 
 use nats_tests::server::Server;
 
@@ -9,7 +9,7 @@ fn publish(letters: &str) -> Vec<u8> {
     letters.chars().flat_map(|letter| format!("PUB a 1\r\n{letter}\r\n").into_bytes()).collect()
 }
 
-/// The same as a subscriber gets them.
+/// The same as a subscriber receives them.
 fn messages(sid: &str, letters: &str) -> Vec<u8> {
     let message = |letter| format!("MSG a {sid} 1\r\n{letter}\r\n").into_bytes();
     letters.chars().flat_map(message).collect()
@@ -61,7 +61,7 @@ fn what_filters_match() {
         (">>", "a", false),
         ("a*", "ab", false),
         ("*", "a*b", true),
-        // Subjects with an empty token reach nobody.
+        // Subjects with an empty token are not delivered.
         (">", "a..b", false),
         (">", ".a", false),
         ("a.>", "a.", false),
@@ -71,7 +71,7 @@ fn what_filters_match() {
     for (filter, subject, matches) in rows {
         client.send(format!("SUB {filter} 1\r\nPUB {subject} 0\r\n\r\nUNSUB 1\r\n").as_bytes());
         let message = format!("MSG {subject} 1 0\r\n\r\n");
-        client.only_gets(if matches { message.as_bytes() } else { b"" });
+        client.expect_only(if matches { message.as_bytes() } else { b"" });
     }
 }
 
@@ -105,7 +105,7 @@ fn a_sid_in_use_is_left_alone() {
 #[test]
 fn a_maximum_counts_from_the_subscription_on() {
     let server = Server::under_test(&[]);
-    // Sent behind `SUB a 1`; what comes of it.
+    // Sent after `SUB a 1`; the result.
     let rows = [
         ("UNSUB 1 2", "abc", "", "", "ab"),
         ("UNSUB 1 02", "abc", "", "", "ab"),
@@ -114,14 +114,14 @@ fn a_maximum_counts_from_the_subscription_on() {
         ("UNSUB 1 zz", "ab", "", "", ""),
         ("UNSUB 1 -3", "ab", "", "", ""),
         ("UNSUB 1 +3", "ab", "", "", ""),
-        // The later one holds.
+        // The later one applies.
         ("UNSUB 1 1", "", "UNSUB 1 3", "abcd", "abc"),
         ("UNSUB 1 3", "a", "UNSUB 1 2", "bc", "ab"),
         ("UNSUB 1 3", "a", "UNSUB 1", "b", "a"),
         ("UNSUB 1 3", "abc", "UNSUB 1 5", "d", "abc"),
         // Those before the UNSUB are counted.
         ("PING", "ab", "UNSUB 1 3", "cd", "abc"),
-        // As many have come already.
+        // As many have arrived already.
         ("PING", "ab", "UNSUB 1 2", "c", "ab"),
         ("PING", "abc", "UNSUB 1 2", "d", "abc"),
         // A SUB of the same sid changes nothing.
@@ -136,7 +136,7 @@ fn a_maximum_counts_from_the_subscription_on() {
             }
             client.send(&publish(letters));
         }
-        client.only_gets(&messages("1", expected));
+        client.expect_only(&messages("1", expected));
     }
 }
 
@@ -147,14 +147,14 @@ fn a_maximum_counts_messages_of_others_too() {
     client.says(b"SUB a 1\r\nUNSUB 1 3\r\nSUB a 2\r\n", b"");
     other.says(&publish("a"), b"");
     let both = [["1", "2"], ["2", "1"]].map(|sids| sids.map(|sid| messages(sid, "a")).concat());
-    client.only_gets_one_of(&[&both[0], &both[1]]);
+    client.expect_only_one_of(&[&both[0], &both[1]]);
     client.says(b"UNSUB 2\r\n", b"");
     other.says(&publish("bcd"), b"");
-    client.only_gets(&messages("1", "bc"));
+    client.expect_only(&messages("1", "bc"));
     // The sid is free.
     client.says(b"SUB a 1\r\n", b"");
     other.says(&publish("efgh"), b"");
-    client.only_gets(&messages("1", "efgh"));
+    client.expect_only(&messages("1", "efgh"));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn suppressed_messages_and_503s_do_not_count() {
     mute.says(b"PUB nobody a 0\r\n\r\n", none);
     mute.says(b"PUB nobody a 0\r\n\r\n", none);
     other.says(&publish("abc"), b"");
-    mute.only_gets(&messages("1", "ab"));
+    mute.expect_only(&messages("1", "ab"));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_subscription_that_has_its_last_message_is_no_responder() {
         b"PUB a in 1\r\nx\r\nPUB a in 1\r\ny\r\n",
         b"HMSG in 9 33 33\r\nNATS/1.0 503\r\nNats-Subject: a\r\n\r\n\r\n",
     );
-    other.only_gets(b"MSG a 1 in 1\r\nx\r\n");
+    other.expect_only(b"MSG a 1 in 1\r\nx\r\n");
 }
 
 #[test]
@@ -191,13 +191,13 @@ fn a_queue_subscription_has_a_maximum_like_any_other() {
     let (mut first, mut second) = (Client::connect(&server), Client::connect(&server));
     first.says(b"SUB a g 1\r\nUNSUB 1 2\r\n", b"");
     second.says(&publish("abc"), b"");
-    first.only_gets(&messages("1", "ab"));
-    // Where one member has had enough, the next gets it.
+    first.expect_only(&messages("1", "ab"));
+    // When one member has reached its maximum, the next gets it.
     first.says(b"SUB a g 1\r\nUNSUB 1 1\r\nSUB a g 2\r\nUNSUB 2 1\r\n", b"");
     second.says(&publish("abc"), b"");
     let both = [["1", "2"], ["2", "1"]]
         .map(|[one, other]| [messages(one, "a"), messages(other, "b")].concat());
-    first.only_gets_one_of(&[&both[0], &both[1]]);
+    first.expect_only_one_of(&[&both[0], &both[1]]);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn unsub_of_what_is_not_there() {
     client.says(&publish("abcd"), &messages("none", "abcd"));
 }
 
-/// Libraries drain by UNSUB and PING: behind the PONG no message may come.
+/// Libraries drain by UNSUB and PING: after the PONG no message may arrive.
 #[test]
 fn no_message_comes_behind_the_pong_of_an_unsub() {
     let server = Server::under_test(&[]);
@@ -222,14 +222,14 @@ fn no_message_comes_behind_the_pong_of_an_unsub() {
             for _ in 0..200 {
                 other.send(&publish("abcdefghij"));
             }
-            other.only_gets(b"");
+            other.expect_only(b"");
         });
-        // Some have come, and more are on their way.
+        // Some have arrived, and more are on their way.
         client.expect(&messages("1", "a"));
         client.send(b"UNSUB 1\r\nPING\r\n");
         let pong = nats_tests::peer::Event::Frame(nats_tests::frame::Frame::Pong);
         while client.receive() != pong {}
         publisher.join().expect("the publisher gets what it expects");
-        client.only_gets(b"");
+        client.expect_only(b"");
     }
 }

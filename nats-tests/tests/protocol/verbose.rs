@@ -1,9 +1,9 @@
-//! Where `+OK` stands in verbose connections, and what pedantic ones are told.
+//! Where `+OK` is sent on verbose connections, and the errors on pedantic ones.
 
 use nats_tests::server::Server;
 
 use crate::client::Client;
-use crate::server_unless_otherwise;
+use crate::server_unless_different;
 
 #[test]
 fn each_accepted_line_has_its_ok_in_front_of_what_it_causes() {
@@ -64,11 +64,11 @@ fn pedantic_connections_hear_of_odd_subjects_and_nothing_else() {
 
 #[test]
 fn pedantic_once() {
-    let Some(server) = server_unless_otherwise("pedantic_once", &[]) else { return };
+    let Some(server) = server_unless_different("pedantic_once", &[]) else { return };
     let mut other = Client::connect(&server);
     let mut client = Client::with(&server, "CONNECT {\"verbose\":false}\r\n");
     client.send(b"PUB a..b 4\r\nhi");
     // By now the first part has been read, most likely.
-    other.only_gets(b"");
+    other.expect_only(b"");
     client.says(b"ho\r\n", b"-ERR 'Invalid Publish Subject'\r\n");
 }
