@@ -200,7 +200,7 @@ fn one_that_stops_costs_others_nothing_and_is_closed_without_a_word() {
     let mut reads = client(address, "SUB t 1\r\n");
     let mut publisher = client(address, "");
     for number in 0..400 {
-        publisher.send(&format!("PUB t 50000\r\n{:050000}\r\n", number));
+        publisher.send(&format!("PUB t 50000\r\n{number:050000}\r\n"));
         let (_, body) = reads.message().expect("the one that reads gets all");
         assert!(body.ends_with(format!("{number}").as_bytes()));
     }

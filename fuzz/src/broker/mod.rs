@@ -2,8 +2,8 @@
 //!
 //! The input is a script: a world (limits, policy), then steps, each of which makes a client
 //! connect, send, read, end or break, lets time pass, or tells the broker to stop. Clients send
-//! well-formed frames or, through the other door, lines, and any bytes. What a client receives must be whole frames in a valid order,
-//! and when all have gone nothing may be held.
+//! well-formed frames or, through the other door, lines, and any bytes. What a client receives must
+//! be whole frames in a valid order, and when all have gone nothing may be held.
 
 use std::time::Duration;
 

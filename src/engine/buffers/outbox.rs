@@ -120,7 +120,7 @@ impl Outbox {
     pub(crate) fn push_tail(&mut self, source: &Slice, start: usize, end: usize) {
         assert!(!self.slices.is_empty(), "the message has begun");
         self.queued += end - start;
-        self.slices.push_back(source.part(start, end).as_tail(true));
+        self.slices.push_back(source.part(start, end).with_tail(true));
     }
 
     /// Queues frames that the broker itself made.
@@ -204,7 +204,7 @@ impl Outbox {
             let kept = match rest.min(slice.len()) {
                 _ if slice.is_own() => slice,
                 0 => continue,
-                part => slice.part(0, part).as_tail(slice.is_tail()),
+                part => slice.part(0, part).with_tail(slice.is_tail()),
             };
             rest = rest.saturating_sub(kept.len());
             self.queued += kept.len();
@@ -275,7 +275,7 @@ impl Outbox {
             }
             if copy && slice.is_tail() {
                 half = half.filter(|_| position > 0);
-                self.append(Slice::private(pool, slice.bytes()).as_tail(true));
+                self.append(Slice::private(pool, slice.bytes()).with_tail(true));
             } else if copy {
                 gathered.extend_from_slice(slice.bytes());
             } else if position == 0 {

@@ -19,7 +19,8 @@ use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
 impl Engine {
-    /// Delivers a run, as the admission just said. Returns whether subscriptions have ended with it.
+    /// Delivers a run, as the admission just said. Returns whether subscriptions have ended with
+    /// it.
     pub(super) fn deliver(
         &mut self,
         publisher: Token,

@@ -10,9 +10,9 @@
 //! 3. `encodings` brings the run into each encoding that its receivers want.
 //! 4. `deliver` puts slices into the outboxes. It never fails, waits, or stops half-way.
 //!
-//! `unheard` is the way of messages that reach nobody. `waits` parks connections on obstacles and wakes them, `stall` measures receivers that were
-//! found full, `reading` decides whether there is memory to read, and `memory` what is done when
-//! it is full.
+//! `unheard` is the way of messages that reach nobody. `waits` parks connections on obstacles and
+//! wakes them, `stall` measures receivers that were found full, `reading` decides whether there is
+//! memory to read, and `memory` what is done when it is full.
 
 mod admission;
 mod deliver;

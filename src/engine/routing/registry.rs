@@ -230,7 +230,8 @@ impl Registry {
         self.by_name.find(self.hasher.hash_one(name), is_it).copied()
     }
 
-    /// Plain subscriptions to a filter: how each wants its messages, its connection, and its number.
+    /// Plain subscriptions to a filter: how each wants its messages, its connection, and its
+    /// number.
     pub(super) fn plain(&self, filter: u32) -> impl Iterator<Item = (Encoding, Token, u32)> {
         let list = self.filters[filter as usize].plain;
         let members = list.map_or(&[][..], |list| self.members_of(list));

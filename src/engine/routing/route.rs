@@ -70,8 +70,8 @@ impl Route {
         self.plain.iter().map(|audience| audience.receivers.len()).sum()
     }
 
-    /// Whether all receivers want the very bytes that a native publisher sends. (The members of queue
-    /// groups are not known to the route.)
+    /// Whether all receivers want the very bytes that a native publisher sends. (The members of
+    /// queue groups are not known to the route.)
     pub fn is_native(&self) -> bool {
         let is_native = |audience: &Audience| audience.encoding == Encoding::Native;
         self.groups.is_empty() && self.plain.iter().all(is_native)

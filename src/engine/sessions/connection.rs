@@ -90,8 +90,8 @@ pub(crate) enum State {
 pub struct Traffic {
     /// Frames of any kind that it sent and that were processed, refused ones included.
     pub frames: u64,
-    /// Messages that a publisher sent, or that were queued for a subscriber; what a NATS client sent
-    /// is counted apart.
+    /// Messages that a publisher sent, or that were queued for a subscriber; what a NATS client
+    /// sent is counted apart.
     pub messages: u64,
     /// Bytes of those messages, as they were sent or queued.
     pub bytes: u64,

@@ -76,8 +76,8 @@ impl Default for Session {
 }
 
 impl Session {
-    /// What the client said in CONNECT, on top of what it said before. Returns the client's name, if
-    /// it gave one.
+    /// What the client said in CONNECT, on top of what it said before. Returns the client's name,
+    /// if it gave one.
     ///
     /// # Errors
     /// Why the connection is to be closed.

@@ -164,8 +164,8 @@ impl Engine {
         true
     }
 
-    /// A client subscribes; a name that it uses already is left as it is. The order of the checks is
-    /// that of nats-server.
+    /// A client subscribes; a name that it uses already is left as it is. The order of the checks
+    /// is that of nats-server.
     pub(super) fn subscribe_as(
         &mut self,
         token: Token,
@@ -231,8 +231,8 @@ impl Engine {
         self.connections[token.index()].nats.as_ref().is_some_and(|it| it.no_responders)
     }
 
-    /// A message to a subject that no filter matches; it is accepted even so. Returns whether it was
-    /// done; else the way of its reply is not found yet.
+    /// A message to a subject that no filter matches; it is accepted even so. Returns whether it
+    /// was done; else the way of its reply is not found yet.
     pub(super) fn process_unroutable(
         &mut self,
         token: Token,
@@ -264,8 +264,8 @@ impl Engine {
         }
     }
 
-    /// The same for a reply that is no topic since a token of it is a wildcard: NATS takes it by its
-    /// letters. So odd a reply is looked for among a client's first subscriptions only.
+    /// The same for a reply that is no topic since a token of it is a wildcard: NATS takes it by
+    /// its letters. So odd a reply is looked for among a client's first subscriptions only.
     fn sid_for_wildcard(&mut self, token: Token, reply: &[u8]) -> Option<Vec<u8>> {
         let mut looks = 0;
         let mut plain = self.index.plain_of(token).take(MAX_LOOKED_AT);

@@ -116,8 +116,8 @@ pub fn parse(
     Ok(Some((verb.read(arguments)?, length)))
 }
 
-/// PUB and HPUB as nearly all clients send them: in upper case, with single blanks. `None`: it is to
-/// be looked at with more care. This is the path of every message.
+/// PUB and HPUB as nearly all clients send them: in upper case, with single blanks. `None`: it is
+/// to be looked at with more care. This is the path of every message.
 fn plain_publish(bytes: &[u8], max_control_line: usize) -> Option<(Publish<'_>, usize)> {
     let start = match bytes.first_chunk::<5>()? {
         [b'P', b'U', b'B', b' ', _] => 4,

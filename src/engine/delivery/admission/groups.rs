@@ -1,0 +1,98 @@
+//! The look at a queue group: which member gets a message.
+//!
+//! Owns the choice. Whether a member has room is told by the look at any receiver.
+
+use std::time::Instant;
+
+use super::{Exception, Run};
+use crate::engine::delivery::waits::Obstacle;
+use crate::engine::routing::{Route, RouteGroup};
+use crate::engine::rules::OverflowPolicy;
+use crate::engine::sessions::connection::State;
+use crate::engine::token::Token;
+use crate::engine::{Engine, budget};
+
+impl Engine {
+    /// Chooses the member of a queue group that gets a message: the first one with room, beginning
+    /// with the one whose turn it is. If none has room, the policy strikes that one.
+    pub(super) fn look_at_group(
+        &mut self,
+        group: &RouteGroup,
+        run: &Run,
+        route: &Route,
+        is_scarce: bool,
+        now: Instant,
+    ) {
+        // One that wants no messages of its own passes over itself.
+        let looks_at_all = |token: Token| self.connections[token.index()].wants_echo();
+        let is_known_full = !self.admission.is_oldest
+            && self.admission.silent.is_none()
+            && self.waits.is_group_full(group, looks_at_all);
+        if is_known_full && self.rules.has_policy(OverflowPolicy::Block) {
+            self.admission.full_group = Some(Obstacle::Group(group.group));
+            return;
+        }
+        let (mut looks, mut first, mut chosen) = (0, None, None);
+        let mut full = Vec::new();
+        for member in self.index.members(group) {
+            looks += 1;
+            let token = member.token;
+            let is_open = self.connections[token.index()].state == State::Open;
+            if !is_open || self.admission.silent == Some(token) {
+                continue;
+            }
+            first = first.or(Some(member));
+            let length = self.copies_in(member.encoding).of(run);
+            if self.takes_one(token, length, run, route, is_scarce) {
+                chosen = Some((member, length));
+                break;
+            }
+            full.push((token, length));
+        }
+        self.budget.charge(looks * budget::LOOK);
+        if let Some((member, length)) = chosen {
+            let tells = self.connections[member.token.index()].untold() > 0;
+            self.admission.choose(member, tells.then_some(Exception::TellLost), length);
+            return;
+        }
+        let Some(first) = first else {
+            self.admission.members.push(None);
+            return;
+        };
+        let before = self.admission.flush_first.len();
+        let schedule = &self.schedule;
+        let writable = full.iter().map(|it| it.0).filter(|member| schedule.is_writable(*member));
+        self.admission.flush_first.extend(writable);
+        if self.admission.flush_first.len() > before {
+            return;
+        }
+        // One that is waited for may get room, and so may the others then; where none is, the
+        // policy strikes.
+        let is_worth_it = |member: Token| self.connections[member.index()].holds_up(&self.rules);
+        if full.iter().any(|(member, _)| is_worth_it(*member)) {
+            full.into_iter().for_each(|(member, length)| self.begin_stall(member, length, now));
+            self.admission.full_group = Some(Obstacle::Group(group.group));
+            return;
+        }
+        let exception = match self.rules_of(first.token).policy {
+            OverflowPolicy::Drop => Exception::Drop,
+            _ => Exception::Close,
+        };
+        self.admission.choose(first, Some(exception), 0);
+    }
+
+    /// Whether a member takes a message of so many bytes, with all other copies of it.
+    fn takes_one(
+        &self,
+        member: Token,
+        length: usize,
+        run: &Run,
+        route: &Route,
+        is_scarce: bool,
+    ) -> bool {
+        let plain = self.copies_of(member, route).of(run);
+        let planned = self.admission.planned(member) + plain;
+        self.room_behind(member, planned, is_scarce) >= length
+            || self.takes_any(member, length + plain)
+    }
+}
