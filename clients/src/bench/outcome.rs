@@ -64,10 +64,11 @@ impl Usage {
 
     /// What was used since then.
     pub(crate) fn since(&self, before: &Usage) -> Usage {
-        let broker = self.broker.zip(before.broker).map(|(now, then)| Cpu {
-            user: now.user - then.user,
-            system: now.system - then.system,
-            total: now.total - then.total,
+        let broker = self.broker.zip(before.broker).map(|(now, then)| {
+            let (user, system) = (now.user - then.user, now.system - then.system);
+            // The finer clock is that of the threads which still run: one that ended meanwhile
+            // takes its time along.
+            Cpu { user, system, total: (now.total - then.total).max(user + system) }
         });
         let machine = self.machine.zip(before.machine).map(|(now, then)| now - then);
         Usage { broker, machine, own: self.own - before.own, ..*self }

@@ -163,8 +163,7 @@ fn a_killed_broker_is_noticed_by_both_programs() {
 fn idle_clients_stay_connected_beyond_the_heartbeat() {
     let broker = Broker::with_config("[timeouts]\nheartbeat = 0.5\n");
     let subscriber = broker.ready_subscriber("--topic t --topic probe.>");
-    // More than two heartbeats pass, and the broker closes connections without a sign of life by
-    // then.
+    // More than two heartbeats pass, and the broker closes connections without a sign of life.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("late.cmd");
     fs::write(&file, "3 pub t still here\n").unwrap();

@@ -88,7 +88,7 @@ class Client:
 
     async def wait_for(self, *what):
         """Waits for one of these events, and returns all up to it."""
-        heard = []
+        events = []
         while not events or events[-1][0] not in what:
             events.append(await asyncio.wait_for(self.events.get(), PATIENCE))
         return events
@@ -368,7 +368,7 @@ async def check_max_payload(_):
         events = await client.wait_for("closed", "reconnected")
         # The reference resets while the payload is on its way, and its error may be lost.
         told = "maximum payload" in str(nc.last_error).lower()
-        assert IS_REFERENCE or (told and heard[-1][0] == "closed"), heard
+        assert IS_REFERENCE or (told and events[-1][0] == "closed"), events
         await nc.close()
         await nothing_more(other, subscription)
         await other.close()
