@@ -27,6 +27,9 @@ use crate::engine::sessions::requests::Stop;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
+/// About what lines in front of messages have more, in another encoding, than those that were read.
+const LINE_BYTES: usize = 32;
+
 /// How far a scan for runs is.
 struct Scan<'a> {
     bytes: &'a [u8],
@@ -228,6 +231,7 @@ impl Engine {
         while run.messages > 0 {
             match self.admit(token, input, run, route, now) {
                 Verdict::Deliver(part) => {
+                    let part = self.encodable(part, input, route);
                     let has_ended = self.deliver(token, input, part, route, now);
                     self.end_wait(token);
                     *at = part.end;
@@ -266,6 +270,22 @@ impl Engine {
             Obstacle::Answers(_) => {}
         }
         self.waits.park(token, obstacle, refused);
+    }
+
+    /// The first messages of a part that may be delivered: no more than may be brought into all of
+    /// their encodings at once, each of which takes as much memory as was read.
+    fn encodable(&self, part: Run, source: &Slice, route: &Route) -> Run {
+        let encodings = route.plain.len();
+        if encodings < 2 || part.messages < 2 {
+            return part;
+        }
+        let bytes = encodings * (part.len() + part.messages as usize * LINE_BYTES);
+        let most = self.frame_reserve() / 2;
+        if bytes <= most {
+            return part;
+        }
+        let messages = part.messages as u128 * most as u128 / bytes as u128;
+        part.first(source, (messages as u64).max(1))
     }
 
     /// A connection has delivered what it may have waited for.

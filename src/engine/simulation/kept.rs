@@ -1,8 +1,9 @@
 //! Scripts that failed once, shrunk, so that they never fail again.
 
+use super::nats::{Line, Options};
 use super::script::Action::{Connect, Pass, Say, Turn};
-use super::script::Said::{Hello, Publish, Subscribe};
-use super::script::{Action, Limits, Script, Setup};
+use super::script::Said::{Hello, Nats, Publish, Subscribe};
+use super::script::{Action, GROUP_FLOOD, Limits, Script, Setup};
 use super::world::play;
 use crate::engine::budget;
 use crate::engine::rules::OverflowPolicy::Block;
@@ -81,6 +82,25 @@ fn small_messages_to_alternating_crowds_stay_within_memory() {
         actions.push(Say(100, Publish("a", 2 * pair + 1, 8)));
         actions.push(Say(100, Publish("b", 2 * pair + 2, 8)));
     }
+    actions.extend([WHOLE_TURN; 5]);
+    let most = play(&Script { setup, actions }).most;
+    assert!(most < (1 << 20) + 300_000, "{most} bytes were held");
+}
+
+/// Each receiver with a name of its own for its subscription is a copy of what was read: not all of
+/// a large read is brought into all of them beyond the limit.
+#[test]
+fn small_messages_to_many_names_stay_within_memory() {
+    let setup = Setup { memory_bytes: 1 << 20, read_bytes: 128 << 10, ..roomy() };
+    let options = Options { verbose: Some(false), ..Options::default() };
+    let mut actions = Vec::new();
+    for (name, sid) in GROUP_FLOOD.into_iter().enumerate() {
+        actions.push(Connect(name, Role::NATS, 60));
+        let lines = [Line::Connect(options), Line::Sub("a", None, sid)];
+        actions.extend(lines.map(|line| Say(name, Nats(line))));
+    }
+    actions.extend([WHOLE_TURN, Connect(100, Role::PUBLISHER, 1_000), Say(100, Hello)]);
+    (1..=7_000).for_each(|number| actions.push(Say(100, Publish("a", number, 8))));
     actions.extend([WHOLE_TURN; 5]);
     let most = play(&Script { setup, actions }).most;
     assert!(most < (1 << 20) + 300_000, "{most} bytes were held");

@@ -1,8 +1,8 @@
 //! The engine and its turn over simulated sockets, in random worlds that replay exactly.
 //!
 //! Each seed makes a script: limits, a policy, and clients that connect, say sensible and senseless
-//! things in pieces cut anywhere, read slowly or not at all, and vanish. It is the very turn that
-//! the reactor drives. A naive model (a list of subscriptions and a loop) tells what each client
+//! things in pieces cut anywhere, natively or in NATS, read slowly or not at all, and vanish. It is
+//! the very turn that the reactor drives. A naive model (a list of subscriptions and a loop) tells what each client
 //! must receive. After each action memory is recounted; after each turn all waits and deadlines
 //! are, and what the turn did is charged anew, by what came of it, and compared with the budget; at
 //! the end all clients read on, and nothing may be left waiting. A table says which edges the
