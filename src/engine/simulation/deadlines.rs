@@ -102,7 +102,7 @@ impl World {
             if !connection.is_alive() {
                 continue;
             }
-            let may_be_stuck = is_exempt || policy == OverflowPolicy::Block;
+            let may_be_stuck = is_exempt || policy != OverflowPolicy::Disconnect;
             assert!(!stuck || may_be_stuck, "{token:?} takes nothing and is still there");
             let waits = matches!(
                 engine.waits.obstacle(token),
