@@ -2,11 +2,11 @@
 //!
 //! Each seed makes a script: limits, a policy, and clients that connect, say sensible and senseless
 //! things in pieces cut anywhere, natively or in NATS, read slowly or not at all, and vanish. It is
-//! the very turn that the reactor drives. A naive model (a list of subscriptions and a loop) tells what each client
-//! must receive. After each action memory is recounted; after each turn all waits and deadlines
-//! are, and what the turn did is charged anew, by what came of it, and compared with the budget; at
-//! the end all clients read on, and nothing may be left waiting. A table says which edges the
-//! worlds reached, and fails if some were not.
+//! the very turn that the reactor drives. A naive model (a list of subscriptions and a loop) tells
+//! what each client must receive. After each action memory is recounted; after each turn all waits
+//! and deadlines are, and what the turn did is charged anew, by what came of it, and compared with
+//! the budget; at the end all clients read on, and nothing may be left waiting. A table says which
+//! edges the worlds reached, and fails if some were not.
 //!
 //! `SIMULATION_SEEDS=1000000 cargo test --release --lib simulation` runs more seeds,
 //! `SIMULATION_SEED=42` one. A failing seed is told, and its script shrunk and printed as Rust;
