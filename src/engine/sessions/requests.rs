@@ -117,10 +117,6 @@ impl Engine {
                 return stop;
             }
             let connection = &self.connections[token.index()];
-            if !connection.is_talking() {
-                // It was a receiver of its own message, and too slow.
-                return Stop::Closed;
-            }
             let protocol = connection.role.protocol;
             let cut = protocol.cut(&input.bytes()[*at..], connection, self.rules.max_payload);
             match cut {

@@ -296,13 +296,23 @@ impl Model {
         matching.filter(move |held| held.group.is_some_and(&is_group)).map(|held| held.client)
     }
 
-    /// Bytes of a message, with all copies that a client gets through its plain subscriptions.
-    pub(super) fn plain_bytes(&self, publisher: usize, sent: Sent, client: usize) -> usize {
+    /// Bytes of a message in so many copies as a client gets through its plain subscriptions;
+    /// nothing if it gets another number of them by now.
+    pub(super) fn plain_bytes(
+        &self,
+        publisher: usize,
+        sent: Sent,
+        client: usize,
+        copies: usize,
+    ) -> usize {
         let matching = self.matching(publisher, sent).into_iter().map(|at| &self.held[at]);
         let own = matching.filter(|held| held.client == client && held.group.is_none());
-        // A native client gets one copy.
-        let copies = if self.talks.contains_key(&client) { usize::MAX } else { 1 };
-        own.map(|held| bytes_of(held, sent)).take(copies).sum()
+        let mut own: Vec<_> = own.map(|held| bytes_of(held, sent)).collect();
+        if !self.talks.contains_key(&client) {
+            // A native client gets one copy.
+            own.truncate(1);
+        }
+        if own.len() == copies { own.iter().sum() } else { 0 }
     }
 
     /// Whether a client was ever in a queue group.

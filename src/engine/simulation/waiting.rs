@@ -163,7 +163,10 @@ impl World {
             if limits.policy != OverflowPolicy::Block {
                 continue;
             }
-            let needed = self.model.plain_bytes(publisher, next, sockets.owner(*receiver));
+            let needed = {
+                let copies = route.plain_copies(*receiver);
+                self.model.plain_bytes(publisher, next, sockets.owner(*receiver), copies)
+            };
             let room = if needs_no_room { 0 } else { needed };
             let queued = connection.outbox.queued();
             let same = before.queued.get(receiver) == Some(&queued)

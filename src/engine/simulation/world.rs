@@ -33,7 +33,7 @@ pub(super) struct World {
     pub(super) gone: u64,
     /// The most that was held behind a turn.
     pub(super) most: usize,
-    /// Connections behind the turn before.
+    /// Connections behind the turn before, with those that came since.
     pub(super) connections: usize,
     /// Turns in which nothing was served though a connection with a share used up waited.
     pub(super) waited: usize,
@@ -143,6 +143,7 @@ impl World {
         if role.protocol == Protocol::Nats {
             self.model.welcome(number);
         }
+        self.connections = self.connections.max(self.engine().connections());
         self.edges.note("token used again", u64::from(before.is_some()));
         let many = self.engine().connections() >= 200;
         self.edges.note("hundreds of connections", u64::from(many));
