@@ -93,9 +93,10 @@ impl Slice {
         &self.chunk.data[from..self.end()]
     }
 
-    /// Whether `other` begins in the same chunk where this one ends.
+    /// Whether `other` begins in the same chunk where this one ends. Nothing goes on with a tail:
+    /// the end of that is marked, and so equal to no place.
     pub(crate) fn continues_in(&self, other: &Slice, start: usize) -> bool {
-        self.end() == other.start() + start && Rc::ptr_eq(&self.chunk, &other.chunk)
+        self.end as usize == other.start() + start && Rc::ptr_eq(&self.chunk, &other.chunk)
     }
 
     /// Takes `more` bytes of the chunk behind it as well.
