@@ -238,18 +238,24 @@ impl Outbox {
     fn half_written(&self, walk: Walk) -> Option<HalfWritten> {
         let head = self.slices.front()?;
         if head.is_tail() {
-            let tails = self.slices.iter().take_while(|slice| slice.is_tail());
-            return Some(HalfWritten { rest: tails.map(Slice::len).sum(), is_message: true });
+            return Some(HalfWritten { rest: self.tails(0), is_message: true });
         }
         if self.head_is_cut() {
-            let rest = self.head_origin - head.start();
-            return Some(HalfWritten { rest, is_message: self.head_is_message });
+            let here = self.head_origin - head.start();
+            let behind = if here == head.len() { self.tails(1) } else { 0 };
+            return Some(HalfWritten { rest: here + behind, is_message: self.head_is_message });
         }
         let taken = head.start() - self.head_origin;
         let mut frames = frames(head.bytes_from(self.head_origin), walk);
         let frame = frames.find(|frame| frame.end > taken)?;
         let (rest, is_message) = (frame.end - taken, frame.is_message && !head.is_own());
         (frame.start < taken).then_some(HalfWritten { rest, is_message })
+    }
+
+    /// Bytes of the tails from `position` on: the rest of the message that ends before it.
+    fn tails(&self, position: usize) -> usize {
+        let tails = self.slices.iter().skip(position).take_while(|slice| slice.is_tail());
+        tails.map(Slice::len).sum()
     }
 
     /// Whether only a rest is left of the frame at the front, without its header.
@@ -333,10 +339,12 @@ impl Outbox {
                 continue;
             }
             let bytes = slice.bytes_from(from);
-            let tails = self.slices.iter().skip(position + 1).take_while(|slice| slice.is_tail());
-            let length = bytes.len() + tails.map(Slice::len).sum::<usize>();
+            if bytes.is_empty() {
+                assert!(position == 0 && self.head_is_cut(), "all of it is the rest of one frame");
+                continue;
+            }
             let end = frames(bytes, walk).last().map_or(0, |frame| frame.end);
-            assert!(end == length && (end > 0 || self.head_is_cut()), "whole frames");
+            assert_eq!(end, bytes.len() + self.tails(position + 1), "whole frames");
         }
     }
 }

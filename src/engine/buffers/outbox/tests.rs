@@ -110,6 +110,47 @@ fn half_written_frame_survives_at_every_interleaving() {
 }
 
 #[test]
+fn half_written_message_with_tails_survives_at_every_interleaving() {
+    let pool = Pool::new(256);
+    let large = message(&[7; 30]);
+    let all = [message(b"one"), large, message(b"six")].concat();
+    let ends = [12, 12 + 39, 12 + 39 + 12];
+    assert_eq!(all.len(), ends[2]);
+    for first in 0..ends[1] {
+        for second in 0..=ends[1] - first {
+            for compacted in [false, true] {
+                let mut filling = pool.take(0);
+                filling.prepend(&all);
+                let source = filling.seal();
+                let mut outbox = Outbox::default();
+                // The line of the large one ends at 12 + 9; its body comes in two parts.
+                outbox.push(&source, 0, 21);
+                outbox.push_tail(&source, 21, 40);
+                outbox.push_tail(&source, 40, ends[1]);
+                outbox.push(&source.part(0, ends[2]), ends[1], ends[2]);
+                drop(source);
+                outbox.consume(first);
+                if compacted {
+                    assert!(outbox.compact(&pool, walk) > 0, "a quarter of the chunk is wanted");
+                }
+                outbox.check(walk);
+                outbox.consume(second);
+                outbox.check(walk);
+                let taken = first + second;
+                assert_eq!(contents(&outbox), &all[taken..]);
+                let whole = ends.iter().filter(|end| taken >= **end).count() as u64;
+                let is_half = taken != 0 && !ends.contains(&taken);
+                assert_eq!(outbox.messages(walk), 3 - whole);
+                assert_eq!(outbox.drop_messages(walk), 3 - whole - u64::from(is_half));
+                let end = if is_half { ends[whole as usize] } else { taken };
+                assert_eq!(contents(&outbox), &all[taken..end], "{first} and {second} taken");
+                outbox.check(walk);
+            }
+        }
+    }
+}
+
+#[test]
 fn compaction_lets_go_of_sparse_chunks_only() {
     let pool = Pool::new(64);
     let (source, mut outbox) = filled(&pool, &[(0, 36)]);
