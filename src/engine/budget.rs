@@ -17,8 +17,8 @@
 //! What cannot be divided may exceed that: one message to all of its receivers, one read, one
 //! write, one change of a subscription, the receivers of one route. Two limits are not about time:
 //! [`READ_BYTES`] keeps what was read in the processor's cache until it is written, and
-//! [`THIN_BYTES`] lets serving go on to twice a turn while a flush would make many writes of a few
-//! bytes each, since such a write costs as much as a full one.
+//! [`THIN_BYTES`] lets serving go on, to twice a turn at most, while a flush would make many writes
+//! of a few bytes each, since such a write costs as much as a full one.
 
 /// Units that a turn may spend: 2 ms.
 pub const TURN: u64 = 200_000;

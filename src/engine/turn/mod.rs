@@ -28,6 +28,9 @@ pub(crate) use schedule::Schedule;
 /// What is read and thrown away at once, behind the end of a conversation, in bytes.
 const DISCARD_BYTES: usize = 16 << 10;
 
+/// What the writes of a thin flush may be of what serving has spent: one part of so many.
+const THIN_PART: u64 = 8;
+
 /// The sockets of all connections, by token.
 pub trait Sockets {
     /// Reads what is there. A read that does not fill `into` has emptied the socket.
@@ -160,8 +163,8 @@ impl<S: Sockets> Turn<S> {
                 read += self.serve_one(token, now);
             }
             let (ready, spent, _) = self.engine.schedule.to_serve();
-            let is_thin = self.engine.schedule.is_thin(budget::THIN_BYTES);
-            if ready + spent == 0 || !is_thin || self.engine.budget.spent() == before {
+            let is_early = self.engine.budget.spent() < self.units_for_thin_flush();
+            if ready + spent == 0 || !is_early || self.engine.budget.spent() == before {
                 return;
             }
         }
@@ -169,12 +172,16 @@ impl<S: Sockets> Turn<S> {
 
     /// Whether another connection may be served in this turn, behind so many bytes read.
     fn may_serve(&self, read: usize) -> bool {
-        let turn = self.engine.budget.units();
-        let (units, bytes) = match self.engine.schedule.is_thin(budget::THIN_BYTES) {
-            true => (turn * 2, 2 * budget::READ_BYTES),
-            false => (turn / 2, budget::READ_BYTES),
-        };
-        self.engine.budget.spent() < units && read < bytes
+        let (spent, half) = (self.engine.budget.spent(), self.engine.budget.units() / 2);
+        let is_regular = spent < half && read < budget::READ_BYTES;
+        is_regular || spent < self.units_for_thin_flush() && read < 2 * budget::READ_BYTES
+    }
+
+    /// Units that serving may spend because a flush would make many writes of a few bytes each: so
+    /// many that those are a small part of the turn. Nothing if it would make few, or large ones.
+    fn units_for_thin_flush(&self) -> u64 {
+        let writes = self.engine.schedule.thin_writes(budget::THIN_BYTES) as u64;
+        (writes * budget::WRITE * THIN_PART).min(2 * self.engine.budget.units())
     }
 
     /// Serves a few of the connections that have ended their sending side.

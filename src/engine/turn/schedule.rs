@@ -229,9 +229,11 @@ impl Schedule {
         self.queued += bytes;
     }
 
-    /// Whether a flush now would write less than `bytes` to each connection, and to many.
-    pub(crate) fn is_thin(&self, bytes: usize) -> bool {
-        self.queued < (self.dirty.len() + self.bulk.len()) * bytes
+    /// How many writes a flush would make now, if it would write less than `bytes` to each
+    /// connection; otherwise 0.
+    pub(crate) fn thin_writes(&self, bytes: usize) -> usize {
+        let writes = self.dirty.len() + self.bulk.len();
+        if self.queued < writes * bytes { writes } else { 0 }
     }
 
     /// Whether something is to be flushed.
