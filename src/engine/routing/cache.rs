@@ -13,13 +13,14 @@
 //! old ones that were not asked for lately (the CLOCK algorithm, Corbató 1968): each insertion pays
 //! for itself, and none for a whole cache.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use super::counts::{TopicCount, TopicCounts};
 use super::route::Route;
 use super::routes::Routes;
 use super::seen::Seen;
+use super::table::Table;
 
 /// What all entries and their routes together may weigh, in bytes. Room for more than 200,000
 /// topics of common length.
@@ -35,8 +36,10 @@ pub(super) struct Cache {
     entries: Vec<Option<Entry>>,
     /// Places of `entries` that hold none.
     free: Vec<u32>,
-    /// The standard hasher is keyed at random: topics that collide cannot be made up.
-    by_topic: HashMap<Rc<[u8]>, u32>,
+    /// Places of `entries`, by topic.
+    places: Table<u32>,
+    /// Keyed at random: topics that collide cannot be made up.
+    hasher: RandomState,
     routes: Routes,
     /// Topics that were asked for once.
     seen: Seen,
@@ -54,6 +57,7 @@ pub(super) struct Cache {
 
 struct Entry {
     topic: Rc<[u8]>,
+    hash: u64,
     route: Rc<Route>,
     generation: u64,
     /// The place that was asked for after this one the last time.
@@ -78,7 +82,8 @@ impl Cache {
         Cache {
             entries: Vec::new(),
             free: Vec::new(),
-            by_topic: HashMap::new(),
+            places: Table::default(),
+            hasher: RandomState::new(),
             routes: Routes::default(),
             seen: Seen::default(),
             last_new: None,
@@ -95,8 +100,8 @@ impl Cache {
         let guess = self.entry(self.last).map_or(0, |last| last.follower as usize);
         let place = match self.entry(guess) {
             Some(entry) if *entry.topic == *topic => guess,
-            _ => match self.by_topic.get(topic) {
-                Some(&place) => place as usize,
+            _ => match self.place_of(topic) {
+                Some(place) => place,
                 None => return Cached::Unknown,
             },
         };
@@ -145,18 +150,20 @@ impl Cache {
         if let Some(last) = self.last_new.as_mut().filter(|last| **last == route) {
             *last = route.clone();
         }
-        if let Some(&place) = self.by_topic.get(topic)
-            && let Some(entry) = &mut self.entries[place as usize]
+        if let Some(place) = self.place_of(topic)
+            && let Some(entry) = &mut self.entries[place]
         {
             let old = std::mem::replace(&mut entry.route, route.clone());
             (entry.generation, entry.is_used) = (generation, true);
             self.routes.release(&old);
-            return (route, self.make_room(place as usize));
+            return (route, self.make_room(place));
         }
         self.bytes += weight(topic);
+        let hash = self.hasher.hash_one(topic);
         let topic: Rc<[u8]> = topic.into();
         let entry = Entry {
             topic: topic.clone(),
+            hash,
             route: route.clone(),
             generation,
             follower: 0,
@@ -171,7 +178,7 @@ impl Cache {
             counts.learn(place, &topic);
         }
         // 32 MiB of entries are far fewer than 2^32.
-        self.by_topic.insert(topic, place as u32);
+        self.places.insert(hash, place as u32);
         self.set_follower(place);
         self.last = place;
         (route, self.make_room(place))
@@ -201,7 +208,7 @@ impl Cache {
     fn forget(&mut self, place: usize) {
         let Some(entry) = self.entries[place].take() else { return };
         self.free.push(place as u32);
-        self.by_topic.remove(&entry.topic);
+        self.places.remove(entry.hash, |it| *it as usize == place);
         self.bytes -= weight(&entry.topic);
         self.routes.release(&entry.route);
         if let Some(counts) = &mut self.counts {
@@ -211,6 +218,12 @@ impl Cache {
 
     fn entry(&self, place: usize) -> Option<&Entry> {
         self.entries.get(place)?.as_ref()
+    }
+
+    /// Where the entry of a topic is.
+    fn place_of(&self, topic: &[u8]) -> Option<usize> {
+        let is_it = |place: &u32| self.entry(*place as usize).is_some_and(|it| *it.topic == *topic);
+        self.places.find(self.hasher.hash_one(topic), is_it).map(|place| *place as usize)
     }
 
     /// The topic at this place was asked for behind the last one.
@@ -237,13 +250,14 @@ impl Cache {
 
     /// Messages were published to a topic.
     pub(super) fn count(&mut self, topic: &[u8], messages: u64, bytes: u64) {
-        let Some(counts) = &mut self.counts else { return };
-        let guess = counts.guess();
+        let Some(guess) = self.counts.as_ref().map(|counts| counts.guess()) else { return };
         let place = match self.entries.get(guess) {
             Some(Some(entry)) if *entry.topic == *topic => Some(guess),
-            _ => self.by_topic.get(topic).map(|&place| place as usize),
+            _ => self.place_of(topic),
         };
-        counts.add(place, topic, messages, bytes);
+        if let Some(counts) = &mut self.counts {
+            counts.add(place, topic, messages, bytes);
+        }
     }
 
     /// What was counted, if anything is.
@@ -259,8 +273,8 @@ impl Cache {
 
     /// The route of one topic has changed; no generation is 0.
     pub(super) fn make_stale(&mut self, topic: &[u8]) {
-        if let Some(&place) = self.by_topic.get(topic)
-            && let Some(entry) = &mut self.entries[place as usize]
+        if let Some(place) = self.place_of(topic)
+            && let Some(entry) = &mut self.entries[place]
         {
             entry.generation = 0;
         }
@@ -268,7 +282,7 @@ impl Cache {
 
     /// Topics that are known.
     pub(super) fn len(&self) -> usize {
-        self.by_topic.len()
+        self.places.len()
     }
 }
 

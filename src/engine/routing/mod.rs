@@ -10,6 +10,7 @@
 //! - `groups`, `members`: queue groups by name, and whose turn it is.
 //! - `trie`, `search`: filters with wildcards, and the search for those that match a topic.
 //! - `route`, `routes`: a set of receivers; equal sets are one object.
+//! - `table`: where an item is found by its hash, without a pause in which all of them move.
 //! - `cache`, `seen`, `counts`: topics whose route is known, those that were asked for once, and
 //!   what was published to them.
 
@@ -25,6 +26,7 @@ mod routes;
 mod search;
 mod seen;
 mod sids;
+mod table;
 mod trie;
 
 pub use index::{Index, NoRoute};

@@ -6,9 +6,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
-use hashbrown::HashTable;
-
 use super::route::Route;
+use super::table::Table;
 
 /// What a route weighs beside its receivers, in bytes: itself, its place in the table, and the
 /// allocator's.
@@ -17,7 +16,7 @@ const ROUTE_OVERHEAD: usize = 128;
 /// Routes, each once, and how many topics lead to it.
 #[derive(Default)]
 pub(super) struct Routes {
-    table: HashTable<(Rc<Route>, u32)>,
+    table: Table<(Rc<Route>, u32)>,
     bytes: usize,
     hasher: RandomState,
 }
@@ -32,21 +31,18 @@ impl Routes {
         }
         let route = Rc::new(route);
         self.bytes += weight(&route);
-        let hasher = &self.hasher;
-        self.table.insert_unique(hash, (route.clone(), 1), |(route, _)| hasher.hash_one(route));
+        self.table.insert(hash, (route.clone(), 1));
         route
     }
 
     /// A topic leads to it no more. What still uses it otherwise keeps it alive, unshared.
     pub(super) fn release(&mut self, route: &Rc<Route>) {
         let hash = self.hasher.hash_one(route);
-        let Ok(mut entry) = self.table.find_entry(hash, |(found, _)| Rc::ptr_eq(found, route))
-        else {
-            return;
-        };
-        entry.get_mut().1 -= 1;
-        if entry.get().1 == 0 {
-            entry.remove();
+        let is_it = |(found, _): &(Rc<Route>, u32)| Rc::ptr_eq(found, route);
+        let Some((_, topics)) = self.table.find_mut(hash, is_it) else { return };
+        *topics -= 1;
+        if *topics == 0 {
+            self.table.remove(hash, is_it);
             self.bytes -= weight(route);
         }
     }
