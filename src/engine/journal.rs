@@ -20,6 +20,8 @@ pub(crate) enum Entry {
     Processed(Token),
     /// So many messages of a connection were delivered to so many receivers.
     Delivered(Token, u64, usize),
+    /// So many runs of a connection, delivered before, were given to their receivers together.
+    Joined(Token, u64, usize),
     /// A member of a queue group is given the message that was just delivered: its connection, the
     /// name of its subscription, and the group's.
     Chosen(Token, Box<[u8]>, Box<[u8]>),
@@ -45,6 +47,14 @@ impl Journal {
         self.entries.push(Entry::Delivered(token, messages, receivers));
         #[cfg(not(test))]
         let _ = (token, messages, receivers);
+    }
+
+    /// Runs of a connection were given to their receivers together.
+    pub(crate) fn joined(&mut self, token: Token, runs: u64, receivers: usize) {
+        #[cfg(test)]
+        self.entries.push(Entry::Joined(token, runs, receivers));
+        #[cfg(not(test))]
+        let _ = (token, runs, receivers);
     }
 
     /// A member of a queue group is given a message.

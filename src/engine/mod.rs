@@ -47,7 +47,7 @@ use buffers::outbox::Outbox;
 use close_reason::CloseReason;
 use delivery::memory::Memory;
 use delivery::waits::{Obstacle, Waits};
-use delivery::{Admission, Encoder};
+use delivery::{Admission, Encoder, Series};
 use inspect::Crowd;
 use journal::Journal;
 use reports::Reports;
@@ -108,6 +108,7 @@ pub struct Engine {
     departures: Departures,
     admission: Admission,
     encoder: Encoder,
+    series: Series,
     waits: Waits,
     memory: Memory,
     schedule: Schedule,
@@ -143,6 +144,7 @@ impl Engine {
             departures: Departures::default(),
             admission: Admission::default(),
             encoder: Encoder::default(),
+            series: Series::default(),
             waits: Waits::default(),
             memory: Memory::default(),
             schedule: Schedule::default(),

@@ -28,7 +28,9 @@ pub(crate) const SLICE_OVERHEAD: usize = 32;
 /// Bytes of a copy for one queue: it gets the next larger room each time it is full. Such rooms are
 /// kept for others, as chunks are: taking them from the system and giving them back, turn by
 /// turn, costs more than all copying.
-const COPY_BYTES: [usize; 3] = [2 << 10, 8 << 10, 32 << 10];
+const COPY_BYTES: [usize; 3] = [2 << 10, 8 << 10, LARGEST_COPY];
+/// The largest of them.
+pub(crate) const LARGEST_COPY: usize = 32 << 10;
 /// A private chunk is appended to up to this many bytes.
 const PRIVATE_BYTES: usize = 64 << 10;
 
@@ -79,8 +81,8 @@ impl Pool {
         self.0.take_blank(size)
     }
 
-    /// Room for a copy for one queue that has so many bytes by now.
-    fn room_for_copy(&self, bytes: usize) -> Vec<u8> {
+    /// Room for a copy that has so many bytes by now, if possible one that is kept for copies.
+    pub(crate) fn room_for_copy(&self, bytes: usize) -> Vec<u8> {
         let room = COPY_BYTES.into_iter().find(|room| *room >= bytes);
         room.map_or_else(|| Vec::with_capacity(bytes), |room| self.0.take_blank(room))
     }

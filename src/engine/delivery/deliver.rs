@@ -46,11 +46,11 @@ impl Engine {
                 && let Some(place) = position(receivers, token)
             {
                 next = rest;
-                self.push_to_all(&receivers[..place], &run, &mut encoded, audience.encoding);
-                self.push_exception(token, exception, &run, &mut encoded, audience.encoding, now);
+                self.push_to_all(&receivers[..place], &mut encoded);
+                self.push_exception(token, exception, &mut encoded, now);
                 receivers = &receivers[place + 1..];
             }
-            self.push_to_all(receivers, &run, &mut encoded, audience.encoding);
+            self.push_to_all(receivers, &mut encoded);
             self.encoder.take_back(encoded);
             if audience.encoding != Encoding::Native {
                 let of_it = &all[..all.len() - next.len()];
@@ -67,8 +67,8 @@ impl Engine {
             self.journal.chosen(group.group, &member, &self.index);
             let mut encoded = self.encode(&run, source, encoding);
             match exception {
-                None => self.push_to_all(&[token], &run, &mut encoded, encoding),
-                Some(it) => self.push_exception(token, it, &run, &mut encoded, encoding, now),
+                None => self.push_to_all(&[token], &mut encoded),
+                Some(it) => self.push_exception(token, it, &mut encoded, now),
             }
             self.encoder.take_back(encoded);
             if encoding != Encoding::Native && self.index.note_delivered(subscription, run.messages)
@@ -108,35 +108,34 @@ impl Engine {
 
     fn encode<'a>(&mut self, run: &Run, source: &'a Slice, encoding: Encoding) -> Encoded<'a> {
         if run.is_sent_in(encoding) {
-            return Encoded::Source(source, run.start, run.end);
+            return Encoded::source(run, source);
         }
         let sid = self.index.sid_text(encoding);
         let encoded = self.encoder.encode(run, source, encoding, &sid, &self.pool);
-        let copied = encoded.made_bytes() as u64 / budget::COPIED_BYTES;
-        self.budget.charge(budget::ENCODING + run.messages * budget::ENCODED + copied);
+        self.charge_encoded(run, encoded.made_bytes());
         encoded
     }
 
-    /// Queues a run for receivers that have room for it.
-    fn push_to_all(
-        &mut self,
-        receivers: &[Token],
-        run: &Run,
-        encoded: &mut Encoded<'_>,
-        encoding: Encoding,
-    ) {
-        let length = run.len_in(encoding, self.index.sid_bytes(encoding));
+    /// A run was brought into an encoding, so many bytes of which were made.
+    pub(super) fn charge_encoded(&mut self, run: &Run, made: usize) {
+        let copied = made as u64 / budget::COPIED_BYTES;
+        self.budget.charge(budget::ENCODING + run.messages * budget::ENCODED + copied);
+    }
+
+    /// Queues messages for receivers that have room for them.
+    pub(super) fn push_to_all(&mut self, receivers: &[Token], encoded: &mut Encoded<'_>) {
+        let Encoded { messages, length, .. } = *encoded;
         let is_bulk = budget::WRITE * receivers.len() as u64 > self.budget.share();
         for token in receivers {
             let connection = &mut self.connections[token.index()];
-            connection.traffic.messages += run.messages;
+            connection.traffic.messages += messages;
             connection.traffic.bytes += length as u64;
             // One that is empty takes more than it has room for.
             connection.room = connection.room.saturating_sub(length);
             encoded.push_to(&mut connection.outbox, &self.pool);
             self.schedule.mark_dirty_for(*token, is_bulk);
         }
-        self.stats.deliveries += run.messages * receivers.len() as u64;
+        self.stats.deliveries += messages * receivers.len() as u64;
         self.schedule.queued(length * receivers.len());
         self.budget.charge(budget::DELIVERY * receivers.len() as u64);
         self.budget.charge_ahead(budget::writing(receivers.len(), length));
@@ -146,22 +145,20 @@ impl Engine {
         &mut self,
         token: Token,
         exception: Exception,
-        run: &Run,
         encoded: &mut Encoded<'_>,
-        encoding: Encoding,
         now: Instant,
     ) {
         match exception {
             Exception::TellLost => {
                 self.tell_lost(token);
-                self.push_to_all(&[token], run, encoded, encoding);
+                self.push_to_all(&[token], encoded);
             }
             Exception::Nothing => {}
             Exception::Drop => {
                 let losses = self.connections[token.index()].losses_mut();
-                losses.untold += run.messages;
-                losses.dropped += run.messages;
-                self.stats.dropped += run.messages;
+                losses.untold += encoded.messages;
+                losses.dropped += encoded.messages;
+                self.stats.dropped += encoded.messages;
                 self.connections[token.index()].update_room(&self.rules);
                 self.report_dropping(token, now);
             }

@@ -19,6 +19,11 @@ use crate::engine::sessions::protocol::Protocol;
 /// queue (docs/performance.md).
 const SHARED_BODY: usize = 4 << 10;
 
+/// Whether the payloads of a run are too large to be copied.
+pub(super) fn is_shared_body(run: &Run) -> bool {
+    run.shortest >= SHARED_BODY
+}
+
 /// Makes encodings. Kept from one to the next for its buffers.
 #[derive(Default)]
 pub(crate) struct Encoder {
@@ -26,8 +31,16 @@ pub(crate) struct Encoder {
     short: Vec<u8>,
 }
 
-/// The bytes of a run in one encoding, as each receiver gets them.
-pub(super) enum Encoded<'a> {
+/// Messages in one encoding, as each receiver gets them.
+pub(super) struct Encoded<'a> {
+    pub(super) messages: u64,
+    /// Bytes of all of them.
+    pub(super) length: usize,
+    form: Form<'a>,
+}
+
+/// Where the bytes are.
+enum Form<'a> {
     /// A part of a chunk: of what was read, if receivers get the very bytes.
     Source(&'a Slice, usize, usize),
     /// What was made.
@@ -50,27 +63,53 @@ pub(super) struct Part {
     is_tail: bool,
 }
 
-impl Encoded<'_> {
+impl<'a> Encoded<'a> {
+    /// A run as it was read.
+    pub(super) fn source(run: &Run, source: &'a Slice) -> Encoded<'a> {
+        let form = Form::Source(source, run.start, run.end);
+        Encoded { messages: run.messages, length: run.len(), form }
+    }
+
+    /// Messages that were made in a buffer, which is empty then.
+    pub(super) fn made(messages: u64, buffer: &mut Vec<u8>, pool: &Pool) -> Encoded<'a> {
+        let length = buffer.len();
+        let form = if length <= SHORT_BYTES {
+            Form::Short(std::mem::take(buffer), None)
+        } else {
+            let mut copy = pool.room_for_copy(length);
+            copy.append(buffer);
+            Form::Made(Slice::shared(pool, copy))
+        };
+        Encoded { messages, length, form }
+    }
+
+    /// The buffer that the messages were made in, empty, if it was needed up to now.
+    pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
+        let Form::Short(mut bytes, _) = self.form else { return None };
+        bytes.clear();
+        Some(bytes)
+    }
+
     /// Bytes that were made for it.
     pub(super) fn made_bytes(&self) -> usize {
-        match self {
-            Encoded::Source(..) => 0,
-            Encoded::Made(made) | Encoded::Parts(_, made, _) => made.len(),
-            Encoded::Short(bytes, _) => bytes.len(),
+        match &self.form {
+            Form::Source(..) => 0,
+            Form::Made(made) | Form::Parts(_, made, _) => made.len(),
+            Form::Short(bytes, _) => bytes.len(),
         }
     }
 
     /// Queues all of it.
     pub(super) fn push_to(&mut self, outbox: &mut Outbox, pool: &Pool) {
-        match self {
-            Encoded::Source(source, start, end) => outbox.push(source, *start, *end),
-            Encoded::Made(made) => outbox.push(made, 0, made.len()),
-            Encoded::Short(bytes, _) if outbox.append_copy(bytes) => {}
-            Encoded::Short(bytes, made) => {
+        match &mut self.form {
+            Form::Source(source, start, end) => outbox.push(source, *start, *end),
+            Form::Made(made) => outbox.push(made, 0, made.len()),
+            Form::Short(bytes, _) if outbox.append_copy(bytes) => {}
+            Form::Short(bytes, made) => {
                 let made = made.get_or_insert_with(|| Slice::shared(pool, bytes.clone()));
                 outbox.push(made, 0, made.len());
             }
-            Encoded::Parts(source, made, parts) => {
+            Form::Parts(source, made, parts) => {
                 for part in parts {
                     let slice: &Slice = if part.is_made { made } else { source };
                     if part.is_tail {
@@ -94,33 +133,48 @@ impl Encoder {
         sid: &[u8],
         pool: &Pool,
     ) -> Encoded<'a> {
-        let line = std::mem::take(&mut self.line);
-        let mut maker = Maker { bytes: source.bytes(), encoding, sid, line };
-        let encoded = if run.shortest >= SHARED_BODY {
+        let (messages, length) = (run.messages, run.len_in(encoding, sid.len()));
+        let form = if is_shared_body(run) {
+            let line = std::mem::take(&mut self.line);
+            let mut maker = Maker { bytes: source.bytes(), encoding, sid, line };
             let (lines, parts) = maker.share(run);
-            Encoded::Parts(source, Slice::shared(pool, lines), parts)
+            self.line = maker.line;
+            Form::Parts(source, Slice::shared(pool, lines), parts)
         } else {
-            let len = run.len_in(encoding, sid.len());
-            let is_short = len <= SHORT_BYTES;
-            let mut out = if is_short { std::mem::take(&mut self.short) } else { pool.blank(len) };
-            for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
-                maker.copy(run.protocol, &alike, &mut out);
-            }
-            assert!(out.len() == len, "a run is as long as its sums say");
+            let is_short = length <= SHORT_BYTES;
+            let blank = || pool.blank(length);
+            let mut out = if is_short { std::mem::take(&mut self.short) } else { blank() };
+            self.append(run, source, encoding, sid, &mut out);
+            assert!(out.len() == length, "a run is as long as its sums say");
             match is_short {
-                true => Encoded::Short(out, None),
-                false => Encoded::Made(Slice::shared(pool, out)),
+                true => Form::Short(out, None),
+                false => Form::Made(Slice::shared(pool, out)),
             }
         };
+        Encoded { messages, length, form }
+    }
+
+    /// Appends a run in an encoding to what was made before.
+    pub(super) fn append(
+        &mut self,
+        run: &Run,
+        source: &Slice,
+        encoding: Encoding,
+        sid: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let line = std::mem::take(&mut self.line);
+        let mut maker = Maker { bytes: source.bytes(), encoding, sid, line };
+        for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
+            maker.copy(run.protocol, &alike, out);
+        }
         self.line = maker.line;
-        encoded
     }
 
     /// The buffer of what was made serves the next one.
     pub(super) fn take_back(&mut self, encoded: Encoded<'_>) {
-        if let Encoded::Short(mut bytes, _) = encoded {
-            bytes.clear();
-            self.short = bytes;
+        if let Some(buffer) = encoded.into_buffer() {
+            self.short = buffer;
         }
     }
 }

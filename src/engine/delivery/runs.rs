@@ -184,6 +184,17 @@ impl Engine {
         at: &mut usize,
         now: Instant,
     ) -> Option<Stop> {
+        let stop = self.process_scanned(token, input, at, now);
+        self.close_series(token).or(stop)
+    }
+
+    fn process_scanned(
+        &mut self,
+        token: Token,
+        input: &Slice,
+        at: &mut usize,
+        now: Instant,
+    ) -> Option<Stop> {
         let start = *at;
         let mut scan = Scan::new(input.bytes(), start, &self.connections[token.index()]);
         loop {
@@ -195,12 +206,22 @@ impl Engine {
             // What was found is delivered, or a search that uses up each share would lead nowhere.
             let Some((route, run)) = self.next_run(&mut scan) else { break };
             self.budget.charge(budget::RUN);
-            let run = run.measured(input, &route);
             if log_enabled!(Level::Trace) {
                 let (publisher, plain) = (&self.connections[token.index()], route.receivers());
                 trace!("{} messages from {publisher} to {plain} subscribers", run.messages);
             }
-            match self.process_run(token, input, run, &route, at, now) {
+            let outcome = match self.join_series(token, input, &run, &route) {
+                Ok(true) => {
+                    *at = run.end;
+                    Outcome::Done
+                }
+                Ok(false) => {
+                    let run = run.measured(input, &route);
+                    self.process_run(token, input, run, &route, at, now)
+                }
+                Err(stop) => Outcome::Stopped(stop),
+            };
+            match outcome {
                 Outcome::Done => {}
                 Outcome::Changed => {
                     scan = Scan::new(input.bytes(), *at, &self.connections[token.index()]);

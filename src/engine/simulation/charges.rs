@@ -55,6 +55,8 @@ impl Work {
                 self.deliveries += messages * receivers as u64;
                 self.widest = self.widest.max(receivers as u64);
             }
+            // They are queued for their receivers once.
+            Entry::Joined(_, runs, receivers) => self.receivers -= (runs - 1) * receivers as u64,
             Entry::Chosen(..) | Entry::Partly(..) => {}
             Entry::Left(_) => self.left += 1,
         }
@@ -89,6 +91,7 @@ pub(super) fn token(entry: &Entry) -> Token {
     match entry {
         Entry::Processed(token)
         | Entry::Delivered(token, ..)
+        | Entry::Joined(token, ..)
         | Entry::Chosen(token, ..)
         | Entry::Partly(token, _)
         | Entry::Left(token) => *token,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 69] = [
+const EDGES: [(&str, u64); 70] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("turn that used up its budget", 50),
@@ -53,6 +53,7 @@ const EDGES: [(&str, u64); 69] = [
     ("turns of a queue group compared", 5),
     ("search interrupted", 100),
     ("native message to a NATS client", 100),
+    ("runs given together", 40),
     ("NATS message to a native client", 100),
     ("headers passed on", 100),
     ("headers cut off", 100),

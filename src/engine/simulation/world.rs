@@ -187,6 +187,10 @@ impl World {
             let frames = match entry {
                 Entry::Processed(_) => 1,
                 Entry::Delivered(_, messages, _) => *messages as usize,
+                Entry::Joined(_, runs, _) => {
+                    self.edges.note("runs given together", u64::from(*runs > 1));
+                    continue;
+                }
                 Entry::Chosen(_, sid, group) => {
                     self.model.choose(number, sid, group);
                     0
