@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
+pub mod access;
 pub mod budget;
 mod buffers;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub mod stats;
 pub mod token;
 pub mod turn;
 
+use access::Peer;
 use budget::Budget;
 use buffers::chunk::{Filling, Pool};
 use buffers::outbox::Outbox;
@@ -161,6 +163,12 @@ impl Engine {
             is_counting_topics: false,
             rules,
         }
+    }
+
+    /// What is known of a client without its word: to be said before the turn in which that is
+    /// asked for.
+    pub fn set_peer(&mut self, token: Token, peer: Peer) {
+        self.connections[token.index()].peer = Some(Box::new(peer));
     }
 
     /// A client has connected from `address` (for people). Over `max_connections` it is

@@ -135,6 +135,34 @@ pub fn matches(filter: &[u8], topic: &[u8]) -> bool {
     rest.next().is_none()
 }
 
+/// Whether each topic that `narrow` matches is matched by `wide` too; both are valid filters.
+pub fn includes(wide: &[u8], narrow: &[u8]) -> bool {
+    let (mut wide, mut narrow) = (tokens(wide), tokens(narrow));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (None, None) => return true,
+            (Some(ANY_TAIL), Some(_)) => return true,
+            (Some(ANY_TOKEN), Some(token)) if token != ANY_TAIL => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether there is a topic that both filters match; both are valid.
+pub fn overlaps(one: &[u8], other: &[u8]) -> bool {
+    let (mut one, mut other) = (tokens(one), tokens(other));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(ANY_TAIL), Some(_)) | (Some(_), Some(ANY_TAIL)) => return true,
+            (Some(ANY_TOKEN), Some(_)) | (Some(_), Some(ANY_TOKEN)) => {}
+            (Some(token), Some(same)) if token == same => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,5 +285,37 @@ mod tests {
     fn only_whole_tokens_are_wildcards() {
         assert!(has_wildcard(b"*") && has_wildcard(b"a.>") && has_wildcard(b"a.*.b"));
         assert!(!has_wildcard(b"a") && !has_wildcard(b"a*.>b"));
+    }
+
+    /// All filters, or all topics, of one to three tokens out of `words`.
+    fn all_of(words: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let mut longest = all.clone();
+        for _ in 0..2 {
+            let longer = |begin: &String| words.iter().map(move |it| format!("{begin}.{it}"));
+            longest = longest.iter().flat_map(longer).collect();
+            all.extend(longest.clone());
+        }
+        all
+    }
+
+    #[test]
+    fn inclusion_and_overlap_are_what_they_are_for_all_topics() {
+        let topics = all_of(&["a", "b", "c"]);
+        let mut filters = all_of(&["a", "b", "*", ">"]);
+        filters.retain(|filter| validate_filter(filter.as_bytes()).is_ok());
+        for one in filters.iter().map(String::as_bytes) {
+            let matched = |filter| move |topic: &&String| matches(filter, topic.as_bytes());
+            let of_one: Vec<_> = topics.iter().filter(matched(one)).collect();
+            for other in filters.iter().map(String::as_bytes) {
+                let both = of_one.iter().filter(|topic| matched(other)(topic)).count();
+                let names = || format!("{:?}", [one, other].map(String::from_utf8_lossy));
+                assert_eq!(overlaps(one, other), both > 0, "{}", names());
+                // A tail also matches topics that are longer than those here.
+                let has_tail = |filter: &[u8]| filter.ends_with(ANY_TAIL);
+                let is_longer = has_tail(one) && !has_tail(other);
+                assert_eq!(includes(other, one), both == of_one.len() && !is_longer, "{}", names());
+            }
+        }
     }
 }

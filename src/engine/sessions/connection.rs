@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::nats::Session;
 use super::protocol::Protocol;
+use crate::engine::access::{Peer, User};
 use crate::engine::buffers::inbox::Inbox;
 use crate::engine::buffers::outbox::Outbox;
 use crate::engine::close_reason::CloseReason;
@@ -145,6 +147,10 @@ pub(crate) struct Connection {
     pub(crate) traffic: Traffic,
     /// What only a NATS connection has.
     pub(crate) nats: Option<Box<Session>>,
+    /// What is known of the client without its word, if anything.
+    pub(crate) peer: Option<Box<Peer>>,
+    /// The user that it is, where there are users.
+    pub(crate) user: Option<Rc<User>>,
 }
 
 impl Connection {
@@ -172,6 +178,8 @@ impl Connection {
             reason: None,
             traffic: Traffic::default(),
             nats: None,
+            peer: None,
+            user: None,
         }
     }
 
