@@ -57,7 +57,10 @@ impl Engine {
         match &mut connection.stall {
             Some(stall) => {
                 stall.level = stall.level.max(level);
-                stall.for_memory = false;
+                // Its time may be shorter now.
+                if std::mem::take(&mut stall.for_memory) {
+                    self.arm(token);
+                }
             }
             None => {
                 connection.stall = Some(Box::new(Stall::new(level, now)));
