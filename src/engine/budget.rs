@@ -55,6 +55,12 @@ pub const EVICTION: u64 = 30;
 pub const SUBSCRIPTION: u64 = 150;
 /// Each token of a filter with a wildcard that is added or removed.
 pub const FILTER_TOKEN: u64 = 40;
+/// A client that says who it is: hashing its secret.
+pub const LOG_IN: u64 = 200;
+/// A signature checked, by which it shows who it is.
+pub const SIGNATURE: u64 = 10_000;
+/// A grant looked at.
+pub const GRANT: u64 = 4;
 /// A system call that writes, without its bytes.
 pub const WRITE: u64 = 400;
 /// Bytes that a socket takes for one unit.

@@ -39,15 +39,19 @@ pub enum CloseReason {
     UnknownOperation,
     /// The client sent a control line that is too long.
     LineTooLong,
-    /// The client asked for what it has no right to, such as an account.
+    /// The client is no user that may come in, or asked for what there is not, such as an account.
     Unauthorized,
     /// The client wants to be told of requests without a receiver, and takes no headers.
     NoHeaders,
+    /// The client's user had as many connections as it may.
+    TooManyOfUser,
+    /// The client's user is not there any more.
+    Revoked,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [CloseReason; 18] = [
+    pub const ALL: [CloseReason; 20] = [
         CloseReason::ClientClosed,
         CloseReason::ConnectionLost,
         CloseReason::Malformed,
@@ -66,6 +70,8 @@ impl CloseReason {
         CloseReason::LineTooLong,
         CloseReason::Unauthorized,
         CloseReason::NoHeaders,
+        CloseReason::TooManyOfUser,
+        CloseReason::Revoked,
     ];
 
     /// Whether an operator should hear of it: the broker gave up a client, or refused one, that
@@ -80,6 +86,9 @@ impl CloseReason {
                 | HeartbeatTimeout
                 | FrameTimeout
                 | DrainTimeout
+                | Unauthorized
+                | TooManyOfUser
+                | Revoked
         )
     }
 
@@ -104,6 +113,8 @@ impl CloseReason {
             CloseReason::LineTooLong => "line_too_long",
             CloseReason::Unauthorized => "unauthorized",
             CloseReason::NoHeaders => "no_headers",
+            CloseReason::TooManyOfUser => "too_many_of_user",
+            CloseReason::Revoked => "revoked",
         }
     }
 }

@@ -42,7 +42,7 @@ pub mod stats;
 pub mod token;
 pub mod turn;
 
-use access::Peer;
+use access::{Access, Peer};
 use budget::Budget;
 use buffers::chunk::{Filling, Pool};
 use buffers::outbox::Outbox;
@@ -118,6 +118,7 @@ pub struct Engine {
     stats: Stats,
     journal: Journal,
     reports: Reports,
+    access: Access,
     /// Grows with each connection, so that no two are mistaken for each other.
     epoch: NonZeroU64,
     /// What NATS clients are told of the broker.
@@ -154,6 +155,7 @@ impl Engine {
             stats: Stats::default(),
             journal: Journal::default(),
             reports: Reports::default(),
+            access: Access::default(),
             epoch: NonZeroU64::MIN,
             identity: Identity::default(),
             refused: 0,

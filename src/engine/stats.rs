@@ -4,7 +4,7 @@
 //! depends on them.
 
 /// How many close reasons there are.
-pub(crate) const REASONS: usize = 18;
+pub(crate) const REASONS: usize = 20;
 
 /// What happened since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Stats {
     pub connections: u64,
     /// Connections among them that were refused, since there were `max_connections`.
     pub refused: u64,
+    /// Messages and subscriptions refused, since their user has no right to them.
+    pub denied: u64,
     /// Publishers that had to wait for a full outbox.
     pub pauses: u64,
     /// Times that reading stopped because `memory_bytes` was reached.

@@ -292,7 +292,9 @@ mod tests {
         let mut all: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let mut longest = all.clone();
         for _ in 0..2 {
-            let longer = |begin: &String| words.iter().map(move |it| format!("{begin}.{it}"));
+            let longer = |begin: &String| -> Vec<String> {
+                words.iter().map(|it| format!("{begin}.{it}")).collect()
+            };
             longest = longest.iter().flat_map(longer).collect();
             all.extend(longest.clone());
         }

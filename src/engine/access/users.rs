@@ -3,21 +3,19 @@
 //! Owns the table. Whoever changes it makes another one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 
 use super::credentials::{PublicKey, Secret};
 use super::grants::{Filters, Grants};
 use wire::topic::matches;
 
-/// Distinct grants to publish for which a cached topic knows whether they hold. Those of more users
-/// are looked at again.
-pub(crate) const REMEMBERED_GRANTS: usize = 64;
-
 /// All users.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Users {
     by_name: BTreeMap<Box<str>, Rc<User>>,
     anonymous: Option<Rc<User>>,
+    has_responders: bool,
 }
 
 /// A user: who it is, and what it may do.
@@ -74,8 +72,8 @@ pub struct Peer {
 }
 
 /// What a client shows of itself. What it does not is empty.
-#[derive(Clone, Copy, Default)]
-pub struct Shown<'a> {
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Credentials<'a> {
     /// A user's name.
     pub user: &'a str,
     /// That user's secret.
@@ -90,11 +88,26 @@ pub struct Shown<'a> {
     pub nonce: &'a str,
 }
 
+impl Credentials<'_> {
+    /// Whether it shows nothing.
+    pub fn is_nothing(&self) -> bool {
+        let credentials = [self.user, self.secret, self.token, self.key, self.signature];
+        credentials.iter().all(|it| it.is_empty())
+    }
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The rest is secret.
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 impl Users {
     /// A table of users, whose names differ. Clients that show nothing get the rights of
     /// `anonymous`, if that names one.
     pub fn new(users: Vec<User>, anonymous: Option<&str>) -> Users {
-        let mut by_name = BTreeMap::new();
+        let mut by_name: BTreeMap<_, Rc<User>> = BTreeMap::new();
         let mut distinct: Vec<Grants> = Vec::new();
         for mut user in users {
             let place = distinct.iter().position(|grants| *grants == user.rights.publish);
@@ -105,7 +118,13 @@ impl Users {
             by_name.insert(user.name.as_str().into(), Rc::new(user));
         }
         let anonymous = anonymous.and_then(|name| by_name.get(name).cloned());
-        Users { by_name, anonymous }
+        let has_responders = by_name.values().any(|user| user.rights.allow_responses);
+        Users { by_name, anonymous, has_responders }
+    }
+
+    /// Whether clients that show nothing may come in.
+    pub fn has_anonymous(&self) -> bool {
+        self.anonymous.is_some()
     }
 
     /// The user of this name.
@@ -123,6 +142,11 @@ impl Users {
         self.by_name.is_empty()
     }
 
+    /// Whether any user may publish to the replies of what it was given.
+    pub(crate) fn has_responders(&self) -> bool {
+        self.has_responders
+    }
+
     /// Whether any user signs.
     pub fn has_keys(&self) -> bool {
         self.by_name.values().any(|user| !user.keys.is_empty())
@@ -131,24 +155,26 @@ impl Users {
     /// Who a client is, by what it shows and what is known of it. One that shows anything must be
     /// right in that; only one that shows nothing is who its certificate or its process says, or
     /// anonymous.
-    pub fn identify(&self, shown: &Shown<'_>, peer: &Peer) -> Option<&Rc<User>> {
+    pub fn identify(&self, credentials: &Credentials<'_>, peer: &Peer) -> Option<&Rc<User>> {
         let mut users = self.by_name.values();
-        if let Some(key) = PublicKey::parse(shown.key)
+        if let Some(key) = PublicKey::parse(credentials.key)
             && let Some(user) = self.by_name.values().find(|user| user.keys.contains(&key))
         {
-            return key.has_signed(shown.nonce.as_bytes(), shown.signature).then_some(user);
+            return key
+                .has_signed(credentials.nonce.as_bytes(), credentials.signature)
+                .then_some(user);
         }
-        if !shown.token.is_empty() {
-            let token = shown.token.as_bytes();
+        if !credentials.token.is_empty() {
+            let token = credentials.token.as_bytes();
             return users.find(|user| user.tokens.iter().any(|it| it.is(token)));
         }
-        if !shown.user.is_empty() {
-            let user = self.named(shown.user)?;
-            let is_right = user.secrets.iter().any(|it| it.is(shown.secret.as_bytes()));
-            let is_known = shown.secret.is_empty() && user.is(peer);
+        if !credentials.user.is_empty() {
+            let user = self.named(credentials.user)?;
+            let is_right = user.secrets.iter().any(|it| it.is(credentials.secret.as_bytes()));
+            let is_known = credentials.secret.is_empty() && user.is(peer);
             return (is_right || is_known).then_some(user);
         }
-        if !(shown.key.is_empty() && shown.secret.is_empty()) {
+        if !(credentials.key.is_empty() && credentials.secret.is_empty()) {
             return None;
         }
         users.find(|user| user.is(peer)).or(self.anonymous.as_ref())
@@ -162,7 +188,7 @@ impl User {
             || peer.certificate.iter().any(|name| self.certificates.contains(name))
     }
 
-    /// Whether it may publish whatever it likes.
+    /// Whether it may publish to all topics.
     pub(crate) fn publishes_all(&self) -> bool {
         self.rights.publish.is_everything()
     }
@@ -197,11 +223,11 @@ mod tests {
             uid,
             certificate: Some(name.to_owned()).filter(|it| !it.is_empty()).into_iter().collect(),
         };
-        let is = |shown: Shown<'_>, peer: Peer| {
-            users.identify(&shown, &peer).map(|user| user.name.clone()).unwrap_or_default()
+        let is = |credentials: Credentials<'_>, peer: Peer| {
+            users.identify(&credentials, &peer).map(|user| user.name.clone()).unwrap_or_default()
         };
         let nobody = Peer::default;
-        let named = |user, secret| Shown { user, secret, ..Shown::default() };
+        let named = |user, secret| Credentials { user, secret, ..Credentials::default() };
         assert_eq!(is(named("alice", "old"), nobody()), "alice");
         assert_eq!(is(named("alice", "new"), nobody()), "alice");
         assert_eq!(is(named("alice", "other"), nobody()), "");
@@ -210,15 +236,15 @@ mod tests {
         assert_eq!(is(named("robot", ""), known(Some(1_000), "")), "", "that is another one");
         assert_eq!(is(named("nobody", "old"), nobody()), "");
         assert_eq!(is(named("", "old"), nobody()), "", "a secret without a name is no token");
-        let token = |token| Shown { token, ..Shown::default() };
+        let token = |token| Credentials { token, ..Credentials::default() };
         assert_eq!(is(token("token"), nobody()), "robot");
         assert_eq!(is(token("old"), known(Some(1_000), "")), "", "wrong is wrong");
-        assert_eq!(is(Shown { key: "U", ..Shown::default() }, nobody()), "");
-        assert_eq!(is(Shown::default(), nobody()), "guest");
-        assert_eq!(is(Shown::default(), known(None, "robot.example")), "robot");
-        assert_eq!(is(Shown::default(), known(Some(1_000), "")), "alice");
+        assert_eq!(is(Credentials { key: "U", ..Credentials::default() }, nobody()), "");
+        assert_eq!(is(Credentials::default(), nobody()), "guest");
+        assert_eq!(is(Credentials::default(), known(None, "robot.example")), "robot");
+        assert_eq!(is(Credentials::default(), known(Some(1_000), "")), "alice");
         let strict = Users::new(vec![user("guest")], None);
-        assert_eq!(strict.identify(&Shown::default(), &nobody()), None);
+        assert_eq!(strict.identify(&Credentials::default(), &nobody()), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::admission::Exception;
 use super::encodings::Encoded;
+use super::messages::alike;
 use super::run::Run;
 use wire::Encoding;
 
@@ -111,7 +112,10 @@ impl Engine {
             return Encoded::source(run, source);
         }
         let sid = self.index.sid_text(encoding);
-        let encoded = self.encoder.encode(run, source, encoding, &sid, &self.pool);
+        let mut encoded = self.encoder.encode(run, source, encoding, &sid, &self.pool);
+        if self.access.has_responders() && encoding != Encoding::Native {
+            encoded.replies = replies(run, source);
+        }
         self.charge_encoded(run, encoded.made_bytes());
         encoded
     }
@@ -134,6 +138,9 @@ impl Engine {
             connection.room = connection.room.saturating_sub(length);
             encoded.push_to(&mut connection.outbox, &self.pool);
             self.schedule.mark_dirty_for(*token, is_bulk);
+            if !encoded.replies.is_empty() {
+                connection.note_replies(&encoded.replies);
+            }
         }
         self.stats.deliveries += messages * receivers.len() as u64;
         self.schedule.queued(length * receivers.len());
@@ -175,6 +182,12 @@ impl Engine {
             self.say(token, Notice::Lost { messages }, Own::Notice);
         }
     }
+}
+
+/// Where the messages of a run want their replies.
+fn replies<'a>(run: &Run, source: &'a Slice) -> Vec<&'a [u8]> {
+    let alike = alike(source.bytes(), run.start..run.end, run.protocol);
+    alike.filter_map(|alike| alike.first.reply).collect()
 }
 
 fn position(receivers: &[Token], token: Token) -> Option<usize> {

@@ -36,6 +36,8 @@ pub(super) struct Encoded<'a> {
     pub(super) messages: u64,
     /// Bytes of all of them.
     pub(super) length: usize,
+    /// Where their replies are wanted, if that is to be remembered.
+    pub(super) replies: Vec<&'a [u8]>,
     form: Form<'a>,
 }
 
@@ -67,7 +69,7 @@ impl<'a> Encoded<'a> {
     /// A run as it was read.
     pub(super) fn source(run: &Run, source: &'a Slice) -> Encoded<'a> {
         let form = Form::Source(source, run.start, run.end);
-        Encoded { messages: run.messages, length: run.len(), form }
+        Encoded { messages: run.messages, length: run.len(), replies: Vec::new(), form }
     }
 
     /// Messages that were made in a buffer, which is empty then.
@@ -80,7 +82,7 @@ impl<'a> Encoded<'a> {
             copy.append(buffer);
             Form::Made(Slice::shared(pool, copy))
         };
-        Encoded { messages, length, form }
+        Encoded { messages, length, replies: Vec::new(), form }
     }
 
     /// The buffer that the messages were made in, empty, if it was needed up to now.
@@ -151,7 +153,7 @@ impl Encoder {
                 false => Form::Made(Slice::shared(pool, out)),
             }
         };
-        Encoded { messages, length, form }
+        Encoded { messages, length, replies: Vec::new(), form }
     }
 
     /// Appends a run in an encoding to what was made before.

@@ -19,6 +19,8 @@ pub(super) struct Run {
     pub(super) messages: u64,
     /// In which protocol they were sent.
     pub(super) protocol: Protocol,
+    /// It is one message, to a reply that its publisher may publish to once.
+    pub(super) is_reply: bool,
     /// Bytes of the shortest message in any encoding, or less.
     pub(super) shortest: usize,
     /// Their bytes in each encoding, if they are wanted in others than they were sent in.

@@ -18,6 +18,7 @@ use super::memory::NO_MESSAGES;
 use super::messages::{Message, Sizes, alike};
 use super::run::Run;
 use super::waits::Obstacle;
+use crate::engine::access::User;
 use crate::engine::buffers::chunk::Slice;
 use crate::engine::routing::{NoRoute, Route};
 use crate::engine::sessions::connection::Connection;
@@ -34,6 +35,7 @@ const LINE_BYTES: usize = 32;
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
+    publisher: Token,
     protocol: Protocol,
     /// The client sends headers, in NATS.
     has_headers: bool,
@@ -47,16 +49,22 @@ struct Scan<'a> {
     payload: usize,
     /// The first message of the next run and its route, if that was looked up already.
     ahead: Option<(Rc<Route>, usize)>,
+    /// The message looked up last may be published as a reply only: once, so that nothing may be
+    /// looked up behind it before that is done.
+    is_reply: bool,
     /// The search for the route of the next message is not finished.
     is_searching: bool,
+    /// The publisher's user, if it may not publish to all topics.
+    user: Option<Rc<User>>,
 }
 
 impl<'a> Scan<'a> {
-    fn new(bytes: &'a [u8], at: usize, connection: &Connection) -> Scan<'a> {
+    fn new(bytes: &'a [u8], at: usize, publisher: Token, connection: &Connection) -> Scan<'a> {
         let session = connection.nats.as_ref();
         Scan {
             bytes,
             at,
+            publisher,
             protocol: connection.role.protocol,
             has_headers: session.is_some_and(|session| session.headers),
             is_verbose: session.is_some_and(|session| session.verbose),
@@ -66,7 +74,9 @@ impl<'a> Scan<'a> {
             frame_len: usize::MAX,
             payload: 0,
             ahead: None,
+            is_reply: false,
             is_searching: false,
+            user: connection.restricted_publisher().cloned(),
         }
     }
 
@@ -196,7 +206,8 @@ impl Engine {
         now: Instant,
     ) -> Option<Stop> {
         let start = *at;
-        let mut scan = Scan::new(input.bytes(), start, &self.connections[token.index()]);
+        let connection = &self.connections[token.index()];
+        let mut scan = Scan::new(input.bytes(), start, token, connection);
         loop {
             // The first run is tried in any case: behind a flush that it waited for, others must
             // not refill its receivers again and again.
@@ -224,7 +235,8 @@ impl Engine {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Changed => {
-                    scan = Scan::new(input.bytes(), *at, &self.connections[token.index()]);
+                    let connection = &self.connections[token.index()];
+                    scan = Scan::new(input.bytes(), *at, token, connection);
                 }
                 Outcome::Stopped(stop) => return Some(stop),
             }
@@ -255,6 +267,9 @@ impl Engine {
                     let part = self.encodable(part, input, route);
                     let has_ended = self.deliver(token, input, part, route, now);
                     self.end_wait(token);
+                    if part.is_reply {
+                        self.take_reply(token, input, part);
+                    }
                     *at = part.end;
                     run = run.behind(part);
                     if is_nats && !self.connections[token.index()].is_talking() {
@@ -309,6 +324,14 @@ impl Engine {
         part.first(source, (messages as u64).max(1))
     }
 
+    /// A client has published to a reply, which it may do once.
+    fn take_reply(&mut self, token: Token, source: &Slice, run: Run) {
+        let message = Message::at(&source.bytes()[run.start..run.end], run.protocol);
+        if let Some(replies) = &mut self.connections[token.index()].replies {
+            replies.take(message.topic);
+        }
+    }
+
     /// A connection has delivered what it may have waited for.
     pub(super) fn end_wait(&mut self, token: Token) {
         self.waits.admitted(token);
@@ -336,16 +359,18 @@ impl Engine {
         let shortest = scan.payload;
         let sizes = Sizes::default();
         let protocol = scan.protocol;
-        let mut run = Run { start: scan.at, end, messages: 1, protocol, shortest, sizes };
+        let is_reply = scan.is_reply;
+        let mut run = Run { start: scan.at, end, messages: 1, protocol, is_reply, shortest, sizes };
         // Where each message is a run, copies for one connection come message by message.
-        if route.groups.is_empty() && !route.needs_look && !scan.is_verbose {
+        let is_alone = is_reply || scan.is_verbose;
+        if route.groups.is_empty() && !route.needs_look && !is_alone {
             loop {
                 scan.extend(&mut run);
                 if run.messages > 1 {
                     self.index.asked_for_again(scan.topic, &mut self.budget);
                 }
                 let Some((next, length)) = self.look_up(scan, run.end, Some(&route)) else { break };
-                if !Rc::ptr_eq(&next, &route) {
+                if !Rc::ptr_eq(&next, &route) || scan.is_reply {
                     scan.ahead = Some((next, length));
                     break;
                 }
@@ -358,8 +383,8 @@ impl Engine {
         Some((route, run))
     }
 
-    /// The route and length of the message at `at`, if it is whole and valid, and the route found;
-    /// `before` is the route of the message before it.
+    /// The route and length of the message at `at`, if it is whole, valid and granted, and the route
+    /// found; `before` is the route of the message before it.
     fn look_up<'a>(
         &mut self,
         scan: &mut Scan<'a>,
@@ -384,6 +409,15 @@ impl Engine {
                 }
             }
         };
+        if let Some(user) = &scan.user
+            && (scan.is_reply || topic != scan.topic)
+        {
+            let is_granted = self.index.may_publish(topic, user, &mut self.budget);
+            if !is_granted && !self.connections[scan.publisher.index()].may_reply(topic) {
+                return None;
+            }
+            scan.is_reply = !is_granted;
+        }
         (scan.line, scan.topic, scan.frame_len, scan.payload) = (line, topic, length, payload);
         Some((route, length))
     }

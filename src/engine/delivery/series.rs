@@ -81,6 +81,7 @@ impl Engine {
     fn is_ordinary(&self, publisher: Token) -> bool {
         let session = self.connections[publisher.index()].nats.as_ref();
         session.is_none_or(|session| session.echo && !session.verbose)
+            && !self.access.has_responders()
             && (self.rules.only_block() || !self.memory_is_scarce())
     }
 

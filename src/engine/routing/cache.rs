@@ -64,6 +64,15 @@ struct Entry {
     follower: u32,
     /// It was asked for since the hand passed.
     is_used: bool,
+    permits: Permits,
+}
+
+/// Which distinct grants to publish are known to have a topic, or not: one bit for each of the
+/// first 64. Those of more users are looked at again.
+#[derive(Clone, Copy, Default)]
+struct Permits {
+    known: u64,
+    granted: u64,
 }
 
 /// What is known of a topic.
@@ -125,6 +134,30 @@ impl Cache {
         }
     }
 
+    /// Whether the grants at a place have a topic, if that is known; the topic was just looked for.
+    pub(super) fn permit(&self, topic: &[u8], place: usize) -> Option<bool> {
+        let bit = 1_u64.checked_shl(place.try_into().ok()?)?;
+        let last = self.entry(self.last).filter(|last| *last.topic == *topic)?;
+        (last.permits.known & bit != 0).then_some(last.permits.granted & bit != 0)
+    }
+
+    /// It was found out.
+    pub(super) fn note_permit(&mut self, topic: &[u8], place: usize, granted: bool) {
+        let bit = u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place));
+        let last = self.entries.get_mut(self.last).and_then(Option::as_mut);
+        if let (Some(bit), Some(last)) = (bit, last.filter(|last| *last.topic == *topic)) {
+            last.permits.known |= bit;
+            last.permits.granted |= if granted { bit } else { 0 };
+        }
+    }
+
+    /// Nothing is known of grants any more.
+    pub(super) fn forget_permits(&mut self) {
+        for entry in self.entries.iter_mut().flatten() {
+            entry.permits = Permits::default();
+        }
+    }
+
     /// Whether the route of an unknown topic is to be remembered: it was asked for before.
     pub(super) fn is_worth_a_place(&mut self, topic: &[u8]) -> bool {
         self.seen.note(topic)
@@ -168,6 +201,7 @@ impl Cache {
             generation,
             follower: 0,
             is_used: true,
+            permits: Permits::default(),
         };
         let place = self.free.pop().map_or(self.entries.len(), |free| free as usize);
         match self.entries.get_mut(place) {

@@ -10,7 +10,7 @@
 //! filters times their tokens. That may be millions, so a search goes on in the caller's next turn
 //! when its share is used up.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use wire::Encoding;
@@ -54,6 +54,8 @@ pub struct Index {
     changes: VecDeque<Box<[u8]>>,
     /// The route that was asked for last is not remembered.
     is_last_new: bool,
+    /// What connections are not to be given, though their filters match it.
+    withheld: HashMap<Token, Rc<[Box<[u8]>]>>,
     /// Another limit of nodes in a call than the budget's.
     #[cfg(test)]
     max_nodes: u64,
@@ -68,6 +70,7 @@ impl Index {
             generation: 1,
             changes: VecDeque::new(),
             is_last_new: false,
+            withheld: HashMap::new(),
             #[cfg(test)]
             max_nodes: u64::MAX,
         }
@@ -267,7 +270,8 @@ impl Index {
     /// The members of a queue group that match, and how they want their messages, beginning with
     /// the one whose turn it is; none if the last one has left since the route was made.
     pub fn members<'a>(&'a self, group: &'a RouteGroup) -> impl Iterator<Item = Member> + 'a {
-        self.registry.members(group)
+        let members = self.registry.members(group);
+        members.filter(|member| group.withheld.binary_search(&member.token).is_err())
     }
 
     /// This member of a queue group has had its turn.
@@ -307,6 +311,9 @@ impl Index {
         let own = self.registry.find_filter(topic);
         let filters = || filters.iter().copied().chain(own);
         let mut plain: Vec<_> = filters().flat_map(|filter| self.registry.plain(filter)).collect();
+        if !self.withheld.is_empty() {
+            plain.retain(|(_, token, _)| !self.is_withheld(*token, topic));
+        }
         let mut lists: Vec<_> = filters().flat_map(|filter| self.registry.groups(filter)).collect();
         budget.charge((plain.len() + lists.len()) as u64 * budget::RECEIVER);
         plain.sort_unstable();
@@ -326,6 +333,7 @@ impl Index {
         let group = |same: &[(GroupId, u32)]| RouteGroup {
             group: same[0].0,
             lists: same.iter().map(|(_, list)| *list).collect(),
+            withheld: self.withheld_members(same.iter().map(|(_, list)| *list), topic),
         };
         Route {
             plain: plain.chunk_by(|a, b| a.0 == b.0).map(audience).collect(),
@@ -339,15 +347,20 @@ impl Index {
         if topic::has_wildcard(filter) {
             let tokens = topic::tokens(filter).count() as u64;
             budget.charge(budget::SUBSCRIPTION + tokens * budget::FILTER_TOKEN);
-            self.generation += 1;
-            if self.changes.len() == REMEMBERED_CHANGES {
-                self.changes.pop_front();
-            }
-            self.changes.push_back(filter.into());
+            self.note_change(filter);
         } else {
             budget.charge(budget::SUBSCRIPTION);
             self.cache.make_stale(filter);
         }
+    }
+
+    /// Routes of topics that match a filter may be others now.
+    fn note_change(&mut self, filter: &[u8]) {
+        self.generation += 1;
+        if self.changes.len() == REMEMBERED_CHANGES {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(filter.into());
     }
 }
 
@@ -362,5 +375,6 @@ fn has_twice(receivers: impl Iterator<Item = Token> + Clone) -> bool {
 }
 
 mod names;
+mod permits;
 #[cfg(test)]
 mod tests;

@@ -290,6 +290,17 @@ impl Registry {
         })
     }
 
+    /// The subscriptions of a connection.
+    pub(super) fn numbers_of(&self, token: Token) -> &[u32] {
+        self.by_connection.get(token.index()).map_or(&[], |held| &held.subscriptions)
+    }
+
+    /// The name of the queue group that a subscription is in.
+    pub(super) fn group_name_of(&self, number: u32) -> Option<&[u8]> {
+        let list = &self.lists[self.subscriptions[number as usize].list as usize];
+        list.group.as_ref().map(|found| self.groups.name(found.group))
+    }
+
     /// The filters of a connection's plain subscriptions, and how it wants their messages.
     pub(super) fn plain_of(&self, token: Token) -> impl Iterator<Item = (&[u8], Encoding)> {
         let held = self.by_connection.get(token.index());

@@ -54,6 +54,8 @@ pub struct RouteGroup {
     pub group: GroupId,
     /// The lists of its members that match: one for each filter.
     pub(crate) lists: SmallVec<[u32; 2]>,
+    /// Members that are not to be given this topic.
+    pub(crate) withheld: Box<[Token]>,
 }
 
 /// Names a queue group: its number is used again when the group has no member left, its generation
@@ -98,5 +100,6 @@ impl Route {
             + self.plain.iter().map(|it| size_of_val(&*it.subscriptions)).sum::<usize>()
             + size_of_val(&*self.groups)
             + self.groups.iter().map(lists).sum::<usize>()
+            + self.groups.iter().map(|group| size_of_val(&*group.withheld)).sum::<usize>()
     }
 }

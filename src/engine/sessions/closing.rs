@@ -4,6 +4,7 @@
 //! decide why: every end has been given its reason before, or is given it here once.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Instant;
 
 use log::debug;
@@ -233,6 +234,7 @@ impl Engine {
             self.stats.closed[reason as usize] += 1;
             self.stats.undelivered += connection.undelivered();
             self.report_ended(*token, reason, now);
+            self.log_out(*token);
         }
         // Before a new connection has the token of one that is gone.
         self.schedule.remove(&gone);
@@ -249,6 +251,7 @@ impl Engine {
             }
             let connection = self.connections.remove(token.index());
             self.memory.forget(*token);
+            self.index.withhold(*token, &Rc::default());
             self.refused -= usize::from(connection.refused);
             *self.crowd.of(connection.role) -= 1;
             false

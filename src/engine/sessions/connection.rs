@@ -8,9 +8,10 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::log_in::NOBODY;
 use super::nats::Session;
 use super::protocol::Protocol;
-use crate::engine::access::{Peer, User};
+use crate::engine::access::{Peer, Replies, User};
 use crate::engine::buffers::inbox::Inbox;
 use crate::engine::buffers::outbox::Outbox;
 use crate::engine::close_reason::CloseReason;
@@ -151,6 +152,10 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<Box<Peer>>,
     /// The user that it is, where there are users.
     pub(crate) user: Option<Rc<User>>,
+    /// Replies that it may publish to once, though its user may not.
+    pub(crate) replies: Option<Box<Replies>>,
+    /// It is that user though it showed nothing.
+    pub(crate) is_anonymous: bool,
 }
 
 impl Connection {
@@ -180,6 +185,8 @@ impl Connection {
             nats: None,
             peer: None,
             user: None,
+            replies: None,
+            is_anonymous: false,
         }
     }
 
@@ -280,6 +287,30 @@ impl Connection {
         };
         published.messages += messages;
         published.bytes += bytes;
+    }
+
+    /// What is known of the client without its word.
+    pub(crate) fn known_peer(&self) -> &Peer {
+        self.peer.as_deref().unwrap_or(NOBODY)
+    }
+
+    /// Its user, if that may not publish to all topics.
+    pub(crate) fn restricted_publisher(&self) -> Option<&Rc<User>> {
+        self.user.as_ref().filter(|user| !user.publishes_all())
+    }
+
+    /// Whether it may publish to a topic since that is the reply of what it was given.
+    pub(crate) fn may_reply(&self, topic: &[u8]) -> bool {
+        let may = self.user.as_ref().is_some_and(|user| user.rights.allow_responses);
+        may && self.replies.as_ref().is_some_and(|replies| replies.has(topic))
+    }
+
+    /// It was given messages that want their replies there.
+    pub(crate) fn note_replies(&mut self, wanted: &[&[u8]]) {
+        if self.user.as_ref().is_some_and(|user| user.rights.allow_responses) {
+            let replies = self.replies.get_or_insert_default();
+            wanted.iter().for_each(|reply| replies.note(reply));
+        }
     }
 
     /// Whether it is given messages that it published itself.

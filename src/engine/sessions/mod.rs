@@ -7,6 +7,7 @@
 //! - `connection`: one peer and its state.
 //! - `protocol`, `native`, `nats`: what clients ask for and are told, in general and as bytes.
 //! - `requests`, `nats_requests`: from bytes that were read to what they ask for.
+//! - `log_in`: which user a client is, and what other users mean for those connected.
 //! - `liveness`: what is due when: hello time-outs, heartbeats, stalls.
 //! - `closing`: how conversations end.
 //! - `rule_change`: what other rules mean for those connected.
@@ -14,6 +15,7 @@
 pub(super) mod closing;
 pub mod connection;
 pub(super) mod liveness;
+mod log_in;
 mod native;
 pub(super) mod nats;
 pub mod nats_requests;

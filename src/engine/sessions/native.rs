@@ -5,10 +5,12 @@
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::{self, Frame, HEADER_BYTES, Header, Kind, Reader};
 use wire::native::handshake::{Hello, Welcome};
+use wire::nats::error_text::Because;
 use wire::topic::{self, MAX_TOPIC_BYTES};
 
 use super::connection::{Role, State};
 use super::protocol::{Notice, Refusal, Request};
+use crate::engine::access::Credentials;
 use crate::engine::buffers::outbox::Extent;
 use crate::engine::close_reason::CloseReason;
 
@@ -53,7 +55,14 @@ pub(super) fn cut<'a>(
 
 fn request<'a>(frame: &Frame<'a>) -> Result<Request<'a>, ErrorCode> {
     Ok(match frame.kind {
-        Kind::Hello => Request::Connect { id: Hello::parse(frame.topic, frame.body)?.id },
+        Kind::Hello => {
+            let Hello { id, user, secret } = Hello::parse(frame.topic, frame.body)?;
+            let (user, secret) = (user.unwrap_or_default(), secret.unwrap_or_default());
+            Request::Connect {
+                id,
+                credentials: Credentials { user, secret, ..Credentials::default() },
+            }
+        }
         Kind::Subscribe | Kind::Unsubscribe => {
             let group = Some(frame.body).filter(|body| !body.is_empty());
             if group.is_some_and(|group| topic::validate_group(group).is_err()) {
@@ -66,10 +75,10 @@ fn request<'a>(frame: &Frame<'a>) -> Result<Request<'a>, ErrorCode> {
                 Ok(()) => Request::Subscribe { filter, group, sid: None },
             }
         }
-        // A valid message has gone its own way already.
+        // A valid message goes its own way, unless its publisher may not publish it.
         Kind::Publish => match topic::validate_topic(frame.topic) {
             Err(error) => Request::BadTopic { topic: frame.topic, error },
-            Ok(()) => unreachable!("a valid message is no request to be cut"),
+            Ok(()) => Request::Denied { topic: frame.topic },
         },
         Kind::Ping => Request::Ping { body: frame.body },
         Kind::Pong => Request::Pong,
@@ -96,7 +105,20 @@ pub(super) fn say(notice: Notice<'_>, out: &mut Vec<u8>) {
                     let text = error.to_string();
                     frame::encode_error(ErrorCode::BadTopic, false, about, &text, out);
                 }
-                Refusal::MayNotPublish | Refusal::MayNotSubscribe { .. } | Refusal::Unroutable => {}
+                Refusal::MayNotPublish => {
+                    let text = "this user may not publish to this topic";
+                    frame::encode_error(ErrorCode::NotAllowed, false, about, text, out);
+                }
+                Refusal::MayNotSubscribe { because, .. } => {
+                    let text = match because {
+                        Some(Because::Revoked(_)) => {
+                            "the subscription has ended: this user may not have it any more"
+                        }
+                        _ => "this user may not subscribe to this",
+                    };
+                    frame::encode_error(ErrorCode::NotAllowed, false, about, text, out);
+                }
+                Refusal::Unroutable => {}
                 Refusal::TooMany(text) => {
                     frame::encode_error(ErrorCode::TooMany, false, about, text, out);
                 }
@@ -142,6 +164,13 @@ fn error(reason: CloseReason) -> Option<(ErrorCode, &'static str)> {
         CloseReason::TooManyConnections => {
             (ErrorCode::TooMany, "the broker has as many connections as it may")
         }
+        CloseReason::TooManyOfUser => {
+            (ErrorCode::TooMany, "this user has as many connections as it may")
+        }
+        CloseReason::Unauthorized => {
+            (ErrorCode::Unauthorized, "user, secret, certificate or process name no user here")
+        }
+        CloseReason::Revoked => (ErrorCode::Unauthorized, "this user is not there any more"),
         CloseReason::SlowConsumer => {
             (ErrorCode::SlowConsumer, "messages came faster than they were read")
         }
@@ -153,7 +182,6 @@ fn error(reason: CloseReason) -> Option<(ErrorCode, &'static str)> {
         CloseReason::ClientClosed
         | CloseReason::UnknownOperation
         | CloseReason::LineTooLong
-        | CloseReason::Unauthorized
         | CloseReason::NoHeaders
         | CloseReason::ConnectionLost
         | CloseReason::Shutdown

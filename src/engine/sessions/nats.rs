@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use wire::nats::connect::{ConnectError, ConnectOptions};
+use wire::nats::connect::{ConnectError, ConnectOptions, Credentials};
 use wire::nats::error_text::{Because, ErrorText};
 use wire::nats::info;
 use wire::nats::line::{self, Line, LineError, Publish};
@@ -16,7 +16,7 @@ use wire::nats::message::{self, NoResponders};
 use wire::nats::subject::{self, FilterError, PublishSubject};
 use wire::nats::{LINE_END, MAX_CONTROL_LINE_BYTES, OK, PING, PONG};
 
-use super::connection::{Connection, Traffic};
+use super::connection::{Connection, State, Traffic};
 use super::protocol::{Notice, Refusal, Request};
 use crate::engine::buffers::outbox::Extent;
 use crate::engine::close_reason::CloseReason;
@@ -46,6 +46,8 @@ pub(crate) struct Session {
     /// It took so little while others waited for it that they do not any more, until it has caught
     /// up.
     pub(crate) is_too_slow: bool,
+    /// What it is to sign to show who it is; empty where nobody signs.
+    pub(crate) nonce: Box<str>,
     /// What it published.
     pub(crate) published: Traffic,
     /// Since when its socket takes nothing though something is queued.
@@ -68,6 +70,7 @@ impl Default for Session {
             has_ponged: false,
             library: Box::default(),
             is_too_slow: false,
+            nonce: Box::default(),
             published: Traffic::default(),
             blocked: None,
             unread: None,
@@ -77,11 +80,14 @@ impl Default for Session {
 
 impl Session {
     /// What the client said in CONNECT, on top of what it said before. Returns the client's name,
-    /// if it gave one.
+    /// if it gave one, and who it says it is.
     ///
     /// # Errors
     /// Why the connection is to be closed.
-    pub(super) fn configure(&mut self, json: &[u8]) -> Result<Option<String>, CloseReason> {
+    pub(super) fn configure(
+        &mut self,
+        json: &[u8],
+    ) -> Result<(Option<String>, Credentials), CloseReason> {
         let mut options = ConnectOptions {
             verbose: self.verbose,
             pedantic: self.pedantic,
@@ -107,7 +113,8 @@ impl Session {
         if !(options.lang.is_empty() && options.version.is_empty()) {
             self.library = format!("{} {}", options.lang, options.version).into();
         }
-        Ok(Some(options.name).filter(|name| !name.is_empty()))
+        let name = Some(options.name).filter(|name| !name.is_empty());
+        Ok((name, options.credentials))
     }
 }
 
@@ -117,6 +124,11 @@ pub(super) fn cut<'a>(
     connection: &Connection,
     max_payload: usize,
 ) -> Result<Option<(Request<'a>, usize)>, CloseReason> {
+    // Who has to log in says nothing before CONNECT.
+    let is_connect = |first: &u8| first.eq_ignore_ascii_case(&b'C');
+    if connection.state == State::Handshake && !bytes.first().is_none_or(is_connect) {
+        return Err(CloseReason::Unauthorized);
+    }
     let Some((line, length)) = line::parse(bytes, MAX_CONTROL_LINE_BYTES).map_err(close_reason)?
     else {
         return Ok(None);
@@ -175,7 +187,7 @@ fn not_a_message<'a>(publish: &Publish<'a>) -> Request<'a> {
         PublishSubject::NotCarried => {
             Request::Refused { about: subject, refusal: Refusal::MayNotPublish }
         }
-        PublishSubject::Topic => unreachable!("a valid message is no request to be cut"),
+        PublishSubject::Topic => Request::Denied { topic: subject },
     }
 }
 
@@ -189,7 +201,8 @@ pub(super) fn refuse_filter<'a>(filter: &[u8], group: Option<&'a [u8]>) -> Optio
         }
         Ok(()) | Err(FilterError::Invalid) => false,
     };
-    Some(Refusal::MayNotSubscribe { group, too_many_tokens })
+    let because = too_many_tokens.then_some(Because::TooManyTokens);
+    Some(Refusal::MayNotSubscribe { group, because })
 }
 
 /// Bytes of the message that begins here; of a line whose end is not there, as many as it may have,
@@ -236,8 +249,7 @@ fn refused<'a>(about: &'a [u8], refusal: Refusal<'a>) -> ErrorText<'a> {
         Refusal::TooMany(_) => ErrorText::TooManySubscriptions,
         Refusal::Unroutable => ErrorText::InvalidPublishSubject,
         Refusal::MayNotPublish => ErrorText::MayNotPublish(about),
-        Refusal::MayNotSubscribe { group, too_many_tokens } => {
-            let because = too_many_tokens.then_some(Because::TooManyTokens);
+        Refusal::MayNotSubscribe { group, because } => {
             ErrorText::MayNotSubscribe { filter: about, group, because }
         }
     }
@@ -260,7 +272,10 @@ fn error(reason: CloseReason) -> Option<ErrorText<'static>> {
         CloseReason::Version => ErrorText::InvalidProtocol,
         CloseReason::NoHeaders => ErrorText::NoRespondersNeedsHeaders,
         CloseReason::Unauthorized => ErrorText::AuthorizationViolation,
-        CloseReason::TooManyConnections => ErrorText::TooManyConnections,
+        CloseReason::TooManyConnections | CloseReason::TooManyOfUser => {
+            ErrorText::TooManyConnections
+        }
+        CloseReason::HelloTimeout => ErrorText::AuthenticationTimeout,
         CloseReason::HeartbeatTimeout => ErrorText::StaleConnection,
         CloseReason::ClientClosed
         | CloseReason::ConnectionLost
@@ -268,7 +283,7 @@ fn error(reason: CloseReason) -> Option<ErrorText<'static>> {
         | CloseReason::NotAllowed
         | CloseReason::HelloExpected
         | CloseReason::SlowConsumer
-        | CloseReason::HelloTimeout
+        | CloseReason::Revoked
         | CloseReason::FrameTimeout
         | CloseReason::Shutdown
         | CloseReason::DrainTimeout => return None,

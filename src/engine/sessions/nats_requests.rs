@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use wire::nats::connect::Credentials;
 use wire::nats::info::Info;
 use wire::topic::{TopicError, matches, validate_filter};
 
@@ -12,6 +13,7 @@ use super::connection::State;
 use super::nats::{Session, refuse_filter};
 use super::protocol::{Notice, Protocol, Refusal};
 use super::requests::MAX_ANSWER_BYTES;
+use crate::engine::access::{self, credentials::new_nonce};
 use crate::engine::buffers::chunk::Own;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::delivery::waits::Obstacle;
@@ -55,12 +57,27 @@ impl Engine {
 
     /// A NATS client has connected: it is told of the broker, and may speak at once.
     pub(crate) fn welcome_nats(&mut self, token: Token, now: Instant) {
+        let mut session = Session::default();
+        if self.access.users().is_some_and(|users| users.has_keys()) {
+            // Without one nobody can sign, and those who do are refused.
+            session.nonce = new_nonce().unwrap_or_default().into();
+        }
+        self.connections[token.index()].nats = Some(Box::new(session));
+        self.say_info(token, false);
+        if !self.must_log_in() {
+            match self.log_in(token, &access::Credentials::default()) {
+                Ok(()) => self.open_nats(token, now),
+                Err(reason) => self.close(token, reason, now),
+            }
+        }
+    }
+
+    /// A NATS client may speak, about anything.
+    fn open_nats(&mut self, token: Token, now: Instant) {
         let connection = &mut self.connections[token.index()];
         connection.state = State::Open;
-        connection.nats = Some(Box::new(Session::default()));
         connection.update_room(&self.rules);
         connection.showed_life(now);
-        self.say_info(token, false);
         self.arm(token);
     }
 
@@ -68,6 +85,7 @@ impl Engine {
     pub(crate) fn say_info(&mut self, token: Token, lame_duck: bool) {
         let connection = &self.connections[token.index()];
         let client_ip = connection.address().rsplit_once(':').map_or("", |(ip, _)| ip);
+        let nonce = connection.nats.as_ref().map_or("", |session| &session.nonce);
         let info = Info {
             server_id: &self.identity.server_id,
             server_name: &self.id,
@@ -78,11 +96,11 @@ impl Engine {
             max_payload: u32::try_from(self.rules.max_payload).unwrap_or(u32::MAX),
             client_id: connection.number(),
             client_ip: client_ip.trim_matches(['[', ']']),
-            auth_required: false,
+            auth_required: self.must_log_in(),
             tls_required: false,
             tls_verify: false,
             tls_available: false,
-            nonce: None,
+            nonce: Some(nonce).filter(|nonce| !nonce.is_empty()),
             connect_urls: &[],
             lame_duck,
         };
@@ -151,9 +169,16 @@ impl Engine {
         **session = wanted;
         match configured {
             Err(reason) => self.close(token, reason, now),
-            Ok(name) => {
+            Ok((name, credentials)) => {
                 if let Some(name) = name {
                     connection.set_id(&name);
+                }
+                if let Err(reason) = self.log_in_nats(token, &credentials) {
+                    self.close(token, reason, now);
+                    return true;
+                }
+                if self.connections[token.index()].state == State::Handshake {
+                    self.open_nats(token, now);
                 }
                 if is_first {
                     self.report_connected(token, now);
@@ -162,6 +187,20 @@ impl Engine {
             }
         }
         true
+    }
+
+    fn log_in_nats(&mut self, token: Token, said: &Credentials) -> Result<(), CloseReason> {
+        let session = &self.connections[token.index()].nats;
+        let nonce = session.as_ref().map_or(Box::default(), |session| session.nonce.clone());
+        let credentials = access::Credentials {
+            user: &said.user,
+            secret: &said.pass,
+            token: &said.auth_token,
+            key: &said.nkey,
+            signature: &said.sig,
+            nonce: &nonce,
+        };
+        self.log_in(token, &credentials)
     }
 
     /// A client subscribes; a name that it uses already is left as it is. The order of the checks
@@ -175,6 +214,9 @@ impl Engine {
     ) {
         if let Some(refusal) = refuse_filter(filter, group) {
             return self.refuse(token, filter, refusal);
+        }
+        if !self.may_subscribe(token, filter, group) {
+            return self.refuse_subscription(token, filter, group);
         }
         if let Some(text) = self.one_too_many(token, group) {
             return self.refuse(token, filter, Refusal::TooMany(text));

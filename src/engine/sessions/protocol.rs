@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use wire::nats::error_text::Because;
 use wire::nats::info::Info;
 use wire::topic::TopicError;
 
 use super::connection::Connection;
 use super::{native, nats};
+use crate::engine::access::Credentials;
 use crate::engine::buffers::outbox::Walk;
 use crate::engine::close_reason::CloseReason;
 
@@ -25,8 +27,8 @@ pub enum Protocol {
 /// What a client asks for, messages aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request<'a> {
-    /// It introduces itself.
-    Connect { id: &'a str },
+    /// It introduces itself, and says who it is.
+    Connect { id: &'a str, credentials: Credentials<'a> },
     /// The same in NATS, with what it wants, as JSON; it may do so again.
     Configure { json: &'a [u8] },
     /// It subscribes to a filter, in a queue group if one is named. NATS clients name each
@@ -40,6 +42,8 @@ pub(super) enum Request<'a> {
     Unroutable { subject: &'a [u8], reply: Option<&'a [u8]> },
     /// It asks for something that NATS allows and that is refused here; the conversation goes on.
     Refused { about: &'a [u8], refusal: Refusal<'a> },
+    /// A valid message that its publisher may not publish.
+    Denied { topic: &'a [u8] },
     /// It says what means nothing here.
     Ignored,
     /// It asks for an answer behind everything that it sent before.
@@ -80,10 +84,11 @@ pub(crate) enum Notice<'a> {
 pub(crate) enum Refusal<'a> {
     /// The topic or filter breaks a rule.
     BadTopic(TopicError),
-    /// NATS allows to publish to it, or to ask for replies to it, and we do not.
+    /// The user may not publish to it; or NATS allows that, or to ask for replies to it, and we
+    /// do not.
     MayNotPublish,
-    /// NATS allows to subscribe to it, in this queue group, and we do not.
-    MayNotSubscribe { group: Option<&'a [u8]>, too_many_tokens: bool },
+    /// The user may not subscribe to it, in this queue group; or NATS allows that, and we do not.
+    MayNotSubscribe { group: Option<&'a [u8]>, because: Option<Because<'a>> },
     /// No filter matches the subject of a message; pedantic NATS clients are told.
     Unroutable,
     /// The connection has as much of this as it may; a text for a person.

@@ -11,6 +11,7 @@ use wire::Encoding;
 
 use super::connection::State;
 use super::protocol::{Notice, Refusal, Request};
+use crate::engine::access::Credentials;
 use crate::engine::buffers::chunk::{Filling, Own, Slice};
 use crate::engine::delivery::waits::Obstacle;
 use crate::engine::token::Token;
@@ -148,7 +149,7 @@ impl Engine {
     fn process(&mut self, token: Token, request: Request<'_>, length: usize, now: Instant) -> bool {
         trace!("{request:?} from {}", self.connections[token.index()]);
         match request {
-            Request::Connect { id } => self.greet(token, id, now),
+            Request::Connect { id, credentials } => self.greet(token, id, &credentials, now),
             Request::Configure { json } => return self.configure(token, json, now),
             Request::Subscribe { filter, group, sid: None } => {
                 self.subscribe(token, filter, group);
@@ -167,6 +168,7 @@ impl Engine {
                     session.has_ponged = true;
                 }
             }
+            Request::Denied { topic } => self.refuse_message(token, topic),
             // Its arrival is the sign of life that it stands for.
             Request::Pong | Request::Ignored => {}
             Request::Refused { about, refusal } => self.refuse(token, about, refusal),
@@ -179,9 +181,12 @@ impl Engine {
         true
     }
 
-    fn greet(&mut self, token: Token, id: &str, now: Instant) {
+    fn greet(&mut self, token: Token, id: &str, credentials: &Credentials<'_>, now: Instant) {
+        self.connections[token.index()].set_id(id);
+        if let Err(reason) = self.log_in(token, credentials) {
+            return self.close(token, reason, now);
+        }
         let connection = &mut self.connections[token.index()];
-        connection.set_id(id);
         connection.state = State::Open;
         connection.update_room(&self.rules);
         connection.showed_life(now);
@@ -198,6 +203,9 @@ impl Engine {
     fn subscribe(&mut self, token: Token, filter: &[u8], group: Option<&[u8]>) {
         if self.index.holds(token, filter, group) {
             return;
+        }
+        if !self.may_subscribe(token, filter, group) {
+            return self.refuse_subscription(token, filter, group);
         }
         if let Some(text) = self.one_too_many(token, group) {
             return self.refuse(token, filter, Refusal::TooMany(text));

@@ -1,0 +1,88 @@
+//! What permissions mean for routes.
+//!
+//! Owns who is not given a topic though a filter of its matches, and what is remembered of who may
+//! publish to it. What is granted to whom is told by `access`.
+
+use std::rc::Rc;
+
+use super::{Index, SubscriptionId};
+use crate::engine::access::User;
+use crate::engine::budget::{self, Budget};
+use crate::engine::token::Token;
+
+/// Matches all topics.
+const ALL: &[u8] = b">";
+
+impl Index {
+    /// A connection is not to be given topics that match any of these filters, from now on.
+    pub(crate) fn withhold(&mut self, token: Token, denied: &Rc<[Box<[u8]>]>) {
+        let before = match denied.is_empty() {
+            true => self.withheld.remove(&token),
+            false => self.withheld.insert(token, denied.clone()),
+        };
+        let is_another = before.unwrap_or_default() != *denied;
+        if is_another && self.held(token).subscriptions > 0 {
+            self.make_all_stale();
+        }
+    }
+
+    /// All routes are to be made anew.
+    fn make_all_stale(&mut self) {
+        self.note_change(ALL);
+    }
+
+    pub(super) fn is_withheld(&self, token: Token, topic: &[u8]) -> bool {
+        let denied = self.withheld.get(&token);
+        denied.is_some_and(|denied| denied.iter().any(|it| wire::topic::matches(it, topic)))
+    }
+
+    /// Members of a group's lists that are not to be given a topic, in order.
+    pub(super) fn withheld_members(
+        &self,
+        lists: impl Iterator<Item = u32>,
+        topic: &[u8],
+    ) -> Box<[Token]> {
+        if self.withheld.is_empty() {
+            return Box::default();
+        }
+        let members = lists.flat_map(|list| self.registry.members_of(list));
+        let tokens = members.map(|member| self.registry.place(*member).0);
+        let mut withheld: Vec<_> = tokens.filter(|it| self.is_withheld(*it, topic)).collect();
+        withheld.sort_unstable();
+        withheld.dedup();
+        withheld.into()
+    }
+
+    /// Whether a user may publish to a valid topic whose route was just asked for.
+    pub(crate) fn may_publish(&mut self, topic: &[u8], user: &User, budget: &mut Budget) -> bool {
+        if let Some(known) = self.cache.permit(topic, user.place) {
+            return known;
+        }
+        budget.charge(user.rights.publish.len() as u64 * budget::GRANT);
+        let granted = user.rights.publish.has(topic);
+        self.cache.note_permit(topic, user.place, granted);
+        granted
+    }
+
+    /// Who may publish what is to be looked at again.
+    pub(crate) fn forget_permits(&mut self) {
+        self.cache.forget_permits();
+    }
+
+    /// The subscriptions of a connection: each with its filter and its queue group.
+    pub(crate) fn held_by(
+        &self,
+        token: Token,
+    ) -> impl Iterator<Item = (SubscriptionId, &[u8], Option<&[u8]>)> {
+        let held = self.registry.numbers_of(token).iter();
+        held.map(|&number| {
+            let group = self.registry.group_name_of(number);
+            (SubscriptionId(number), self.registry.name(number), group)
+        })
+    }
+
+    /// What a NATS client calls a subscription; empty for a native one.
+    pub(crate) fn sid_of(&self, id: SubscriptionId) -> Vec<u8> {
+        self.sid_text(self.registry.place(id.0).1).to_vec()
+    }
+}

@@ -1,0 +1,162 @@
+//! Which user a client is: when it logs in, and when the users change.
+//!
+//! Owns what either means for a connection. Who a client is by what it shows is told by `access`;
+//! how it shows that, by its protocol.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use log::debug;
+use wire::nats::error_text::Because;
+use wire::topic::validate_topic;
+
+use super::connection::State;
+use super::protocol::Refusal;
+use crate::engine::access::{Credentials, Grant, Peer, User, Users};
+use crate::engine::close_reason::CloseReason;
+use crate::engine::token::Token;
+use crate::engine::{Engine, budget};
+
+impl Engine {
+    /// Other users from now on; `None`: all clients may do all. A client whose user is not there
+    /// any more is disconnected, and one whose user may subscribe to less loses what it may not
+    /// have. Call it between turns, and end the turn behind it.
+    pub fn set_users(&mut self, users: Option<Users>, now: Instant) {
+        let users = users.map(Rc::new);
+        if self.access.users() == users.as_ref() {
+            return;
+        }
+        self.access.set_users(users.clone());
+        self.index.forget_permits();
+        for token in self.tokens() {
+            let connection = &self.connections[token.index()];
+            if !connection.is_talking() {
+                continue;
+            }
+            let has_begun = connection.state == State::Open;
+            let user = match (&users, &connection.user) {
+                (None, _) => None,
+                (Some(users), Some(user)) if !connection.is_anonymous => users.named(&user.name),
+                (Some(users), _) => {
+                    users.identify(&Credentials::default(), connection.known_peer())
+                }
+            };
+            match (&users, user.cloned()) {
+                (Some(_), None) if has_begun => self.close(token, CloseReason::Revoked, now),
+                (_, user) => self.become_user(token, user),
+            }
+        }
+    }
+
+    /// Whether NATS clients have to log in before anything else.
+    pub(crate) fn must_log_in(&self) -> bool {
+        self.access.users().is_some_and(|users| !users.has_anonymous())
+    }
+
+    /// A client says who it is, or shows nothing.
+    ///
+    /// # Errors
+    /// Why it may not come in.
+    pub(super) fn log_in(
+        &mut self,
+        token: Token,
+        credentials: &Credentials<'_>,
+    ) -> Result<(), CloseReason> {
+        let Some(users) = self.access.users().cloned() else { return Ok(()) };
+        self.budget.charge(budget::LOG_IN);
+        if !credentials.key.is_empty() {
+            self.budget.charge(budget::SIGNATURE);
+        }
+        let connection = &mut self.connections[token.index()];
+        let user = users.identify(credentials, connection.known_peer());
+        let user = user.ok_or(CloseReason::Unauthorized)?.clone();
+        connection.is_anonymous = credentials.is_nothing();
+        let is_another = connection.user.as_ref().is_none_or(|before| before.name != user.name);
+        if is_another && !self.access.has_room_for(&user) {
+            return Err(CloseReason::TooManyOfUser);
+        }
+        self.become_user(token, Some(user));
+        Ok(())
+    }
+
+    /// A connection is a user's from now on, or nobody's.
+    fn become_user(&mut self, token: Token, user: Option<Rc<User>>) {
+        let connection = &mut self.connections[token.index()];
+        if connection.user == user {
+            // Equal, but maybe of another table.
+            connection.user = user;
+            return;
+        }
+        let before = std::mem::replace(&mut connection.user, user.clone());
+        before.inspect(|user| self.access.left(user));
+        if let Some(user) = &user {
+            self.access.arrived(user);
+            debug!("{} is user {:?}", self.connections[token.index()], user.name);
+        }
+        let denied = user.as_ref().map(|user| user.rights.subscribe.deny.clone());
+        self.index.withhold(token, &denied.unwrap_or_default());
+        if let Some(user) = user {
+            self.end_what_is_not_granted(token, &user);
+        }
+    }
+
+    /// The connection is not a user's any more, as it has ended.
+    pub(super) fn log_out(&mut self, token: Token) {
+        if let Some(user) = self.connections[token.index()].user.take() {
+            self.access.left(&user);
+        }
+    }
+
+    /// Ends the subscriptions that a user may not have, and tells of each.
+    fn end_what_is_not_granted(&mut self, token: Token, user: &User) {
+        let mut ended = Vec::new();
+        for (id, filter, group) in self.index.held_by(token) {
+            if !is_granted(user, filter, group) {
+                ended.push((id, Box::from(filter), group.map(Box::from)));
+            }
+        }
+        self.budget.charge_turn(self.index.held(token).subscriptions as u64 * budget::LOOK);
+        for (id, filter, group) in ended {
+            let (filter, group): (Box<[u8]>, Option<Box<[u8]>>) = (filter, group);
+            let sid = self.index.sid_of(id);
+            self.end_subscription(id);
+            let because = Some(Because::Revoked(&sid));
+            let refusal = Refusal::MayNotSubscribe { group: group.as_deref(), because };
+            self.refuse(token, &filter, refusal);
+        }
+    }
+
+    /// Whether the user of a connection may subscribe to a filter, in a queue group or without.
+    pub(super) fn may_subscribe(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> bool {
+        let user = self.connections[token.index()].user.as_ref();
+        user.is_none_or(|user| is_granted(user, filter, group))
+    }
+
+    /// A subscription that its user may not have is refused.
+    pub(super) fn refuse_subscription(
+        &mut self,
+        token: Token,
+        filter: &[u8],
+        group: Option<&[u8]>,
+    ) {
+        self.stats.denied += 1;
+        self.refuse(token, filter, Refusal::MayNotSubscribe { group, because: None });
+    }
+
+    /// A message that its publisher may not publish is refused.
+    pub(super) fn refuse_message(&mut self, token: Token, topic: &[u8]) {
+        let user = self.connections[token.index()].user.as_ref();
+        let is_granted = user.is_none_or(|user| user.rights.publish.has(topic));
+        assert!(!is_granted || validate_topic(topic).is_err(), "a valid message is no request");
+        self.stats.denied += 1;
+        self.refuse(token, topic, Refusal::MayNotPublish);
+    }
+}
+
+fn is_granted(user: &User, filter: &[u8], group: Option<&[u8]>) -> bool {
+    user.rights.subscribe.of(filter) != Grant::Refused
+        && group.is_none_or(|group| user.rights.has_group(group))
+}
+
+/// What is known of a client of which nothing is.
+pub(super) const NOBODY: &Peer = &Peer { uid: None, certificate: Vec::new() };
