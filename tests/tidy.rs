@@ -10,7 +10,8 @@ const MAY_NAME: [(&str, &[&str]); 4] = [
     ("broker", &[]),
     ("engine", &[]),
     ("engine::buffers", &[]),
-    ("engine::routing", &["engine::token", "engine::budget"]),
+    ("engine::access", &[]),
+    ("engine::routing", &["engine::token", "engine::budget", "engine::access"]),
 ];
 /// Columns that a line may have.
 const WIDTH: usize = 100;
