@@ -49,6 +49,16 @@ pub struct Cli {
     /// Check the configuration, say "ok" or what is wrong with it, and end
     #[arg(short = 't', long)]
     pub check_config: bool,
+
+    /// Print a new secret for a user, and below it the line that keeps it in the file of users,
+    /// and end
+    #[arg(long, conflicts_with_all = ["hash_secret", "check_config"])]
+    pub new_secret: bool,
+
+    /// Read a secret, which is one line of standard input, print the line that keeps it in the file
+    /// of users, and end
+    #[arg(long, conflicts_with = "check_config")]
+    pub hash_secret: bool,
 }
 
 const AFTER_HELP: &str = "The command line wins over the configuration file, the file over the \

@@ -5,7 +5,7 @@
 
 use std::cell::LazyCell;
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use ini::{Ini, ParseOption};
 use log::LevelFilter;
 
+use crate::engine::access::Users;
 use crate::engine::rules::{OverflowPolicy, ReceiverRules, Rules};
 use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
@@ -21,6 +22,7 @@ mod monitor;
 mod reload;
 mod settings;
 mod syntax;
+pub mod users;
 mod value;
 
 pub use reload::{Change, Reloaded};
@@ -31,7 +33,7 @@ use value::show_size;
 /// The file that is read when the command line names none and it is there.
 pub const DEFAULT_FILE: &str = "config.ini";
 
-/// What a configuration file may hold, in bytes. A daemon reads it between two turns of its loop.
+/// What a configuration file, or one of users, may hold, in bytes. A daemon reads it between two turns of its loop.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// In messages, sizes are rounded up to this many bytes.
 const KIB: u64 = 1 << 10;
@@ -53,6 +55,8 @@ pub struct Config {
     pub log: Log,
     /// The HTTP port for whoever watches the broker.
     pub monitor: Monitor,
+    /// Where the users stand.
+    pub users: UsersFile,
 }
 
 /// Addresses, connections and reads.
@@ -140,6 +144,15 @@ pub struct Monitor {
     pub busiest: usize,
 }
 
+/// Where the users stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsersFile {
+    /// The file; `None`: there are no users, and everyone may do everything.
+    pub file: Option<PathBuf>,
+    /// The user whose rights clients have that show nothing; `None`: they are refused.
+    pub anonymous: Option<String>,
+}
+
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -177,7 +190,7 @@ impl Config {
             None if Config::has_default_file() => Path::new(DEFAULT_FILE),
             None => return Ok(Config::default()),
         };
-        let text = read(path)
+        let text = read(path, |_| Ok(()))
             .map_err(|error| ConfigErrors::one(path, 0, &format!("cannot be read: {error}")))?;
         Config::parse(&text, path)
     }
@@ -194,15 +207,8 @@ impl Config {
     /// What is wrong with it: at least one error and at most 20, each with its line.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigErrors> {
         let text = without_mark(text);
-        let mut errors = syntax::errors(text);
-        if !errors.is_empty() {
-            errors.truncate(MAX_ERRORS);
-            return Err(ConfigErrors::all(path, errors));
-        }
-        let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
-        // Its own words are for programmers, and each line was looked at before.
-        let ini = Ini::load_from_str_opt(text, options)
-            .map_err(|_| ConfigErrors::one(path, 0, "this is no configuration file"))?;
+        let ini = ini(text, path, false)?;
+        let mut errors = Vec::new();
         let places = LazyCell::new(|| places(text));
         let mut config = Config::default();
         let mut seen: Vec<(&str, &str)> = Vec::new();
@@ -254,6 +260,15 @@ impl Config {
             let hint = comment.map(|hint| format!("; {hint}")).unwrap_or_default();
             format!("[{section}] {key} = {value}: expected {expected}{hint}")
         })
+    }
+
+    /// The users, whose file is read anew each time; `None` where no file is named.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, or why it cannot be read.
+    pub fn users(&self) -> Result<Option<Users>, ConfigErrors> {
+        let UsersFile { file, anonymous } = &self.users;
+        file.as_deref().map(|path| users::load(path, anonymous.as_deref())).transpose()
     }
 
     /// What of it the broker's core works by.
@@ -317,6 +332,11 @@ impl Config {
                 "[monitor] address = {address} is the {role}' port: give it another"
             ));
         }
+        if let UsersFile { file: None, anonymous: Some(name) } = &self.users {
+            return Err(format!(
+                "[users] anonymous = {name} is nobody: name the file of users, [users] file, too"
+            ));
+        }
         // One frame being read and one chunk for another publisher must fit, or nothing can move.
         let least = self.limits.max_payload + 3 * network.read_bytes + (64 << 10);
         if self.limits.memory_bytes < least {
@@ -359,14 +379,29 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// The sections of a file. `text` has no mark in front of it.
+fn ini(text: &str, path: &Path, has_secrets: bool) -> Result<Ini, ConfigErrors> {
+    let mut errors = syntax::errors(text, has_secrets);
+    if !errors.is_empty() {
+        errors.truncate(MAX_ERRORS);
+        return Err(ConfigErrors::all(path, errors));
+    }
+    let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
+    // Its own words are for programmers, and each line was looked at before.
+    Ini::load_from_str_opt(text, options)
+        .map_err(|_| ConfigErrors::one(path, 0, "this is no configuration file"))
+}
+
 /// Never waits: a pipe, which may have nothing to give and which SIGHUP could not read again, is
 /// refused.
-fn read(path: &Path) -> io::Result<String> {
+fn read(path: &Path, allowed: impl Fn(&Metadata) -> io::Result<()>) -> io::Result<String> {
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
-    let kind = file.metadata()?.file_type();
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
     if kind.is_fifo() || kind.is_socket() {
         return Err(io::Error::other("it is a pipe, not a file"));
     }
+    allowed(&metadata)?;
     let mut text = String::new();
     file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_FILE_BYTES {

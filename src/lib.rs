@@ -19,6 +19,7 @@
 //! - [`config`]: `config.ini` and the command line become one validated configuration.
 //! - [`cli`]: what the user typed.
 //! - [`logging`]: where log lines go.
+//! - [`secret`]: secrets for the file of users.
 //! - [`limits`]: the operating system's limits on this process.
 
 // Sockets and clocks are for `net`. Tests need some moment to count the time from.
@@ -32,3 +33,4 @@ pub mod limits;
 pub mod logging;
 #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it performs the I/O")]
 pub mod net;
+pub mod secret;

@@ -7,6 +7,7 @@ use std::thread;
 use broker::cli::Cli;
 use broker::config::Config;
 use broker::net::{self, Ended, Reload};
+use broker::secret::{self, SecretError};
 use broker::{limits, logging};
 use clap::Parser;
 use signal_hook::consts::SIGTERM;
@@ -16,7 +17,14 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse().settled();
+    let cli = Cli::parse();
+    if cli.new_secret {
+        return told(secret::make());
+    }
+    if cli.hash_secret {
+        return told(secret::hash());
+    }
+    let cli = cli.settled();
     let config = match cli.configuration() {
         Ok(config) => config,
         Err(errors) => {
@@ -34,11 +42,20 @@ fn main() -> ExitCode {
     run(&config, Box::new(move || cli.configuration()))
 }
 
+/// How printing a secret ended.
+fn told(result: Result<(), SecretError>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    logging::tell_failure(None, &format!("broker: {error}"));
+    ExitCode::from(if matches!(error, SecretError::Given(_)) { USAGE } else { FAILED })
+}
+
 /// Whether a broker could start with that, but for ports that are in use: those may be the ones of
 /// the broker that is to read it.
 fn check(config: &Config) -> ExitCode {
-    let log = logging::check(&config.log).map_err(|error| cannot_log(config, &error));
-    let text = match log.and_then(|()| net::check(config).map_err(|error| error.to_string())) {
+    let users = config.users().map(drop).map_err(|errors| errors.to_string());
+    let log = || logging::check(&config.log).map_err(|error| cannot_log(config, &error));
+    let net = || net::check(config).map_err(|error| error.to_string());
+    let text = match users.and_then(|()| log()).and_then(|()| net()) {
         Ok(()) => "ok".to_owned(),
         Err(text) => {
             logging::tell_failure(None, &text);

@@ -76,6 +76,15 @@ impl ConnectOptions {
         self
     }
 
+    /// The user to say that one is, without a secret: for a broker that knows it otherwise, such as
+    /// by a client certificate. No line break.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> ConnectOptions {
+        self.user = Some(user.into());
+        self.secret = None;
+        self
+    }
+
     /// The user and the secret to show to the broker. Neither may hold a line break.
     #[must_use]
     pub fn credentials(
@@ -154,6 +163,7 @@ mod tests {
             new().id("x".repeat(256)),
             new().id("a\nb"),
             new().credentials("u\nversion=2", "s"),
+            new().user("u\nsecret=x"),
             new().credentials("u", "s".repeat(5_000)),
         ];
         for options in bad {

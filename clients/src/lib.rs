@@ -8,7 +8,9 @@
 //! | [`command`] | command files and commands from the keyboard |
 //! | [`cli`] | `publisher` and `subscriber` |
 //! | [`mod@bench`] | `bench-publisher` |
+//! | `credentials` | who all of them say they are |
 
 pub mod bench;
 pub mod cli;
 pub mod command;
+mod credentials;

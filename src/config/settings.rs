@@ -8,7 +8,9 @@ use super::value::{
     choice, chosen, count, filters, host_and_port, optional_port, port, seconds, show_seconds,
     show_size, size,
 };
-use super::{Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts};
+use super::{
+    Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts, UsersFile, users,
+};
 use crate::engine::routing::counts::MAX_LISTED;
 use crate::engine::rules::OverflowPolicy;
 
@@ -59,7 +61,7 @@ impl Setting {
 
     /// Whether nothing that is written there can be refused.
     pub(super) fn takes_any_text(&self) -> bool {
-        (self.section, self.key) == ("log", "file")
+        [("log", "file"), ("users", "file")].contains(&(self.section, self.key))
     }
 
     /// Its value in `config`, as it would be written.
@@ -180,6 +182,14 @@ pub const SETTINGS: &[Setting] = &[
         |c, t| c.monitor.topics => filters(t, MAX_LISTED), c.monitor.topics.join(", ")),
     setting!("monitor", "busiest", "10", "how many of the busiest topics are shown beside them",
         |c, t| c.monitor.busiest => count(t, 0..=100), c.monitor.busiest.to_string()),
+    setting!(reload "users", "file", "",
+        "name of the file of users, like users.ini; empty: no users, everyone may do everything",
+        |c, t| c.users.file => Ok::<_, String>((!t.is_empty()).then(|| t.into())),
+        c.users.file.as_ref().map_or(String::new(), |file| file.display().to_string())),
+    setting!(reload "users", "anonymous", "",
+        "the user whose rights clients have that show nothing; empty: they are refused",
+        |c, t| c.users.anonymous => users::optional_name(t),
+        c.users.anonymous.clone().unwrap_or_default()),
 ];
 
 /// The text of `config.ini`: every setting with its default and a line on what it does.
@@ -239,6 +249,7 @@ pub(super) fn defaults() -> Config {
         },
         log: Log { level: LevelFilter::Off, file: None, format: LogFormat::Auto },
         monitor: Monitor { address: None, topics: Vec::new(), busiest: 0 },
+        users: UsersFile { file: None, anonymous: None },
     };
     for setting in SETTINGS {
         let applied = setting.apply(&mut config, setting.default);
@@ -290,7 +301,8 @@ mod tests {
         let mut names: Vec<_> = SETTINGS.iter().map(|s| (s.section, s.key)).collect();
         let mut sections: Vec<_> = SETTINGS.iter().map(|s| s.section).collect();
         sections.dedup();
-        assert_eq!(sections, ["network", "limits", "overflow", "timeouts", "log", "monitor"]);
+        let expected = ["network", "limits", "overflow", "timeouts", "log", "monitor", "users"];
+        assert_eq!(sections, expected);
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SETTINGS.len());

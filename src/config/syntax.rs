@@ -17,13 +17,15 @@ pub(super) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{FEFF}').unwrap_or(text)
 }
 
-/// Every line that can mean nothing, by its number, and what is wrong with it.
-pub(super) fn errors(text: &str) -> Vec<(usize, String)> {
+/// Every line that can mean nothing, by its number, and what is wrong with it. Where secrets stand,
+/// no line is quoted: what is told may end up in a log.
+pub(super) fn errors(text: &str, has_secrets: bool) -> Vec<(usize, String)> {
     let lines = (1..).zip(text.lines().map(str::trim));
-    lines.filter_map(|(number, line)| Some((number, wrong(line)?))).collect()
+    lines.filter_map(|(number, line)| Some((number, wrong(line, has_secrets)?))).collect()
 }
 
-fn wrong(line: &str) -> Option<String> {
+fn wrong(line: &str, has_secrets: bool) -> Option<String> {
+    let shown = || if has_secrets { "this line".into() } else { format!("{line:?}") };
     if is_silent(line) {
         return None;
     }
@@ -31,14 +33,14 @@ fn wrong(line: &str) -> Option<String> {
         return match rest.split_once(']').map(|(_, behind)| behind.trim()) {
             Some("") => None,
             Some(behind) if is_silent(behind) => Some(OWN_LINE.into()),
-            _ => Some(format!("{line:?} is no section: {EXPECTED}")),
+            _ => Some(format!("{} is no section: {EXPECTED}", shown())),
         };
     }
     let Some((key, value)) = line.split_once(['=', ':']) else {
-        return Some(format!("{line:?} sets nothing: {EXPECTED}"));
+        return Some(format!("{} sets nothing: {EXPECTED}", shown()));
     };
     if key.trim().is_empty() {
-        return Some(format!("{line:?} has no key: {EXPECTED}"));
+        return Some(format!("{} has no key: {EXPECTED}", shown()));
     }
     let value = value.trim();
     let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''))?;
@@ -95,11 +97,11 @@ mod tests {
             ("host = \"x\n", "not closed"),
         ];
         for (text, expected) in rows {
-            let found = errors(&format!("; x\n\n{text}[b]\n"));
+            let found = errors(&format!("; x\n\n{text}[b]\n"), false);
             assert_eq!(found.len(), 1, "{text}");
             assert!(found[0].0 == 3 && found[0].1.contains(expected), "{found:?}");
         }
-        assert_eq!(errors("# c\n; c\n\n [a] \nb = c\nd: e\nf =\ng = \"h;\"\n"), []);
+        assert_eq!(errors("# c\n; c\n\n [a] \nb = c\nd: e\nf =\ng = \"h;\"\n", false), []);
     }
 
     #[test]

@@ -78,6 +78,9 @@ fn every_error_names_file_line_and_what_was_expected() {
         ),
         ("[monitor]\naddress = :80\n", "c.ini:2: [monitor] address = :80: expected"),
         ("[monitor]\n\ntopics = a, b..c\n", "c.ini:3: [monitor] topics = a, b..c: expected"),
+        ("[users]\nfile = u ; mine\n", "c.ini:2: [users] file = u ; mine: expected a file's name"),
+        ("[users]\nanonymous = a\n", "c.ini: [users] anonymous = a is nobody: name the file of"),
+        ("[users]\nanonymous = a\u{7}\n", "c.ini:2: [users] anonymous = a\u{7}: expected the"),
         ("[monitor]\nbusiest = 101\n", "c.ini:2: [monitor] busiest = 101: expected"),
     ];
     for (text, expected) in rows {

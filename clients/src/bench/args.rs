@@ -13,6 +13,7 @@ use crate::bench::failure::Failure;
 use crate::bench::plan::{Amount, Place, Plan, Requests, Sizes};
 use crate::bench::protocol::Protocol;
 use crate::bench::traffic::{NUMBERED_BYTES, STAMP_BYTES};
+use crate::credentials::CredentialArgs;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_SECONDS: f64 = 5.0;
@@ -49,6 +50,9 @@ pub(crate) struct BenchArgs {
     /// The broker's port for subscribers [default with -h or -p: 9090]
     #[arg(short = 's', long, value_name = "SUB_PORT", value_parser = port())]
     subscriber_port: Option<u16>,
+
+    #[command(flatten)]
+    credentials: CredentialArgs,
 
     /// Process whose CPU and memory are reported [default: who listens on the broker's port, if
     /// that can be seen]
@@ -150,6 +154,7 @@ long messages wait in full sockets, not how fast a broker can answer.\n\n\
 Confirmed: each publisher ends with a PING; published are those before its PONG.\n\n\
 Requests: each requester has an inbox of its own (_INBOX.*), each request a topic in it to be \
 answered at. One that is not answered within 3 s is lost.\n\n\
+Environment: BROKER_USER stands for --user, and BROKER_SECRET is the secret itself.\n\n\
 Ctrl-C ends the run, and its figures so far are told; a second one ends the program.\n\n\
 Exit status: 0 fine; 1 failed, interrupted, or --verify found an error or a loss; 2 wrong usage.";
 
@@ -201,6 +206,7 @@ impl BenchArgs {
             place: self.place(),
             broker_pid: self.broker_pid,
             protocol,
+            credentials: self.credentials.read().map_err(Failure::Usage)?,
             publishers: self.publishers as usize,
             subscribers: if self.has_subscribers() { self.subscribers as usize } else { 0 },
             topics: self.topics as usize,

@@ -11,7 +11,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use crate::bench::failure::Failure;
-use crate::bench::protocol::{Incoming, Protocol, Server};
+use crate::bench::plan::Plan;
+use crate::bench::protocol::{Incoming, Protocol, Server, WANTS_CREDENTIALS};
+use crate::credentials::{Credentials, advice};
 
 /// How long a broker may take to answer, or to accept a block, before it counts as hung.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,11 +58,8 @@ impl Link {
     ///
     /// # Errors
     /// When nothing listens there, or what does is not a broker or refuses the connection.
-    pub(crate) fn connect(
-        name: String,
-        protocol: Protocol,
-        address: SocketAddr,
-    ) -> Result<Link, Failure> {
+    pub(crate) fn connect(name: String, plan: &Plan, address: SocketAddr) -> Result<Link, Failure> {
+        let (protocol, credentials) = (plan.protocol, plan.credentials.as_ref());
         let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(|error| {
             Failure::new(format!(
                 "{name} cannot connect to {address}: {error}; is the broker running there?"
@@ -68,8 +67,13 @@ impl Link {
         })?;
         let server = Server::default();
         let mut link = Link { stream, protocol, server, name, unread: Vec::new() };
-        link.greet().map_err(|why| {
-            Failure::new(format!("{} was not welcomed by {address}: {why}", link.name))
+        link.greet(credentials).map_err(|why| {
+            let name = &link.name;
+            let hint = match protocol.is_about_credentials(&why) {
+                true => format!("; {}", advice(credentials)),
+                false => String::new(),
+            };
+            Failure::new(format!("{name} was not welcomed by {address}: {why}{hint}"))
         })?;
         Ok(link)
     }
@@ -130,7 +134,7 @@ impl Link {
         (self.stream, self.unread)
     }
 
-    fn greet(&mut self) -> Result<(), String> {
+    fn greet(&mut self, credentials: Option<&Credentials>) -> Result<(), String> {
         let told = |error: io::Error| error.to_string();
         self.stream.set_nodelay(true).map_err(told)?;
         self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
@@ -144,9 +148,12 @@ impl Link {
             })?;
             self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
         }
+        if self.server.wants_credentials && credentials.is_none() {
+            return Err(WANTS_CREDENTIALS.to_owned());
+        }
         let mut hello = Vec::new();
         let id = format!("bench-{}-{}", std::process::id(), self.name.replace(' ', "-"));
-        self.protocol.hello(&id, &self.server, &mut hello);
+        self.protocol.hello(&id, credentials, &self.server, &mut hello);
         // A broker that is full refuses before it reads, so its answer matters more than ours.
         let sent = self.stream.write_all(&hello).map_err(told);
         let read = match self.protocol.broker_begins() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bench::protocol::Protocol;
+use crate::credentials::Credentials;
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) broker_pid: Option<u32>,
     /// The protocol.
     pub(crate) protocol: Protocol,
+    /// Who all connections say that they are.
+    pub(crate) credentials: Option<Credentials>,
     /// Connections that publish, or make requests.
     pub(crate) publishers: usize,
     /// Connections that subscribe; 0: only publish, or make requests.
@@ -201,6 +204,7 @@ impl Plan {
             place: Place::Embedded,
             broker_pid: None,
             protocol: Protocol::Native,
+            credentials: None,
             publishers: 1,
             subscribers: 1,
             topics: 1,

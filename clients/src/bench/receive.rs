@@ -71,7 +71,7 @@ pub(crate) fn connect(
     };
     (0..plan.receivers())
         .map(|index| {
-            let mut link = Link::connect(format!("{who} {index}"), plan.protocol, address)?;
+            let mut link = Link::connect(format!("{who} {index}"), plan, address)?;
             link.write(&bytes).and_then(|()| link.confirm()).map_err(hint)?;
             Ok(link)
         })

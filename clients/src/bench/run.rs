@@ -130,7 +130,7 @@ impl Broker {
         let who = if plan.requests.is_some() { "requester" } else { "publisher" };
         let mut links = Vec::new();
         for index in 0..plan.publishers {
-            let link = Link::connect(format!("{who} {index}"), plan.protocol, self.publishers)?;
+            let link = Link::connect(format!("{who} {index}"), plan, self.publishers)?;
             if link.server.max_payload < plan.sizes.most {
                 return Err(Failure::new(format!(
                     "the broker takes payloads of up to {} bytes; --size asks for {}",

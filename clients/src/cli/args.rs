@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, Args, Parser};
 
 use super::report::Failure;
+use crate::credentials::CredentialArgs;
 
 /// Flags of both programs.
 #[derive(Debug, Args)]
@@ -30,6 +31,9 @@ pub(super) struct Connection {
     /// config.ini says, 9000 to publish, 9090 to subscribe]
     #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
+
+    #[command(flatten)]
+    pub(super) credentials: CredentialArgs,
 
     /// File of commands to run before those of standard input; - is standard input itself
     #[arg(short = 'f', long, value_name = "COMMAND_FILE")]
@@ -200,6 +204,7 @@ pub(super) struct SubscriberArgs {
     /// and end; with --json one object a line
     #[arg(long, conflicts_with_all = ["where", "group", "format", "raw", "count", "timeout"])]
     #[arg(conflicts_with_all = ["reconnect", "fail_on_loss", "file", "host", "port"])]
+    #[arg(conflicts_with_all = ["user", "secret_file"])]
     pub(super) list: bool,
 
     /// The monitor that --list asks [default: BROKER_MONITOR, what config.ini says]
@@ -216,11 +221,12 @@ impl SubscriberArgs {
 
 const PUBLISHER_EXITS: &str = "Exit status: 0 all confirmed, 1 not all, 2 wrong usage, 3 --timeout \
     ended it.\n\n\
-    Environment: BROKER_HOST and BROKER_PUBLISHER_PORT stand for -h and -p.";
+    Environment: BROKER_HOST and BROKER_PUBLISHER_PORT stand for -h and -p, BROKER_USER for --user, \
+    and BROKER_SECRET is the secret itself.";
 const SUBSCRIBER_EXITS: &str = "Exit status: 0 fine, 1 failed, 2 wrong usage, 3 --timeout ended \
     it, 4 --fail-on-loss ended it.\n\n\
     Environment: BROKER_HOST and BROKER_SUBSCRIBER_PORT stand for -h and -p, BROKER_MONITOR for \
-    --monitor.";
+    --monitor, BROKER_USER for --user, and BROKER_SECRET is the secret itself.";
 
 #[cfg(test)]
 mod tests {

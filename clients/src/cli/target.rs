@@ -14,6 +14,7 @@ use pubsub_client::{ClientError, ConnectOptions, ErrorCode};
 use super::args::Connection;
 use super::defaults::{self, Defaults};
 use super::report::{Failure, explain};
+use crate::credentials::{Credentials, advice};
 
 /// Which of the two programs connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) struct Target {
     program: Program,
     places: Vec<Place>,
     pub(super) options: ConnectOptions,
+    /// Who it says that it is.
+    credentials: Option<Credentials>,
 }
 
 /// A host and a port.
@@ -91,8 +94,13 @@ impl Target {
         let id = args.id.clone();
         let id = id.unwrap_or_else(|| format!("{}-{}", program.name(), process::id()));
         let options = ConnectOptions::new().id(id).local_port(args.local_port);
+        let credentials = args.credentials.read().map_err(Failure::Usage)?;
+        let options = match &credentials {
+            Some(credentials) => credentials.apply(options),
+            None => options,
+        };
         options.validate().map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Target { program, places: places.collect(), options })
+        Ok(Target { program, places: places.collect(), options, credentials })
     }
 
     /// All addresses, in the order in which they are tried. They are looked up each time: a broker
@@ -122,8 +130,12 @@ impl Target {
     pub(super) fn explain(&self, error: &ClientError) -> String {
         let text = explain(error);
         let ClientError::ClosedByBroker(refusal) = error else { return text };
-        if refusal.known_code() != Some(ErrorCode::NotAllowed) {
-            return text;
+        match refusal.known_code() {
+            Some(ErrorCode::NotAllowed) => {}
+            Some(ErrorCode::Unauthorized) => {
+                return format!("{text}; {}", advice(self.credentials.as_ref()));
+            }
+            _ => return text,
         }
         let ports: Vec<_> = self.places.iter().map(|place| place.port.to_string()).collect();
         let (ports, other) = (ports.join(", "), self.program.other().name());
@@ -236,6 +248,7 @@ mod tests {
             program: Program::Publisher,
             places: hosts.iter().map(|host| place(host)).collect(),
             options: ConnectOptions::new(),
+            credentials: None,
         };
         // A name with an empty label is not even asked for.
         let error = target(&["no..such"]).addresses().unwrap_err();

@@ -109,7 +109,10 @@ fn what_a_server_refuses_is_told_with_what_to_do() {
     let forbidden = "Permissions Violation for Publish to \"bench.0\"";
     for (habit, expected) in [
         (Habit::RefusesConnect("Authorization Violation"), "subscriber 0 was not welcomed by 127"),
-        (Habit::RefusesConnect("Authorization Violation"), "measure a server that takes clients"),
+        (
+            Habit::RefusesConnect("Authorization Violation"),
+            "give --user and --secret-file, or BROKER_USER",
+        ),
         (Habit::RefusesConnect("maximum connections exceeded"), "use fewer connections"),
         (Habit::RefusesPublish(forbidden), "publisher 0: the broker says Permissions Violation"),
         (Habit::RefusesPublish(forbidden), "; let it publish to bench.>"),

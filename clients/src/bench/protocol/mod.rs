@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::credentials::Credentials;
+
 mod native;
 mod nats;
 
@@ -30,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) silence: Option<Duration>,
     /// Whether messages may have headers, and requests without a receiver are reported.
     pub(crate) has_headers: bool,
+    /// Whether it takes only clients that say who they are.
+    pub(crate) wants_credentials: bool,
 }
 
 /// One frame or line from a broker, borrowed from its bytes.
@@ -87,6 +91,8 @@ impl Shape {
     }
 }
 
+/// Why a server that says so is not greeted without credentials.
+pub(crate) const WANTS_CREDENTIALS: &str = "it wants credentials";
 /// The error for bytes of a broker that cannot be parsed.
 const NOT_NATIVE: &str = "what it sends is not the broker's protocol";
 const NOT_NATS: &str = "what it sends is not the NATS protocol";
@@ -123,12 +129,27 @@ impl Protocol {
         }
     }
 
+    /// Whether this is a broker's refusal to believe who the client is.
+    pub(crate) fn is_about_credentials(self, why: &str) -> bool {
+        let words: &[&str] = match self {
+            Protocol::Native => &["UNAUTHORIZED: "],
+            Protocol::Nats => &["Authorization Violation", "Authentication Timeout"],
+        };
+        why == WANTS_CREDENTIALS || words.iter().any(|words| why.contains(words))
+    }
+
     /// Appends the greeting of a client called `id`. A broker that speaks first has sent its
     /// greeting before; others answer with it.
-    pub(crate) fn hello(self, id: &str, server: &Server, out: &mut Vec<u8>) {
+    pub(crate) fn hello(
+        self,
+        id: &str,
+        credentials: Option<&Credentials>,
+        server: &Server,
+        out: &mut Vec<u8>,
+    ) {
         match self {
-            Protocol::Native => native::hello(id, out),
-            Protocol::Nats => nats::hello(id, server.has_headers, out),
+            Protocol::Native => native::hello(id, credentials, out),
+            Protocol::Nats => nats::hello(id, credentials, server.has_headers, out),
         }
     }
 

@@ -8,13 +8,17 @@ use wire::native::error_code::ErrorCode;
 use wire::native::frame::{self, Frame, HEADER_BYTES, Kind, Reader};
 use wire::native::handshake::{Hello, Welcome};
 
+use crate::credentials::Credentials;
+
 use super::{Incoming, Message, NOT_NATIVE, Server, Shape};
 
 /// The largest payload that is accepted, in bytes.
 const MAX_PAYLOAD: usize = u32::MAX as usize;
 
-pub(super) fn hello(id: &str, out: &mut Vec<u8>) {
-    Hello { id, user: None, secret: None }.encode(out);
+pub(super) fn hello(id: &str, credentials: Option<&Credentials>, out: &mut Vec<u8>) {
+    let user = credentials.map(|it| it.user.as_str());
+    let secret = credentials.and_then(|it| it.secret.as_deref());
+    Hello { id, user, secret }.encode(out);
 }
 
 /// Appends a message; returns how many bytes follow its payload.
@@ -94,5 +98,6 @@ fn welcome(frame: &Frame<'_>) -> Result<Server, String> {
         max_payload: welcome.max_payload,
         silence: silence.ok().filter(|silence| !silence.is_zero()),
         has_headers: false,
+        wants_credentials: false,
     })
 }

@@ -4,10 +4,12 @@
 //! I/O.
 
 use wire::nats::client::{self, ServerInfo, ServerLine};
-use wire::nats::connect::ConnectOptions;
+use wire::nats::connect::{self, ConnectOptions};
 use wire::nats::line::Line;
 use wire::nats::message::MessageLine;
 use wire::nats::{LINE_END, PING, PONG};
+
+use crate::credentials::Credentials;
 
 use super::{Incoming, Message, NOT_NATS, Server, Shape};
 
@@ -17,9 +19,7 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 const NO_RESPONDERS: &[u8] = b"NATS/1.0 503";
 
 /// Errors of servers, by how they begin, and what to do about them.
-const ADVICE: [(&str, &str); 9] = [
-    ("Authorization Violation", NO_CREDENTIALS),
-    ("Authentication Timeout", NO_CREDENTIALS),
+const ADVICE: [(&str, &str); 7] = [
     ("Secure Connection - TLS Required", NO_TLS),
     ("Permissions Violation for Publish", "let it publish to bench.>, and _INBOX.> for --requests"),
     (
@@ -31,12 +31,20 @@ const ADVICE: [(&str, &str); 9] = [
     ("maximum subscriptions exceeded", "--wildcard subscribes to all topics at once"),
     ("Stale Connection", "this machine was too busy to answer PING in time; use a smaller load"),
 ];
-const NO_CREDENTIALS: &str =
-    "bench-publisher has no credentials to show: measure a server that takes clients without";
 const NO_TLS: &str = "bench-publisher has no TLS: measure a port without";
 
 /// CONNECT, and the PING whose answer shows that it was accepted.
-pub(super) fn hello(id: &str, has_headers: bool, out: &mut Vec<u8>) {
+pub(super) fn hello(
+    id: &str,
+    credentials: Option<&Credentials>,
+    has_headers: bool,
+    out: &mut Vec<u8>,
+) {
+    let credentials = credentials.map(|it| connect::Credentials {
+        user: it.user.clone(),
+        pass: it.secret.clone().unwrap_or_default(),
+        ..connect::Credentials::default()
+    });
     let options = ConnectOptions {
         verbose: false,
         pedantic: false,
@@ -47,6 +55,7 @@ pub(super) fn hello(id: &str, has_headers: bool, out: &mut Vec<u8>) {
         name: id.to_owned(),
         lang: "rust".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        credentials: credentials.unwrap_or_default(),
         ..ConnectOptions::default()
     };
     Line::Connect(&options.to_json()).write(out);
@@ -137,14 +146,12 @@ fn welcome(json: &[u8]) -> Result<Server, String> {
     if info.tls_required {
         return Err(format!("it wants TLS; {NO_TLS}"));
     }
-    if info.auth_required {
-        return Err(format!("it wants credentials; {NO_CREDENTIALS}"));
-    }
     Ok(Server {
         name: format!("NATS server {}", info.version),
         max_payload: info.max_payload as usize,
         silence: None,
         has_headers: info.headers,
+        wants_credentials: info.auth_required,
     })
 }
 
@@ -214,7 +221,6 @@ mod tests {
         assert_eq!(server.map(|one| (one.max_payload, one.has_headers)), Ok((100, true)));
         for (json, expected) in [
             ("{\"max_payload\":1,\"tls_required\":true}", "it wants TLS; "),
-            ("{\"max_payload\":1,\"auth_required\":true}", "it wants credentials; "),
             ("{}", "its INFO is not that of a server"),
         ] {
             let why = welcome(json).unwrap_err();

@@ -53,8 +53,8 @@ pub fn subscriber(args: &str) -> Command {
 pub fn program(path: impl AsRef<Path>, args: &str) -> Command {
     let mut command = Command::new(path.as_ref());
     command.args(args.split_ascii_whitespace()).current_dir(env!("CARGO_TARGET_TMPDIR"));
-    for name in ["BROKER_HOST", "BROKER_PUBLISHER_PORT", "BROKER_SUBSCRIBER_PORT"] {
-        command.env_remove(name);
+    for name in ["HOST", "PUBLISHER_PORT", "SUBSCRIBER_PORT", "USER", "SECRET"] {
+        command.env_remove(format!("BROKER_{name}"));
     }
     command
 }
