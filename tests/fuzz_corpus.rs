@@ -18,6 +18,9 @@ mod frame;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
 #[path = "../fuzz/src/nats.rs"]
 mod nats;
+#[allow(unreachable_pub, reason = "public for the fuzz targets")]
+#[path = "../fuzz/src/users.rs"]
+mod users;
 
 /// Random cuts of each script in an ordinary run.
 const CUTS: u64 = 20;
@@ -53,6 +56,11 @@ fn lines_of_the_corpus_are_read_and_written_alike() {
 #[test]
 fn config_files_of_the_corpus_are_read_or_refused() {
     replay("config", config::check);
+}
+
+#[test]
+fn files_of_users_of_the_corpus_are_read_or_refused() {
+    replay("users", users::check);
 }
 
 #[test]

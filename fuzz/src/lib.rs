@@ -7,3 +7,4 @@ pub mod config;
 pub mod frame;
 pub mod nats;
 pub mod template;
+pub mod users;
