@@ -48,6 +48,7 @@ fn help_names_every_flag_and_exits_with_0() {
     let dir = TempDir::new();
     let flags = ["-s", "-p", "--host", "--config", "--log-level", "-t", "--check-config"];
     says(&dir, &["--help"], 0, &flags);
+    says(&dir, &["--help"], 0, &["--new-secret", "--hash-secret"]);
     says(&dir, &["--help"], 0, &["--version", "--help"]);
 }
 
@@ -59,7 +60,7 @@ fn version_is_the_packages() {
 #[test]
 fn bad_usage_exits_with_2_and_binds_nothing() {
     let dir = TempDir::new();
-    let rows: [(&[&str], &str); 9] = [
+    let rows: [(&[&str], &str); 12] = [
         (&["--no-such-flag"], "--no-such-flag"),
         (&["stray"], "stray"),
         (&["-p", "65536"], "65536"),
@@ -69,6 +70,9 @@ fn bad_usage_exits_with_2_and_binds_nothing() {
         (&["-s", "1", "-s", "2"], "-s"),
         (&["--log-level", "loud"], "loud"),
         (&["--config"], "--config"),
+        (&["--new-secret", "--hash-secret"], "--hash-secret"),
+        (&["--new-secret", "-t"], "--check-config"),
+        (&["--new-secret=x"], "--new-secret"),
     ];
     for (arguments, word) in rows {
         let said = says(&dir, arguments, 2, &[word]);

@@ -32,3 +32,4 @@ mod shutdown;
 mod start;
 // The units of systemd and their sandbox.
 mod units;
+mod users;
