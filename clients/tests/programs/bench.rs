@@ -21,6 +21,7 @@ pub fn program(args: &str) -> Command {
     real::executable();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench-publisher"));
     command.args(args.split_whitespace()).stdin(Stdio::null());
+    command.env_remove("BROKER_USER").env_remove("BROKER_SECRET");
     command
 }
 

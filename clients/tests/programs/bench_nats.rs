@@ -92,6 +92,23 @@ fn a_server_that_asks_for_pong_gets_it() {
 }
 
 #[test]
+fn a_user_and_its_secret_are_in_each_connect() {
+    let server = FakeNats::start(Habit::Demands(",\"auth_required\":true"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "hush\n").unwrap();
+    let args = format!("--messages 1 --user ann --secret-file {}", file.path().display());
+    let (_, report) = run(&server, &args);
+    assert!(!report.to_string().contains("hush"), "{report}");
+    assert_eq!(server.connects().len(), 2);
+    for connect in server.connects() {
+        let connect: Value = serde_json::from_str(&connect).unwrap();
+        assert_eq!((&connect["user"], &connect["pass"]), (&json!("ann"), &json!("hush")));
+    }
+    let text = failure(&FakeNats::start(Habit::RefusesConnect("Authorization Violation")), &args);
+    assert!(text.contains("is there a user \"ann\"") && !text.contains("hush"), "{text}");
+}
+
+#[test]
 fn what_is_not_delivered_is_lost_and_a_gap() {
     let output = bench(&FakeNats::start(Habit::Drops(&[2, 3, 5])).aimed("--messages 9 --json"));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

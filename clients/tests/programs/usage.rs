@@ -39,6 +39,10 @@ fn wrong_usage_exits_with_2_and_connects_to_nothing() {
         (subscriber(&format!("{to} --topic a --timeout=-1")), "--timeout"),
         (subscriber(&format!("{to} --topic a -C 0")), "--count"),
         (subscriber(&format!("{to} --topic a -i {}", "x".repeat(256))), "client id"),
+        (publisher(&format!("{to} --secret-file {bad}")), "expected a secret, as text in one"),
+        (publisher(&format!("{to} --user a --secret-file /no/such")), "--secret-file /no/such: "),
+        (subscriber(&format!("{to} --topic a --user")), "--user"),
+        (subscriber("--list --user a"), "--user"),
     ];
     for (command, expected) in rows {
         let what = format!("{command:?}");
@@ -95,6 +99,45 @@ fn the_text_of_a_refusal_is_escaped() {
     let finished = process.finish();
     assert_eq!(finished.code, Some(1));
     assert!(finished.stderr.contains("UNAUTHORIZED: who\\x1b[2J are you"), "{finished:?}");
+}
+
+#[test]
+fn a_user_and_its_secret_are_shown_to_the_broker_and_to_nobody_else() {
+    let fake = FakeBroker::start();
+    let file = command_file(b"hush hush\n");
+    let flags = format!("--topic a --user ann --secret-file {}", file.path().display());
+    let _flags = start(subscriber(&aimed(&fake, &flags)));
+    let body = String::from_utf8(fake.accept().receive().body).unwrap();
+    assert!(body.contains("user=ann\n") && body.contains("secret=hush hush\n"), "{body}");
+
+    let mut command = publisher(&aimed(&fake, "--topic a --message x --retry"));
+    command.env("BROKER_USER", "eve").env("BROKER_SECRET", "hunter2");
+    let mut process = start(command);
+    let mut peer = fake.accept();
+    let body = String::from_utf8(peer.receive().body).unwrap();
+    assert!(body.contains("user=eve\n") && body.contains("secret=hunter2\n"), "{body}");
+    peer.send_error(ErrorCode::Unauthorized, true, "", "not a user");
+    let finished = process.finish();
+    assert_eq!(finished.code, Some(1), "it is not going to change: {finished:?}");
+    let hint = "UNAUTHORIZED: not a user; is there a user \"eve\", and is that its secret?";
+    assert!(finished.stderr.contains(hint), "{finished:?}");
+    assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
+}
+
+#[test]
+fn a_broker_that_wants_a_user_is_not_asked_again() {
+    let fake = FakeBroker::start();
+    for (args, hint) in [
+        ("--topic a --reconnect", "; the broker wants to know who this is: give --user and"),
+        ("--topic a --reconnect --user ann", "; \"ann\" showed no secret: give --secret-file or"),
+    ] {
+        let mut process = start(subscriber(&aimed(&fake, args)));
+        fake.accept().send_error(ErrorCode::Unauthorized, true, "", "");
+        let finished = process.finish();
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        assert!(finished.stderr.contains(hint), "{finished:?}");
+        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+    }
 }
 
 #[test]
