@@ -125,6 +125,11 @@ fn page_of_settings() -> io::Result<Vec<u8>> {
     }
     roff.control("SH", ["FILES"]);
     roff.text([bold("/etc/broker/config.ini"), roman(": the configuration of the service.")]);
+    roff.text([
+        bold("/etc/broker/users.ini"),
+        roman(": its users, where [users] file says so. One section in brackets for each user; "),
+        roman("its keys are in /usr/share/doc/pubsub-broker/security.md."),
+    ]);
     roff.control("SH", ["EXAMPLES"]);
     roff.text([roman("A broker for a network that is trusted, with its monitor:")]);
     roff.control("nf", []);

@@ -27,6 +27,10 @@ const CONFIG_FILES: &[(&str, &str)] = &[
     ("/etc/broker/config.ini", "the same of the machine, behind both"),
 ];
 
+const USER: (&str, &str) = ("BROKER_USER", "stands for --user");
+const SECRET: (&str, &str) =
+    ("BROKER_SECRET", "that user's secret, where --secret-file is not given");
+
 const TABLE: [Sections; 4] = [
     Sections {
         program: "broker",
@@ -41,6 +45,7 @@ const TABLE: [Sections; 4] = [
                 "in the working directory: the configuration, if --config names no other",
             ),
             ("/etc/broker/config.ini", "the configuration of the service"),
+            ("/etc/broker/users.ini", "the users of the service, where its configuration says so"),
         ],
         environment: &[
             ("NOTIFY_SOCKET, WATCHDOG_USEC", "the service manager that is told how it goes"),
@@ -53,6 +58,7 @@ const TABLE: [Sections; 4] = [
             ("With defaults, on this machine only:", "broker"),
             ("On all addresses, with a file of settings:", "broker --host 0.0.0.0 --config my.ini"),
             ("Whether a file is in order:", "broker --config my.ini --check-config"),
+            ("A secret for a user, and the line for the file of users:", "broker --new-secret"),
         ],
     },
     Sections {
@@ -64,7 +70,7 @@ const TABLE: [Sections; 4] = [
             ("3", "--timeout ended it"),
         ],
         files: CONFIG_FILES,
-        environment: &[("BROKER_HOST, BROKER_PUBLISHER_PORT", "stand for -h and -p")],
+        environment: &[("BROKER_HOST, BROKER_PUBLISHER_PORT", "stand for -h and -p"), USER, SECRET],
         examples: &[
             ("One message:", "publisher orders.eu hello"),
             (
@@ -91,6 +97,8 @@ const TABLE: [Sections; 4] = [
         environment: &[
             ("BROKER_HOST, BROKER_SUBSCRIBER_PORT", "stand for -h and -p"),
             ("BROKER_MONITOR", "stands for --monitor"),
+            USER,
+            SECRET,
         ],
         examples: &[
             ("All orders as JSON:", "subscriber 'orders.>' --json | jq .payload"),
@@ -113,7 +121,7 @@ const TABLE: [Sections; 4] = [
             "broker",
             "beside this program, else in PATH: the broker that is started without -h, -p and -s",
         )],
-        environment: &[],
+        environment: &[USER, SECRET],
         examples: &[
             (
                 "As fast as it goes, with a hundred subscribers:",
