@@ -33,7 +33,8 @@ use value::show_size;
 /// The file that is read when the command line names none and it is there.
 pub const DEFAULT_FILE: &str = "config.ini";
 
-/// What a configuration file, or one of users, may hold, in bytes. A daemon reads it between two turns of its loop.
+/// What a configuration file, or one of users, may hold, in bytes.
+/// A daemon reads it between two turns of its loop.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// In messages, sizes are rounded up to this many bytes.
 const KIB: u64 = 1 << 10;

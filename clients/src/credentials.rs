@@ -21,7 +21,8 @@ const MAX_FILE_BYTES: u64 = 4 << 10;
 #[derive(Debug, Args)]
 pub(crate) struct CredentialArgs {
     /// User of the broker to connect as [default: BROKER_USER]
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME")]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     user: Option<String>,
 
     /// File whose only line is that user's secret [default: the secret in BROKER_SECRET]

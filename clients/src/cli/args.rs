@@ -221,8 +221,8 @@ impl SubscriberArgs {
 
 const PUBLISHER_EXITS: &str = "Exit status: 0 all confirmed, 1 not all, 2 wrong usage, 3 --timeout \
     ended it.\n\n\
-    Environment: BROKER_HOST and BROKER_PUBLISHER_PORT stand for -h and -p, BROKER_USER for --user, \
-    and BROKER_SECRET is the secret itself.";
+    Environment: BROKER_HOST and BROKER_PUBLISHER_PORT stand for -h and -p, BROKER_USER for \
+    --user, and BROKER_SECRET is the secret itself.";
 const SUBSCRIBER_EXITS: &str = "Exit status: 0 fine, 1 failed, 2 wrong usage, 3 --timeout ended \
     it, 4 --fail-on-loss ended it.\n\n\
     Environment: BROKER_HOST and BROKER_SUBSCRIBER_PORT stand for -h and -p, BROKER_MONITOR for \
