@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use broker::config::users::parse;
-use broker::engine::access::{Peer, Shown};
+use broker::engine::access::{Peer, Credentials};
 
 /// In every line of a file that gives this as a secret, it must stay untold.
 const HUSH: &str = "hunter2hunter2hunter2";
@@ -17,9 +17,9 @@ pub fn check(data: &[u8]) {
     let read = |text: &str| parse(text, Path::new("u.ini"), None, &passwd);
     match read(text) {
         Ok(users) => {
-            let nobody = users.identify(&Shown::default(), &Peer::default());
+            let nobody = users.identify(&Credentials::default(), &Peer::default());
             assert!(nobody.is_none(), "who shows nothing is nobody");
-            let wrong = Shown { token: HUSH, ..Shown::default() };
+            let wrong = Credentials { token: HUSH, ..Credentials::default() };
             assert!(users.identify(&wrong, &Peer::default()).is_none());
         }
         Err(errors) => {

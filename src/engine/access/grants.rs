@@ -10,7 +10,7 @@ use wire::topic::{includes, matches, overlaps};
 pub type Filters = Box<[Box<[u8]>]>;
 
 /// What is granted: all that a filter of `allow` matches and none of `deny` does.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Grants {
     /// What is granted. Nothing is, if it is empty.
     pub allow: Filters,

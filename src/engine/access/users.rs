@@ -2,7 +2,7 @@
 //!
 //! Owns the table. Whoever changes it makes another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::rc::Rc;
 
@@ -108,13 +108,10 @@ impl Users {
     /// `anonymous`, if that names one.
     pub fn new(users: Vec<User>, anonymous: Option<&str>) -> Users {
         let mut by_name: BTreeMap<_, Rc<User>> = BTreeMap::new();
-        let mut distinct: Vec<Grants> = Vec::new();
+        let mut distinct: HashMap<Grants, usize> = HashMap::new();
         for mut user in users {
-            let place = distinct.iter().position(|grants| *grants == user.rights.publish);
-            user.place = place.unwrap_or(distinct.len());
-            if place.is_none() {
-                distinct.push(user.rights.publish.clone());
-            }
+            let next = distinct.len();
+            user.place = *distinct.entry(user.rights.publish.clone()).or_insert(next);
             by_name.insert(user.name.as_str().into(), Rc::new(user));
         }
         let anonymous = anonymous.and_then(|name| by_name.get(name).cloned());
