@@ -16,6 +16,7 @@ use log::LevelFilter;
 
 use crate::engine::access::Users;
 use crate::engine::rules::{OverflowPolicy, ReceiverRules, Rules};
+use crate::engine::sessions::connection::Role;
 use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
 mod monitor;
@@ -71,6 +72,16 @@ pub struct Network {
     pub subscriber_port: u16,
     /// Port for NATS clients; 0: any free one; `None`: off.
     pub nats_port: Option<u16>,
+    /// Unix socket for publishers beside their port; `None`: off.
+    pub publisher_socket: Option<PathBuf>,
+    /// Unix socket for subscribers beside their port; `None`: off.
+    pub subscriber_socket: Option<PathBuf>,
+    /// Unix socket for NATS clients; `None`: off.
+    pub nats_socket: Option<PathBuf>,
+    /// Permissions of the files of Unix sockets.
+    pub socket_mode: u32,
+    /// Name or number of the group that has them; `None`: the broker's own.
+    pub socket_group: Option<String>,
     /// Connections at a time, all ports together.
     pub max_connections: usize,
     /// Bytes that one read takes at most; also what one connection may bring into one turn.
@@ -170,6 +181,26 @@ impl Network {
     fn ports(&self) -> Vec<(u16, &'static str)> {
         let native = [(self.publisher_port, "publishers"), (self.subscriber_port, "subscribers")];
         native.into_iter().chain(self.nats_port.map(|port| (port, "NATS clients"))).collect()
+    }
+
+    /// The Unix sockets that are asked for, with the keys of their settings.
+    fn sockets(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let all = [
+            ("publisher_socket", &self.publisher_socket),
+            ("subscriber_socket", &self.subscriber_socket),
+            ("nats_socket", &self.nats_socket),
+        ];
+        all.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?)))
+    }
+
+    /// The Unix socket for clients of a role, with the key of its setting.
+    pub fn socket_of(&self, role: Role) -> Option<(&'static str, &Path)> {
+        self.sockets().find(|(key, _)| *key == role.socket_key())
+    }
+
+    /// Whether NATS clients are asked for.
+    pub fn has_nats(&self) -> bool {
+        self.nats_port.is_some() || self.nats_socket.is_some()
     }
 }
 
@@ -274,7 +305,7 @@ impl Config {
 
     /// What of it the broker's core works by.
     pub fn rules(&self) -> Rules {
-        self.rules_where(self.network.nats_port.is_some())
+        self.rules_where(self.network.has_nats())
     }
 
     /// The same where it is known whether there is a port for NATS clients.
@@ -324,6 +355,13 @@ impl Config {
                 return Err(format!(
                     "{other} and {role} have the same port, {port}: give them two"
                 ));
+            }
+        }
+        let sockets: Vec<_> = network.sockets().collect();
+        for (place, (key, path)) in sockets.iter().enumerate() {
+            if let Some((other, _)) = sockets[..place].iter().find(|(_, other)| other == path) {
+                let path = path.display();
+                return Err(format!("{other} and {key} are the same, {path}: give them two"));
             }
         }
         if let Some(address) = &self.monitor.address

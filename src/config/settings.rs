@@ -5,8 +5,8 @@
 use log::LevelFilter;
 
 use super::value::{
-    choice, chosen, count, filters, host_and_port, optional_port, port, seconds, show_seconds,
-    show_size, size,
+    choice, chosen, count, filters, group, host_and_port, optional_port, permissions, port,
+    seconds, show_path, show_seconds, show_size, size, socket_path,
 };
 use super::{
     Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts, UsersFile, users,
@@ -62,6 +62,7 @@ impl Setting {
     /// Whether nothing that is written there can be refused.
     pub(super) fn takes_any_text(&self) -> bool {
         [("log", "file"), ("users", "file")].contains(&(self.section, self.key))
+            || (self.section == "network" && self.key.ends_with("_socket"))
     }
 
     /// Its value in `config`, as it would be written.
@@ -105,6 +106,25 @@ pub const SETTINGS: &[Setting] = &[
         "NATS clients connect here, usually 4222; 0 takes a free port; empty: off",
         |c, t| c.network.nats_port => optional_port(t),
         c.network.nats_port.map_or(String::new(), |port| port.to_string())),
+    setting!("network", "publisher_socket", "",
+        "path of a Unix socket for publishers, beside their port; empty: none",
+        |c, t| c.network.publisher_socket => socket_path(t),
+        show_path(c.network.publisher_socket.as_deref())),
+    setting!("network", "subscriber_socket", "",
+        "path of a Unix socket for subscribers, beside their port; empty: none",
+        |c, t| c.network.subscriber_socket => socket_path(t),
+        show_path(c.network.subscriber_socket.as_deref())),
+    setting!("network", "nats_socket", "",
+        "path of a Unix socket for NATS clients; empty: none",
+        |c, t| c.network.nats_socket => socket_path(t),
+        show_path(c.network.nats_socket.as_deref())),
+    setting!("network", "socket_mode", "0660",
+        "permissions of Unix sockets, octal: who may write to one may connect",
+        |c, t| c.network.socket_mode => permissions(t), format!("{:04o}", c.network.socket_mode)),
+    setting!("network", "socket_group", "",
+        "group that Unix sockets belong to, a name or a number; empty: the broker's own",
+        |c, t| c.network.socket_group => group(t),
+        c.network.socket_group.clone().unwrap_or_default()),
     setting!(reload "network", "max_connections", "10000",
         "connections at a time, all ports together",
         |c, t| c.network.max_connections => count(t, 1..=1_000_000),
@@ -223,6 +243,11 @@ pub(super) fn defaults() -> Config {
             publisher_port: 0,
             subscriber_port: 0,
             nats_port: None,
+            publisher_socket: None,
+            subscriber_socket: None,
+            nats_socket: None,
+            socket_mode: 0,
+            socket_group: None,
             max_connections: 0,
             read_bytes: 0,
             unsent_bytes: 0,

@@ -3,9 +3,13 @@
 //! Each reader's error says what was expected.
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wire::topic;
+
+/// The longest path of a Unix socket, in bytes: sockaddr_un, with the zero behind it.
+const MAX_SOCKET_PATH: usize = 107;
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
@@ -63,6 +67,36 @@ pub(super) fn host_and_port(text: &str) -> Result<Option<String>, String> {
     }
     let expected = "an address and a port, like 127.0.0.1:9100 or [::1]:9100";
     is_valid(text).map(|()| Some(text.into())).ok_or_else(|| expected.into())
+}
+
+/// A path that a Unix socket can be bound to, or nothing.
+pub(super) fn socket_path(text: &str) -> Result<Option<PathBuf>, String> {
+    match text.len() {
+        0 => Ok(None),
+        1..=MAX_SOCKET_PATH => Ok(Some(text.into())),
+        _ => Err(format!("a path of at most {MAX_SOCKET_PATH} bytes, or nothing")),
+    }
+}
+
+/// A path as it is written.
+pub(super) fn show_path(path: Option<&Path>) -> String {
+    path.map_or(String::new(), |path| path.display().to_string())
+}
+
+/// The permissions of a file.
+pub(super) fn permissions(text: &str) -> Result<u32, String> {
+    let is_octal =
+        (3..=4).contains(&text.len()) && text.bytes().all(|c| (b'0'..=b'7').contains(&c));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+    mode.ok_or_else(|| "permissions from 0000 to 0777, like 0660".into())
+}
+
+/// The name or number of a group, or nothing.
+pub(super) fn group(text: &str) -> Result<Option<String>, String> {
+    if text.contains(|c: char| c.is_whitespace() || c == ':') {
+        return Err("the name or number of a group, or nothing".into());
+    }
+    Ok((!text.is_empty()).then(|| text.into()))
 }
 
 /// Filters separated by commas, at most so many.
@@ -161,6 +195,22 @@ mod tests {
         for text in ["9100", ":9100", "::1:9100", "a:", "a:65536", "a b:1", "[]:1", "http://a:1"] {
             assert!(host_and_port(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn permissions_are_octal() {
+        assert_eq!(permissions("0660"), Ok(0o660));
+        assert_eq!(permissions("777"), Ok(0o777));
+        for text in ["", "66", "0888", "1777", "00660", "rw-rw----", "+660"] {
+            assert!(permissions(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_a_socket_is_not_longer_than_the_system_takes() {
+        assert_eq!(socket_path(""), Ok(None));
+        assert!(socket_path(&"a".repeat(107)).is_ok_and(|path| path.is_some()));
+        assert!(socket_path(&"a".repeat(108)).is_err());
     }
 
     #[test]

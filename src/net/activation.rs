@@ -4,11 +4,13 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 use socket2::{Protocol, SockRef};
 
 use super::RunError;
+use super::listener::{ListeningSocket, Place};
 use crate::engine::sessions::connection::Role;
 
 /// What FileDescriptorName= says, for each role.
@@ -24,17 +26,14 @@ const IPPROTO_MPTCP: i32 = 262;
 ///
 /// # Errors
 /// What is wrong with one of them, and what to do about it.
-pub(super) fn passed_sockets() -> Result<Vec<(Role, TcpListener)>, RunError> {
+pub(super) fn passed_sockets() -> Result<Vec<(Role, ListeningSocket)>, RunError> {
     let names = std::env::var("LISTEN_FDNAMES").ok();
     let mut passed = ListenFd::from_env();
     let roles = roles(passed.len(), names.as_deref()).map_err(refused)?;
     let mut sockets = Vec::new();
     for (index, role) in roles.into_iter().enumerate() {
         let what = format!("the socket for {} that the service manager has passed", role.plural());
-        let socket = passed
-            .take_tcp_listener(index)
-            .and_then(checked)
-            .map_err(|error| RunError::new(what, error))?;
+        let socket = take(&mut passed, index).map_err(|error| RunError::new(what, error))?;
         sockets.extend(socket.map(|socket| (role, socket)));
     }
     Ok(sockets)
@@ -57,20 +56,42 @@ fn roles(count: usize, names: Option<&str>) -> Result<Vec<Role>, String> {
     names.into_iter().map(role).collect()
 }
 
+/// One of the sockets, whichever kind it is. What is taken for the wrong kind stays in its place.
+fn take(passed: &mut ListenFd, index: usize) -> io::Result<Option<ListeningSocket>> {
+    match passed.take_unix_listener(index) {
+        Ok(socket) => socket.map(checked_path).transpose(),
+        Err(_) => passed.take_tcp_listener(index)?.map(checked_port).transpose(),
+    }
+}
+
 /// A socket that listens, speaks TCP, and does not block. That it is not inherited by other
 /// programs is seen to when it is taken.
-fn checked(socket: Option<TcpListener>) -> io::Result<Option<TcpListener>> {
-    let Some(socket) = socket else { return Ok(None) };
+fn checked_port(socket: TcpListener) -> io::Result<ListeningSocket> {
     let options = SockRef::from(&socket);
     let protocols = [Protocol::TCP, Protocol::from(IPPROTO_MPTCP)];
     if !options.protocol()?.is_some_and(|protocol| protocols.contains(&protocol)) {
         return Err(io::Error::other("it is not TCP: use ListenStream= with an address and port"));
     }
-    if !options.is_listener()? {
-        return Err(io::Error::other("it does not listen: use Accept=no in its .socket unit"));
-    }
+    does_listen(options)?;
     socket.set_nonblocking(true)?;
-    Ok(Some(socket))
+    Ok(ListeningSocket::Tcp(mio::net::TcpListener::from_std(socket)))
+}
+
+/// The same for a path. Its file is the service manager's.
+fn checked_path(socket: UnixListener) -> io::Result<ListeningSocket> {
+    does_listen(SockRef::from(&socket))?;
+    socket.set_nonblocking(true)?;
+    let address = socket.local_addr()?;
+    let path = address.as_pathname().map_or("(no path)".to_owned(), |it| it.display().to_string());
+    let socket = mio::net::UnixListener::from_std(socket);
+    Ok(ListeningSocket::Unix(socket, Place::of_another(path)))
+}
+
+fn does_listen(socket: SockRef<'_>) -> io::Result<()> {
+    match socket.is_listener()? {
+        true => Ok(()),
+        false => Err(io::Error::other("it does not listen: use Accept=no in its .socket unit")),
+    }
 }
 
 fn refused(why: String) -> RunError {
@@ -114,8 +135,8 @@ mod tests {
     #[test]
     fn a_socket_that_does_not_listen_is_refused() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-        let error = checked(Some(socket.unwrap().into())).unwrap_err().to_string();
+        let error = checked_port(socket.unwrap().into()).err().unwrap().to_string();
         assert!(error.contains("does not listen"), "{error}");
-        assert!(checked(Some(TcpListener::bind("127.0.0.1:0").unwrap())).is_ok());
+        assert!(checked_port(TcpListener::bind("127.0.0.1:0").unwrap()).is_ok());
     }
 }

@@ -7,13 +7,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
 use log::{error, info, warn};
-use mio::{Interest, Token as PollToken};
+use mio::Token as PollToken;
 use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
 use super::listener::Listener;
+use super::listener::unix::Access;
 use super::reactor::{FIRST_LISTENER, Reactor};
 use super::signals::Signalled;
-use super::{Ended, RunError, activation, transport};
+use super::{Ended, RunError, activation};
 use crate::config::{Config, ConfigErrors, Reloaded};
 use crate::engine::Engine;
 use crate::engine::sessions::connection::Role;
@@ -43,27 +44,30 @@ impl Reactor {
         }
         for (role, port, default) in ports {
             let is_for = |(for_role, _): &mut (Role, _)| *for_role == role;
-            let mut sockets = passed.extract_if(.., is_for).peekable();
-            if sockets.peek().is_none() {
-                drop(sockets);
+            let sockets: Vec<_> = passed.extract_if(.., is_for).collect();
+            if sockets.is_empty() {
                 for listener in
                     port.map_or(Ok(Vec::new()), |port| Listener::bind(&host, port, role))?
                 {
                     self.listen(listener, "")?;
                 }
-                continue;
             }
+            let mut has_path = false;
             for (_, socket) in sockets {
+                let listener = Listener::adopt(socket, role);
+                let address = listener.address().ok().flatten();
                 let expected = |found: SocketAddr| [0, default, found.port()];
                 let is_other = |found| port.is_some_and(|port| !expected(found).contains(&port));
-                if socket.local_addr().is_ok_and(is_other) {
+                if address.is_some_and(is_other) {
                     let (key, port) = (role.key(), port.unwrap_or_default());
                     warn!("[network] {key} = {port} is not used: a socket was passed instead");
                 }
-                self.listen(Listener::adopt(socket, role), ", passed by the service manager")?;
+                has_path |= address.is_none();
+                self.listen(listener, ", passed by the service manager")?;
             }
+            self.open_path(role, has_path)?;
         }
-        if self.has_nats() && self.config.network.nats_port.is_none() {
+        if self.has_nats() && !self.config.network.has_nats() {
             // Only the socket says so.
             let (rules, now) = (self.config.rules_where(true), self.clock.now());
             self.turn.engine_mut().set_rules(rules, now);
@@ -71,6 +75,19 @@ impl Reactor {
         let (status, now) = (figures(self.turn.engine()), self.clock.real());
         self.service.ready(&status, now);
         Ok(())
+    }
+
+    /// Opens the Unix socket of a role, if there is to be one and none was passed.
+    fn open_path(&mut self, role: Role, was_passed: bool) -> Result<(), RunError> {
+        let network = &self.config.network;
+        let Some((key, path)) = network.socket_of(role) else { return Ok(()) };
+        if was_passed {
+            warn!("[network] {key} is not used: a socket was passed instead");
+            return Ok(());
+        }
+        let access = Access { mode: network.socket_mode, group: network.socket_group.as_deref() };
+        let listener = Listener::bind_path(path, &access, role)?;
+        self.listen(listener, "")
     }
 
     /// Whether there is a port for NATS clients, wherever it is from.
@@ -81,20 +98,16 @@ impl Reactor {
     fn listen(&mut self, mut listener: Listener, origin: &str) -> Result<(), RunError> {
         let role = listener.role;
         let token = PollToken(FIRST_LISTENER - self.listeners.len());
-        transport::prepare(&listener.socket, self.config.network.unsent_bytes)
-            .and_then(|()| {
-                self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)
-            })
-            .and_then(|()| listener.address())
-            .map(|address| {
-                info!("listening for {} on {address}{origin}", role.plural());
-                if role.protocol == Protocol::Nats {
-                    self.introduce(Some(address));
-                }
-            })
-            .map_err(|error| {
-                RunError::new(format!("cannot listen for {}", role.plural()), error)
-            })?;
+        let failed = |error| RunError::new(format!("cannot listen for {}", role.plural()), error);
+        let unsent_bytes = self.config.network.unsent_bytes;
+        listener.register(self.poll.registry(), token, unsent_bytes).map_err(failed)?;
+        let place = listener.place().map_err(failed)?;
+        info!("listening for {} on {place}{origin}", role.plural());
+        if let Some(address) = listener.address().map_err(failed)?
+            && role.protocol == Protocol::Nats
+        {
+            self.introduce(Some(address));
+        }
         self.listeners.push(listener);
         Ok(())
     }
@@ -136,7 +149,7 @@ impl Reactor {
         for mut listener in self.listeners.drain(..) {
             // Closing alone would not do: the service manager may hold the same socket open, and
             // then each connection to it would wake us up. That it fails changes nothing else.
-            let _ = self.poll.registry().deregister(&mut listener.socket);
+            let _ = listener.deregister(self.poll.registry());
         }
         let now = self.clock.now();
         self.turn.engine_mut().shut_down(now);

@@ -1,17 +1,25 @@
 //! Binding, accepting, and running out of file descriptors.
 //!
-//! Owns one listening socket. Must not know what becomes of a connection.
+//! Owns one listening socket, TCP or Unix. Must not know what becomes of a connection.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::{error, warn};
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::RunError;
+use super::transport::{self, Stream};
+use crate::engine::access::Peer;
 use crate::engine::sessions::connection::Role;
+
+pub(super) mod unix;
+
+use unix::{Access, SocketFile};
 
 /// Connections that may wait to be accepted; the kernel takes the smaller of this and its own
 /// limit (`net.core.somaxconn`, 4096 by default).
@@ -25,13 +33,43 @@ const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// A listening socket.
 pub(super) struct Listener {
-    pub(super) socket: TcpListener,
+    socket: ListeningSocket,
     pub(super) role: Role,
     /// There may be a connection to accept.
     pub(super) ready: bool,
     /// Not before then, since the system has run out of something.
     retry_at: Option<Instant>,
     warned_at: Option<Instant>,
+}
+
+/// What it listens with.
+pub(super) enum ListeningSocket {
+    /// A port.
+    Tcp(TcpListener),
+    /// A path of this machine.
+    Unix(UnixListener, Place),
+}
+
+/// Where a Unix socket is, for people, and its file if that is the broker's to remove.
+pub(super) struct Place {
+    path: String,
+    _file: Option<SocketFile>,
+}
+
+impl Place {
+    /// A path whose file is someone else's.
+    pub(super) fn of_another(path: String) -> Place {
+        Place { path, _file: None }
+    }
+}
+
+/// A client that has connected.
+pub(super) struct Accepted {
+    pub(super) stream: Stream,
+    /// Where it is, for people.
+    pub(super) address: String,
+    /// What the system knows of it.
+    pub(super) peer: Option<Peer>,
 }
 
 impl Listener {
@@ -42,25 +80,76 @@ impl Listener {
             RunError::new(format!("cannot listen for {clients} on {address}"), error)
         };
         let sockets = bind_everywhere((host, port)).map_err(failed)?.into_iter();
-        Ok(sockets.map(|socket| Listener::new(socket, role)).collect())
+        Ok(sockets.map(|socket| Listener::new(ListeningSocket::Tcp(socket), role)).collect())
+    }
+
+    /// Binds a path of this machine.
+    pub(super) fn bind_path(
+        path: &Path,
+        access: &Access<'_>,
+        role: Role,
+    ) -> Result<Listener, RunError> {
+        let (socket, file) = unix::bind(path, access).map_err(|error| {
+            let what = format!("cannot listen for {} on {}", role.plural(), path.display());
+            RunError::new(what, error)
+        })?;
+        let place = Place { path: path.display().to_string(), _file: Some(file) };
+        Ok(Listener::new(ListeningSocket::Unix(socket, place), role))
     }
 
     /// Takes over a socket that listens already and does not block.
-    pub(super) fn adopt(socket: std::net::TcpListener, role: Role) -> Listener {
-        Listener::new(TcpListener::from_std(socket), role)
+    pub(super) fn adopt(socket: ListeningSocket, role: Role) -> Listener {
+        Listener::new(socket, role)
     }
 
-    fn new(socket: TcpListener, role: Role) -> Listener {
+    fn new(socket: ListeningSocket, role: Role) -> Listener {
         Listener { socket, role, ready: false, retry_at: None, warned_at: None }
     }
 
-    /// The address that was bound, with its real port.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// Prepares the connections that will come, and asks for an event for each.
+    pub(super) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        unsent_bytes: usize,
+    ) -> io::Result<()> {
+        match &mut self.socket {
+            ListeningSocket::Tcp(socket) => {
+                transport::prepare(socket, unsent_bytes)?;
+                registry.register(socket, token, Interest::READABLE)
+            }
+            ListeningSocket::Unix(socket, ..) => {
+                registry.register(socket, token, Interest::READABLE)
+            }
+        }
+    }
+
+    /// No event comes any more, even if someone else holds the same socket open.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match &mut self.socket {
+            ListeningSocket::Tcp(socket) => registry.deregister(socket),
+            ListeningSocket::Unix(socket, ..) => registry.deregister(socket),
+        }
+    }
+
+    /// The address and port that were bound, if it is one with a port.
+    pub(super) fn address(&self) -> io::Result<Option<SocketAddr>> {
+        match &self.socket {
+            ListeningSocket::Tcp(socket) => socket.local_addr().map(Some),
+            ListeningSocket::Unix(..) => Ok(None),
+        }
+    }
+
+    /// Where it listens, for people.
+    pub(super) fn place(&self) -> io::Result<String> {
+        match &self.socket {
+            ListeningSocket::Tcp(socket) => Ok(socket.local_addr()?.to_string()),
+            ListeningSocket::Unix(_, place) => Ok(format!("unix:{}", place.path)),
+        }
     }
 
     /// The next connection, if there is one and the system can afford it.
-    pub(super) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
+    pub(super) fn accept(&mut self, now: Instant) -> Option<Accepted> {
         if !self.ready || self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
@@ -111,6 +200,25 @@ impl Listener {
                  LimitNOFILE or `ulimit -n`, or lower max_connections)",
                 self.role.plural()
             );
+        }
+    }
+}
+
+impl ListeningSocket {
+    fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            ListeningSocket::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                let stream = Stream::Tcp(stream);
+                Ok(Accepted { stream, address: address.to_string(), peer: None })
+            }
+            ListeningSocket::Unix(socket, place) => {
+                let (stream, _) = socket.accept()?;
+                let (peer, process) = unix::peer(&stream);
+                let process = process.map_or(String::new(), |id| format!(" pid {id}"));
+                let address = format!("unix:{}{process}", place.path);
+                Ok(Accepted { stream: Stream::Unix(stream), address, peer: Some(peer) })
+            }
         }
     }
 }
@@ -246,7 +354,7 @@ mod tests {
     #[test]
     fn binding_a_port_that_is_taken_says_so() {
         let first = Listener::bind("127.0.0.1", 0, Role::PUBLISHER).unwrap();
-        let port = first[0].address().unwrap().port();
+        let port = first[0].address().unwrap().unwrap().port();
         let error = Listener::bind("127.0.0.1", port, Role::SUBSCRIBER).err().unwrap().to_string();
         assert!(error.contains(&format!("for subscribers on 127.0.0.1:{port}: ")), "{error}");
         assert!(error.contains("stop the program that has the port"), "{error}");

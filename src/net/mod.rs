@@ -46,7 +46,7 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hint = match self.cause.kind() {
             io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another",
-            io::ErrorKind::PermissionDenied => {
+            io::ErrorKind::PermissionDenied if !self.what.contains('/') => {
                 "; ports below 1024 need a privilege: have systemd open them \
                  (broker-publishers.socket, broker-subscribers.socket)"
             }
@@ -79,6 +79,10 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     listener::resolve((&*config.network.host, 0)).map_err(|error| {
         RunError::new(format!("cannot listen on {}", config.network.host), error)
     })?;
+    if let Some(group) = &config.network.socket_group {
+        listener::unix::group_id(group)
+            .map_err(|error| RunError::new("cannot listen on Unix sockets", error))?;
+    }
     let Some(address) = &config.monitor.address else { return Ok(()) };
     let resolved = listener::resolve(address).map(drop);
     resolved

@@ -18,7 +18,7 @@ use super::listener::Listener;
 use super::monitor::Monitor;
 use super::service_manager::ServiceManager;
 use super::signals::Signals;
-use super::sockets::{TcpSockets, readiness};
+use super::sockets::{AllSockets, readiness};
 use super::transport::Transport;
 use super::{Ended, Reload, RunError};
 use crate::config::{Config, SETTINGS};
@@ -45,7 +45,7 @@ pub(super) struct Reactor {
     /// How to read the configuration again; `None`: it is not to be.
     pub(super) reload: Option<Reload>,
     pub(super) listeners: Vec<Listener>,
-    pub(super) turn: Turn<TcpSockets>,
+    pub(super) turn: Turn<AllSockets>,
     pub(super) monitor: Option<Monitor>,
     /// A signal has come.
     pub(super) signalled: bool,
@@ -76,7 +76,7 @@ impl Reactor {
             config: config.clone(),
             reload,
             listeners: Vec::new(),
-            turn: Turn::new(engine, TcpSockets::default(), read_bytes),
+            turn: Turn::new(engine, AllSockets::default(), read_bytes),
             monitor: None,
             signalled: false,
             drained_by: None,
@@ -179,10 +179,13 @@ impl Reactor {
                 if !self.turn.may_accept() {
                     return;
                 }
-                let Some((stream, address)) = listener.accept(now) else { continue };
+                let Some(client) = listener.accept(now) else { continue };
                 accepted = true;
-                let mut transport = Transport::new(stream);
-                let token = self.turn.accept(listener.role, &address.to_string(), now);
+                let mut transport = Transport::new(client.stream);
+                let token = self.turn.accept(listener.role, &client.address, now);
+                if let Some(peer) = client.peer {
+                    self.turn.engine_mut().set_peer(token, peer);
+                }
                 let poll_token = PollToken(token.index());
                 let failed = transport.register(self.poll.registry(), poll_token).is_err();
                 self.turn.sockets_mut().insert(token, transport);

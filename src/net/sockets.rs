@@ -12,11 +12,11 @@ use crate::engine::turn::{Readiness, Sockets};
 
 /// The sockets of all connections.
 #[derive(Default)]
-pub(super) struct TcpSockets {
+pub(super) struct AllSockets {
     by_token: Vec<Option<Transport>>,
 }
 
-impl TcpSockets {
+impl AllSockets {
     /// The socket of a new connection.
     pub(super) fn insert(&mut self, token: Token, transport: Transport) {
         if self.by_token.len() <= token.index() {
@@ -31,7 +31,7 @@ impl TcpSockets {
     }
 }
 
-impl Sockets for TcpSockets {
+impl Sockets for AllSockets {
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
         self.get(token)?.read(into)
     }

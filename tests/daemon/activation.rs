@@ -4,14 +4,17 @@
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 
 use crate::support;
 use crate::support::broker::command;
 use crate::support::frame::hello;
 use crate::support::process::ini;
-use crate::support::{Broker, Event, Http, NatsPeer, PATIENCE, Peer, Process, TempDir, kind};
+use crate::support::relay::short_dir;
+use crate::support::{
+    Broker, Event, Http, NatsPeer, PATIENCE, Peer, Process, Relay, TempDir, kind,
+};
 
 const PASSED: &str = ", passed by the service manager";
 
@@ -105,6 +108,26 @@ fn a_socket_for_nats_clients_brings_what_holds_for_them() {
 }
 
 #[test]
+fn a_unix_socket_is_taken_for_the_role_of_its_name_and_its_file_is_left_alone() {
+    let socket_dir = short_dir();
+    let path = socket_dir.join("s");
+    let unix = UnixListener::bind(&path).expect("the name is free");
+    let (tcp, publishers) = listening();
+    let dir = TempDir::new();
+    let names = Some("subscribers:publishers");
+    let mut process = passing(&dir, [unix.into(), tcp.into()], 2, names);
+    process.stderr.wait_for_count(PASSED, 2);
+    let relay = Relay::to_path(&path);
+    works(publishers, relay.address);
+    let is_other = |line: &String| line.contains("for subscribers on 127.");
+    assert!(!process.stderr.so_far().iter().any(is_other), "no port beside what was passed");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(0));
+    assert!(path.exists(), "it is the service manager's");
+    let _ = std::fs::remove_dir_all(socket_dir);
+}
+
+#[test]
 fn passed_sockets_do_not_block_and_are_not_inherited() {
     let ((a, first), (b, second)) = (listening(), listening());
     let dir = TempDir::new();
@@ -127,15 +150,7 @@ fn what_cannot_be_used_is_refused_with_what_to_do() {
     let dir = TempDir::new();
     let tcp = || -> OwnedFd { listening().0.into() };
     let udp = || -> OwnedFd { UdpSocket::bind("127.0.0.1:0").expect("a port is free").into() };
-    let unix = || -> OwnedFd {
-        let _ = std::fs::remove_file(dir.path().join("s"));
-        // Its full path may be too long for the name of a socket.
-        let path = std::env::temp_dir().join(format!("broker-test-{}.s", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        let socket = UnixListener::bind(&path).expect("the name is free");
-        let _ = std::fs::remove_file(&path);
-        socket.into()
-    };
+    let unix = || -> OwnedFd { UnixDatagram::unbound().expect("the system has a socket").into() };
     let deaf = || -> OwnedFd {
         let ipv4 = socket2::Domain::IPV4;
         let socket = socket2::Socket::new(ipv4, socket2::Type::STREAM, None);

@@ -33,3 +33,5 @@ mod start;
 // The units of systemd and their sandbox.
 mod units;
 mod users;
+// Unix sockets: their files, who is behind them, and that all roles work over them.
+mod unix_sockets;

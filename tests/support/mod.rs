@@ -18,6 +18,7 @@ pub(crate) mod numbered;
 pub(crate) mod pair;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod relay;
 pub(crate) mod traffic;
 
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ pub(crate) use nats::NatsPeer;
 pub(crate) use pair::{HealthyPair, Latencies};
 pub(crate) use peer::{Event, Peer};
 pub(crate) use process::{Process, TempDir};
+pub(crate) use relay::Relay;
 
 /// How long a test waits for what must happen. Long, because the machine may be slow and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

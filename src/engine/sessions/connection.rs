@@ -51,6 +51,15 @@ impl Role {
         }
     }
 
+    /// The setting of the Unix socket that it may come through as well.
+    pub fn socket_key(self) -> &'static str {
+        match (self.protocol, self.may_publish) {
+            (Protocol::Nats, _) => "nats_socket",
+            (Protocol::Native, true) => "publisher_socket",
+            (Protocol::Native, false) => "subscriber_socket",
+        }
+    }
+
     /// Those who have it, for people.
     pub fn plural(self) -> &'static str {
         match (self.protocol, self.may_publish) {

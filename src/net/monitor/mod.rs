@@ -20,7 +20,7 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token as PollToken};
 use time::OffsetDateTime;
 
-use super::transport::{self, Transport};
+use super::transport::{self, Stream, Transport};
 use super::{RunError, listener};
 use crate::config::Config;
 use crate::engine::Engine;
@@ -227,7 +227,7 @@ impl Monitor {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.iter_mut().find(|it| it.ready) else { return };
             match listener.socket.accept() {
-                Ok((stream, _)) => self.admit(Transport::new(stream), registry, now),
+                Ok((stream, _)) => self.admit(Transport::new(Stream::Tcp(stream)), registry, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
                 Err(error) => {
                     debug!("cannot accept monitors: {error}; trying again in a second");

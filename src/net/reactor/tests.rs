@@ -20,7 +20,7 @@ fn reactor(connections: usize) -> Reactor {
 /// A client that has said HELLO and this.
 fn client(reactor: &Reactor, role: Role, bytes: &[u8]) -> TcpStream {
     let listener = reactor.listeners.iter().find(|listener| listener.role == role).unwrap();
-    let mut stream = TcpStream::connect(listener.address().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(listener.address().unwrap().unwrap()).unwrap();
     let mut all = Vec::new();
     encode(Kind::Hello, 0, b"test", b"version=1\n", &mut all);
     all.extend_from_slice(bytes);

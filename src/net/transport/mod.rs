@@ -1,14 +1,18 @@
 //! One peer's byte stream.
 //!
-//! Owns the socket. Whatever else a byte stream may one day be (a Unix socket, TLS) is a variant
-//! in here; nothing outside of this file may tell them apart.
+//! Owns the socket, and whatever stands between it and the bytes that the broker sees. What a byte
+//! stream is, a TCP or a Unix socket, is a variant in here; nothing outside of this folder may tell
+//! them apart.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, IoSlice};
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Interest, Registry, Token};
+use mio::net::TcpListener;
+use mio::{Registry, Token};
 use socket2::SockRef;
+
+mod plain;
+
+pub(super) use plain::Stream;
 
 /// Sets on a listener what its connections are to have; they inherit it, without a system call for
 /// each. Small frames must not wait for others (TCP_NODELAY): the broker itself gathers what can go
@@ -26,46 +30,33 @@ pub(super) fn prepare(listener: &TcpListener, unsent_bytes: usize) -> io::Result
 
 /// A connected byte stream that does not block.
 pub(super) struct Transport {
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl Transport {
     /// Takes over a connected socket.
-    pub(super) fn new(stream: TcpStream) -> Transport {
+    pub(super) fn new(stream: Stream) -> Transport {
         Transport { stream }
     }
 
     /// Asks for events of both directions, once and for all; mio registers edge-triggered.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+        self.stream.register(registry, token)
     }
 
     /// Reads what is there. A read that does not fill `into` has emptied the socket.
     pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        retry(|| self.stream.read(into))
+        self.stream.read(into)
     }
 
     /// Writes what the socket takes. A write that does not take all has filled it.
     pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        retry(|| match slices {
-            [slice] => self.stream.write(slice),
-            slices => self.stream.write_vectored(slices),
-        })
+        self.stream.write_vectored(slices)
     }
 
     /// Ends the sending side; the client reads an end of file behind what was written.
     pub(super) fn shutdown_write(&self) {
-        // An error means that the connection is gone already; its own event tells that.
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-}
-
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
+        self.stream.shutdown_write();
     }
 }
 

@@ -1,0 +1,89 @@
+//! What stands between a client of the tests and a broker that it cannot connect to by itself: a
+//! port whose connections are passed on, byte by byte, to a Unix socket or through another program.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+/// A port that passes its connections on.
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+}
+
+impl Relay {
+    /// To a Unix socket.
+    pub(crate) fn to_path(path: &Path) -> Relay {
+        let path = path.to_owned();
+        Relay::start(move |client| {
+            let Ok(broker) = UnixStream::connect(&path) else { return };
+            let end = |stream: &UnixStream| drop(stream.shutdown(Shutdown::Write));
+            let up = (clone(&client), broker.try_clone().expect("a handle can be copied"));
+            thread::spawn(move || {
+                copy(up.0, &up.1);
+                end(&up.1);
+            });
+            copy(broker, &client);
+            let _ = client.shutdown(Shutdown::Write);
+        })
+    }
+
+    /// Through the standard input and output of a program, which is started for each connection.
+    pub(crate) fn through(program: impl Fn() -> Command + Send + Sync + 'static) -> Relay {
+        Relay::start(move |client| {
+            let mut command = program();
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            let mut child = command.spawn().expect("the program can be started");
+            let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+            let from = clone(&client);
+            thread::spawn(move || copy(from, stdin.expect("it was asked for")));
+            copy(stdout.expect("it was asked for"), &client);
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = child.kill();
+            let _ = child.wait();
+        })
+    }
+
+    fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let serve = Arc::new(serve);
+        // Both end with the process of the test.
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let serve = Arc::clone(&serve);
+                client.set_nodelay(true).expect("a socket takes its options");
+                thread::spawn(move || serve(client));
+            }
+        });
+        Relay { address }
+    }
+}
+
+fn clone(stream: &TcpStream) -> TcpStream {
+    stream.try_clone().expect("a handle can be copied")
+}
+
+/// Passes on what comes, as soon as it does, until either side ends.
+fn copy(mut from: impl Read, mut to: impl Write) {
+    let mut buffer = [0; 65_536];
+    while let Ok(count) = from.read(&mut buffer) {
+        if count == 0 || to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A new directory whose path is short enough for the name of a socket.
+pub(crate) fn short_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("bt-{}-{number}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).expect("a directory can be made");
+    path
+}
