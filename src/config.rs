@@ -47,6 +47,8 @@ const MAX_ERRORS: usize = 20;
 pub struct Config {
     /// Addresses, connections and reads.
     pub network: Network,
+    /// Whether and how connections are encrypted.
+    pub tls: Tls,
     /// What one client, and all of them together, may use.
     pub limits: Limits,
     /// What happens to a subscriber that is slower than its messages.
@@ -88,6 +90,85 @@ pub struct Network {
     pub read_bytes: usize,
     /// Bytes that a socket takes which cannot be sent yet; 0: what the kernel allows.
     pub unsent_bytes: usize,
+}
+
+/// Whether and how connections over ports are encrypted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// The file of the certificate and those between it and its root; `None`: none.
+    pub certificate: Option<PathBuf>,
+    /// The file of its key; `None`: none.
+    pub key: Option<PathBuf>,
+    /// Who has to speak TLS, as it is set.
+    pub mode: TlsMode,
+    /// The file of the roots that certificates of clients come from; `None`: none.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients have to show certificates.
+    pub client_certificates: ClientCertificates,
+    /// The file of certificates that were revoked; `None`: none.
+    pub client_crl: Option<PathBuf>,
+    /// NATS clients begin TLS before they are told anything.
+    pub nats_handshake_first: bool,
+}
+
+/// Who has to speak TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// All clients, if there is a certificate.
+    Auto,
+    /// None may.
+    Off,
+    /// Each as it likes.
+    Optional,
+    /// All have to.
+    Required,
+}
+
+/// Whether clients show certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked for any.
+    None,
+    /// Those that have one show it.
+    Optional,
+    /// All have to.
+    Required,
+}
+
+impl Tls {
+    /// Who has to speak TLS; not `Auto`.
+    pub fn mode(&self) -> TlsMode {
+        match (self.mode, &self.certificate) {
+            (TlsMode::Auto, None) => TlsMode::Off,
+            (TlsMode::Auto, Some(_)) => TlsMode::Required,
+            (mode, _) => mode,
+        }
+    }
+
+    /// # Errors
+    /// Which of the settings do not fit each other.
+    fn validate(&self) -> Result<(), String> {
+        let needs = |has: bool, what: &str, other: &str| match has {
+            true => Ok(()),
+            false => Err(format!("[tls] {what} needs [tls] {other}: set both, or neither")),
+        };
+        if self.certificate.is_some() {
+            needs(self.key.is_some(), "certificate", "key")?;
+        }
+        if self.key.is_some() {
+            needs(self.certificate.is_some(), "key", "certificate")?;
+        }
+        if matches!(self.mode, TlsMode::Optional | TlsMode::Required) {
+            needs(self.certificate.is_some(), "mode", "certificate and key")?;
+        }
+        if self.client_certificates != ClientCertificates::None {
+            needs(self.client_ca.is_some(), "client_certificates", "client_ca")?;
+        }
+        if self.client_crl.is_some() {
+            needs(self.client_ca.is_some(), "client_crl", "client_ca")?;
+        }
+        Ok(())
+    }
 }
 
 /// What one client, and all of them together, may use.
@@ -376,6 +457,7 @@ impl Config {
                 "[users] anonymous = {name} is nobody: name the file of users, [users] file, too"
             ));
         }
+        self.tls.validate()?;
         // One frame being read and one chunk for another publisher must fit, or nothing can move.
         let least = self.limits.max_payload + 3 * network.read_bytes + (64 << 10);
         if self.limits.memory_bytes < least {

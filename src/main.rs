@@ -88,7 +88,7 @@ fn run(config: &Config, reload: Reload) -> ExitCode {
         Err(error) => {
             logging::tell_failure(Some(&config.log), &format!("broker: {error}"));
             net::tell_failure(&error.to_string());
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.is_of_configuration() { USAGE } else { FAILED })
         }
     }
 }

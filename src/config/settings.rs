@@ -5,11 +5,12 @@
 use log::LevelFilter;
 
 use super::value::{
-    choice, chosen, count, filters, group, host_and_port, optional_port, permissions, port,
+    choice, chosen, count, file, filters, group, host_and_port, optional_port, permissions, port,
     seconds, show_path, show_seconds, show_size, size, socket_path,
 };
 use super::{
-    Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts, UsersFile, users,
+    ClientCertificates, Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts, Tls,
+    TlsMode, UsersFile, users,
 };
 use crate::engine::routing::counts::MAX_LISTED;
 use crate::engine::rules::OverflowPolicy;
@@ -27,6 +28,18 @@ const LEVELS: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::Debug),
     ("trace", LevelFilter::Trace),
 ];
+const TLS_MODES: &[(&str, TlsMode)] = &[
+    ("auto", TlsMode::Auto),
+    ("off", TlsMode::Off),
+    ("optional", TlsMode::Optional),
+    ("required", TlsMode::Required),
+];
+const CLIENT_CERTIFICATES: &[(&str, ClientCertificates)] = &[
+    ("none", ClientCertificates::None),
+    ("optional", ClientCertificates::Optional),
+    ("required", ClientCertificates::Required),
+];
+const YES_OR_NO: &[(&str, bool)] = &[("no", false), ("yes", true)];
 const FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("journal", LogFormat::Journal)];
 
@@ -63,6 +76,7 @@ impl Setting {
     pub(super) fn takes_any_text(&self) -> bool {
         [("log", "file"), ("users", "file")].contains(&(self.section, self.key))
             || (self.section == "network" && self.key.ends_with("_socket"))
+            || (self.section == "tls" && !["mode", "client_certificates"].contains(&self.key))
     }
 
     /// Its value in `config`, as it would be written.
@@ -136,6 +150,29 @@ pub const SETTINGS: &[Setting] = &[
         "bytes that a socket takes which cannot be sent yet; 0: what the kernel allows",
         |c, t| c.network.unsent_bytes => size(t, 0..=1 << 30),
         show_size(c.network.unsent_bytes as u64)),
+    setting!(reload "tls", "certificate", "",
+        "PEM file of the broker's certificate and those that lead to its root; empty: no TLS",
+        |c, t| c.tls.certificate => file(t), show_path(c.tls.certificate.as_deref())),
+    setting!(reload "tls", "key", "",
+        "PEM file of its private key, which nobody else may read",
+        |c, t| c.tls.key => file(t), show_path(c.tls.key.as_deref())),
+    setting!(reload "tls", "mode", "auto",
+        "off, optional (TLS and plain on one port), required, or auto: required with a certificate",
+        |c, t| c.tls.mode => choice(t, TLS_MODES), chosen(&c.tls.mode, TLS_MODES)),
+    setting!(reload "tls", "client_ca", "",
+        "PEM file of the roots that certificates of clients have to come from",
+        |c, t| c.tls.client_ca => file(t), show_path(c.tls.client_ca.as_deref())),
+    setting!(reload "tls", "client_certificates", "none",
+        "whether clients show certificates: none, optional or required",
+        |c, t| c.tls.client_certificates => choice(t, CLIENT_CERTIFICATES),
+        chosen(&c.tls.client_certificates, CLIENT_CERTIFICATES)),
+    setting!(reload "tls", "client_crl", "",
+        "PEM file of lists of revoked certificates of clients; empty: none",
+        |c, t| c.tls.client_crl => file(t), show_path(c.tls.client_crl.as_deref())),
+    setting!(reload "tls", "nats_handshake_first", "no",
+        "whether NATS clients begin TLS before they are told anything: yes or no",
+        |c, t| c.tls.nats_handshake_first => choice(t, YES_OR_NO),
+        chosen(&c.tls.nats_handshake_first, YES_OR_NO)),
     setting!("limits", "max_payload", "1MiB", "the largest payload of a message",
         |c, t| c.limits.max_payload => size(t, 0..=1 << 30),
         show_size(c.limits.max_payload as u64)),
@@ -252,6 +289,15 @@ pub(super) fn defaults() -> Config {
             read_bytes: 0,
             unsent_bytes: 0,
         },
+        tls: Tls {
+            certificate: None,
+            key: None,
+            mode: TlsMode::Off,
+            client_ca: None,
+            client_certificates: ClientCertificates::None,
+            client_crl: None,
+            nats_handshake_first: false,
+        },
         limits: Limits {
             max_payload: 0,
             max_subscriptions: 0,
@@ -326,7 +372,8 @@ mod tests {
         let mut names: Vec<_> = SETTINGS.iter().map(|s| (s.section, s.key)).collect();
         let mut sections: Vec<_> = SETTINGS.iter().map(|s| s.section).collect();
         sections.dedup();
-        let expected = ["network", "limits", "overflow", "timeouts", "log", "monitor", "users"];
+        let expected =
+            ["network", "tls", "limits", "overflow", "timeouts", "log", "monitor", "users"];
         assert_eq!(sections, expected);
         names.sort_unstable();
         names.dedup();

@@ -78,6 +78,11 @@ pub(super) fn socket_path(text: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
+/// The path of a file, or nothing.
+pub(super) fn file(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
 /// A path as it is written.
 pub(super) fn show_path(path: Option<&Path>) -> String {
     path.map_or(String::new(), |path| path.display().to_string())

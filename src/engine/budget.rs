@@ -10,7 +10,7 @@
 //! | --- | --- | --- |
 //! | serving connections | a half of it, 1 ms | the others come first in the next turn |
 //! | one connection of them | an eighth, a share, 0.25 ms | it yields and comes behind others |
-//! | accepting; deadlines; departures | a share each | the rest is for the next turn |
+//! | accepting; handshakes; deadlines; departures | a share each | the rest is for the next turn |
 //! | flushing | what is left, at least a half | the rest is flushed in the next turn |
 //! | flushing one connection | a share | it goes on behind the others |
 //!
@@ -69,6 +69,11 @@ pub const WRITTEN_BYTES: u64 = 32;
 pub const ACCEPT: u64 = 2_000;
 /// A connection closed: two system calls and a line in the log.
 pub const CLOSE: u64 = 1_500;
+/// Bytes that are encrypted or decrypted for one unit.
+pub const CIPHERED_BYTES: u64 = 16;
+/// Nanoseconds of a unit, for a TLS handshake: what that takes is measured, since it depends on the
+/// keys that both sides have chosen.
+pub const NANOS: u64 = 10;
 /// Bytes copied for one unit, into an encoding or out of sparse chunks.
 pub const COPIED_BYTES: u64 = 64;
 

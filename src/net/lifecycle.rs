@@ -5,8 +5,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
 
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use mio::Token as PollToken;
 use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
@@ -14,6 +16,7 @@ use super::listener::Listener;
 use super::listener::unix::Access;
 use super::reactor::{FIRST_LISTENER, Reactor};
 use super::signals::Signalled;
+use super::tls::{self, Tls};
 use super::{Ended, RunError, activation};
 use crate::config::{Config, ConfigErrors, Reloaded};
 use crate::engine::Engine;
@@ -22,6 +25,9 @@ use crate::engine::sessions::nats_requests::Identity;
 use crate::engine::sessions::protocol::Protocol;
 use crate::limits;
 use crate::logging::Prepared;
+
+/// How often the end of the certificate is looked at.
+const DAY: Duration = Duration::from_secs(86_400);
 
 impl Reactor {
     /// Opens all ports: a socket that the service manager has passed on is taken, what is missing
@@ -119,7 +125,48 @@ impl Reactor {
         let server_id = if known.is_empty() { server_id() } else { known };
         let host = address.map(|address| address.ip().to_string()).unwrap_or_default();
         let port = address.map_or(0, |address| address.port());
-        self.turn.engine_mut().introduce(Identity { server_id, host, port });
+        let tls = self.tls.as_ref().map(|tls| tls.info()).unwrap_or_default();
+        self.turn.engine_mut().introduce(Identity { server_id, host, port, tls });
+    }
+
+    /// What holds for connections over ports from now on.
+    pub(super) fn secure(&mut self, tls: Option<Rc<Tls>>) {
+        let now = self.clock.now();
+        self.expiry = (tls.as_ref().map(|_| now + DAY), None);
+        if let Some(monitor) = &mut self.monitor {
+            monitor.secure(tls.clone());
+        }
+        self.tls = tls;
+        if let Some(tls) = &self.tls {
+            tls.warn_of_expiry(&mut self.expiry.1);
+        }
+        let identity = self.turn.engine().identity().clone();
+        let tls = self.tls.as_ref().map(|tls| tls.info()).unwrap_or_default();
+        self.turn.engine_mut().introduce(Identity { tls, ..identity });
+    }
+
+    /// Does what time asks for: ends handshakes that take too long, and connections whose
+    /// certificate does not hold any more, and looks at the end of the broker's own.
+    pub(super) fn heed_time_of_tls(&mut self) {
+        let (now, hello) = (self.clock.now(), self.config.timeouts.hello);
+        while let Some(token) = self.turn.sockets_mut().late_handshake(now, hello) {
+            debug!("connection {}: the handshake takes too long", token.index());
+            self.turn.connection_failed(token);
+        }
+        if self.turn.sockets_mut().is_checking() {
+            let refused = self.turn.sockets_mut().check_some(self.tls.as_deref());
+            for token in refused {
+                info!("connection {}: its certificate holds no more; closed", token.index());
+                self.turn.connection_failed(token);
+            }
+        }
+        if let (Some(due), warned) = &mut self.expiry
+            && *due <= now
+            && let Some(tls) = &self.tls
+        {
+            *due = now + DAY;
+            tls.warn_of_expiry(warned);
+        }
     }
 
     /// Does what signals ask for; something if that is to end at once.
@@ -206,6 +253,7 @@ impl Reactor {
             let file = config.log.file.as_deref().unwrap_or("standard error".as_ref());
             ConfigErrors::message(format!("the log {} cannot be opened: {error}", file.display()))
         })?;
+        let tls = tls::load(&config.tls, self.tls.as_ref()).map_err(ConfigErrors::message)?;
         // From here on nothing fails.
         let moved = config.log.file.as_ref().filter(|_| config.log.file != self.config.log.file);
         if let Some(file) = moved {
@@ -227,6 +275,15 @@ impl Reactor {
         let rules = config.rules_where(self.has_nats());
         self.turn.engine_mut().set_rules(rules, now);
         self.end_turn();
+        let is_same = match (&tls, &self.tls) {
+            (Some(new), Some(old)) => Rc::ptr_eq(new, old),
+            (new, old) => new.is_none() && old.is_none(),
+        };
+        self.secure(tls);
+        if !is_same {
+            info!("reloaded: what TLS goes by has changed; it holds for new connections");
+            self.turn.sockets_mut().check_certificates();
+        }
         if let Some(monitor) = &mut self.monitor {
             monitor.note_reload();
         }

@@ -18,6 +18,7 @@ mod reactor;
 mod service_manager;
 mod signals;
 mod sockets;
+mod tls;
 mod transport;
 
 /// How a run of the broker ended.
@@ -33,18 +34,29 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct RunError {
     what: String,
-    cause: io::Error,
+    /// `None`: what the configuration names cannot be used.
+    cause: Option<io::Error>,
 }
 
 impl RunError {
     fn new(what: impl Into<String>, cause: io::Error) -> RunError {
-        RunError { what: what.into(), cause }
+        RunError { what: what.into(), cause: Some(cause) }
+    }
+
+    fn configuration(what: String) -> RunError {
+        RunError { what, cause: None }
+    }
+
+    /// Whether it is for what the configuration names, which does not change by itself.
+    pub fn is_of_configuration(&self) -> bool {
+        self.cause.is_none()
     }
 }
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hint = match self.cause.kind() {
+        let Some(cause) = &self.cause else { return f.write_str(&self.what) };
+        let hint = match cause.kind() {
             io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another",
             io::ErrorKind::PermissionDenied if !self.what.contains('/') => {
                 "; ports below 1024 need a privilege: have systemd open them \
@@ -53,13 +65,13 @@ impl fmt::Display for RunError {
             io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
             _ => "",
         };
-        write!(f, "{}: {}{hint}", self.what, self.cause)
+        write!(f, "{}: {cause}{hint}", self.what)
     }
 }
 
 impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
+        self.cause.as_ref().map(|cause| cause as _)
     }
 }
 
@@ -79,6 +91,7 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     listener::resolve((&*config.network.host, 0)).map_err(|error| {
         RunError::new(format!("cannot listen on {}", config.network.host), error)
     })?;
+    tls::load(&config.tls, None).map_err(RunError::configuration)?;
     if let Some(group) = &config.network.socket_group {
         listener::unix::group_id(group)
             .map_err(|error| RunError::new("cannot listen on Unix sockets", error))?;

@@ -8,6 +8,7 @@
 //! next wait does not sleep.
 
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::info;
@@ -19,10 +20,12 @@ use super::monitor::Monitor;
 use super::service_manager::ServiceManager;
 use super::signals::Signals;
 use super::sockets::{AllSockets, readiness};
-use super::transport::Transport;
+use super::tls::{self, Tls};
+use super::transport::{Stream, Transport};
 use super::{Ended, Reload, RunError};
 use crate::config::{Config, SETTINGS};
 use crate::engine::Engine;
+use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::turn::Turn;
 
@@ -47,6 +50,10 @@ pub(super) struct Reactor {
     pub(super) listeners: Vec<Listener>,
     pub(super) turn: Turn<AllSockets>,
     pub(super) monitor: Option<Monitor>,
+    /// What clients may or have to speak over ports; `None`: plain bytes.
+    pub(super) tls: Option<Rc<Tls>>,
+    /// When to look at the certificate's end again, and the days that the log has warned of.
+    pub(super) expiry: (Option<Instant>, Option<i64>),
     /// A signal has come.
     pub(super) signalled: bool,
     pub(super) drained_by: Option<Instant>,
@@ -78,6 +85,8 @@ impl Reactor {
             listeners: Vec::new(),
             turn: Turn::new(engine, AllSockets::default(), read_bytes),
             monitor: None,
+            tls: None,
+            expiry: (None, None),
             signalled: false,
             drained_by: None,
             undelivered: 0,
@@ -87,8 +96,10 @@ impl Reactor {
             .map(|setting| format!("{}.{}={}", setting.section, setting.key, setting.show(config)))
             .collect();
         info!("broker {} starts: {}", env!("CARGO_PKG_VERSION"), settings.join(" "));
+        let tls = tls::load(&config.tls, None).map_err(RunError::configuration)?;
         // The service manager hears that all is ready when the other ports are open.
         reactor.start_monitor()?;
+        reactor.secure(tls);
         reactor.open_ports()?;
         Ok(reactor)
     }
@@ -121,6 +132,7 @@ impl Reactor {
                 return Ok(ended);
             }
             self.accept();
+            self.heed_time_of_tls();
             self.run_turn();
             self.serve_monitor();
             self.tell_service_manager();
@@ -134,11 +146,15 @@ impl Reactor {
     fn wait(&mut self, events: &mut Events) -> Result<(), RunError> {
         let waiting = self.listeners.iter().any(Listener::is_waiting);
         let asked = self.monitor.as_ref().is_some_and(Monitor::is_busy);
-        let timeout = if waiting || asked || self.signalled || self.turn.is_busy() {
+        let checking = self.turn.sockets_mut().is_checking();
+        let busy = waiting || asked || checking || self.signalled || self.turn.is_busy();
+        let timeout = if busy {
             Some(Duration::ZERO)
         } else {
             let retries = self.listeners.iter().filter_map(Listener::deadline);
-            let due = self.turn.next_deadline().into_iter().chain(retries).chain(self.drained_by);
+            let handshake = self.turn.sockets_mut().next_handshake();
+            let own = self.turn.next_deadline().into_iter().chain(handshake).chain(self.expiry.0);
+            let due = own.chain(retries).chain(self.drained_by);
             let due = due.chain(self.monitor.as_ref().and_then(Monitor::deadline));
             let due = due.min().map(|at| at.saturating_duration_since(self.clock.now()));
             let told = self.service.deadline();
@@ -162,7 +178,11 @@ impl Reactor {
             if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER.wrapping_sub(index)) {
                 listener.ready = true;
             } else if index < CONNECTIONS {
-                self.turn.note(Token::new(index), readiness(event));
+                let (token, mut readiness) = (Token::new(index), readiness(event));
+                if readiness.writable && self.turn.sockets_mut().flush(token).is_err() {
+                    readiness.failed = true;
+                }
+                self.turn.note(token, readiness);
             }
         }
         if let Some(monitor) = &mut self.monitor {
@@ -181,7 +201,11 @@ impl Reactor {
                 }
                 let Some(client) = listener.accept(now) else { continue };
                 accepted = true;
-                let mut transport = Transport::new(client.stream);
+                let is_port = matches!(client.stream, Stream::Tcp(_));
+                let tls = self.tls.as_ref().filter(|_| is_port);
+                let offer = tls.map(|tls| tls.offer(listener.role.protocol));
+                let may_shake = offer.is_some();
+                let mut transport = Transport::new(client.stream, offer);
                 let token = self.turn.accept(listener.role, &client.address, now);
                 if let Some(peer) = client.peer {
                     self.turn.engine_mut().set_peer(token, peer);
@@ -189,6 +213,13 @@ impl Reactor {
                 let poll_token = PollToken(token.index());
                 let failed = transport.register(self.poll.registry(), poll_token).is_err();
                 self.turn.sockets_mut().insert(token, transport);
+                if may_shake {
+                    self.turn.expect_handshake(token);
+                }
+                if may_shake && listener.role.protocol == Protocol::Nats {
+                    let due = now + self.config.timeouts.hello;
+                    self.turn.sockets_mut().expect_handshake(token, due);
+                }
                 if failed {
                     self.turn.connection_failed(token);
                 }

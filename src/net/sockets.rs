@@ -1,19 +1,41 @@
 //! The sockets of all connections.
 //!
-//! Owns each connection's byte stream, by its token. Must not decide when to read or write.
+//! Owns each connection's byte stream, by its token, when its handshake is due, and whose certificate
+//! is to be checked again. Must not decide when to read or write.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::time::{Duration, Instant};
 
+use log::debug;
 use mio::event::Event;
 
+use super::tls::{Tls, certificate};
 use super::transport::Transport;
+use crate::engine::access::Peer;
 use crate::engine::token::Token;
-use crate::engine::turn::{Readiness, Sockets};
+use crate::engine::turn::{News, Readiness, Sockets};
+
+/// Certificates of clients that are checked again in a turn: about 0.1 ms each.
+const CHECKS: usize = 8;
 
 /// The sockets of all connections.
 #[derive(Default)]
 pub(super) struct AllSockets {
-    by_token: Vec<Option<Transport>>,
+    by_token: Vec<Option<Entry>>,
+    /// Counts them, so that no two are mistaken for each other.
+    number: u64,
+    /// NATS clients whose handshake is due, each with its number. All have the same time, so the
+    /// first one that came is the first one due.
+    handshakes: VecDeque<(Instant, Token, u64)>,
+    /// The next connection whose certificate is to be checked again.
+    checked: Option<usize>,
+    news: Option<News>,
+}
+
+struct Entry {
+    transport: Transport,
+    number: u64,
 }
 
 impl AllSockets {
@@ -22,22 +44,124 @@ impl AllSockets {
         if self.by_token.len() <= token.index() {
             self.by_token.resize_with(token.index() + 1, || None);
         }
-        self.by_token[token.index()] = Some(transport);
+        self.number += 1;
+        self.by_token[token.index()] = Some(Entry { transport, number: self.number });
+    }
+
+    /// A handshake of this new connection would be due then. Those of native clients need no time
+    /// of their own: their HELLO is due.
+    pub(super) fn expect_handshake(&mut self, token: Token, due: Instant) {
+        self.handshakes.push_back((due, token, self.number));
+    }
+
+    /// When the next handshake is due. May be earlier than there is something to do.
+    pub(super) fn next_handshake(&mut self) -> Option<Instant> {
+        while let Some(&(due, token, number)) = self.handshakes.front() {
+            if self.is_unsettled(token, number) {
+                return Some(due);
+            }
+            self.handshakes.pop_front();
+        }
+        None
+    }
+
+    fn is_unsettled(&self, token: Token, number: u64) -> bool {
+        let entry = self.by_token.get(token.index()).and_then(Option::as_ref);
+        entry.is_some_and(|entry| entry.number == number && entry.transport.is_unsettled())
+    }
+
+    /// The next connection whose handshake took too long; others are looked at again after `time`.
+    pub(super) fn late_handshake(&mut self, now: Instant, time: Duration) -> Option<Token> {
+        while self.next_handshake().is_some_and(|due| due <= now) {
+            let (_, token, number) = self.handshakes.pop_front()?;
+            if self.get(token).ok()?.is_late() {
+                return Some(token);
+            }
+            self.handshakes.push_back((now + time, token, number));
+        }
+        None
+    }
+
+    /// The certificates of all connections are to be checked again.
+    pub(super) fn check_certificates(&mut self) {
+        self.checked = Some(0);
+    }
+
+    /// Whether some are left to check.
+    pub(super) fn is_checking(&self) -> bool {
+        self.checked.is_some()
+    }
+
+    /// Checks a few connections; those whose certificate is not accepted any more.
+    pub(super) fn check_some(&mut self, tls: Option<&Tls>) -> Vec<Token> {
+        let mut refused = Vec::new();
+        let mut checks = 0;
+        while let Some(index) = self.checked
+            && checks < CHECKS
+        {
+            let Some(entry) = self.by_token.get(index) else {
+                self.checked = None;
+                break;
+            };
+            self.checked = Some(index + 1);
+            let chain = entry.as_ref().and_then(|entry| entry.transport.certificates());
+            if let Some(chain) = chain {
+                checks += 1;
+                if !tls.is_some_and(|tls| tls.accepts(chain)) {
+                    refused.push(Token::new(index));
+                }
+            }
+        }
+        refused
+    }
+
+    /// Writes what waits in a connection's transport, since its socket takes something again.
+    pub(super) fn flush(&mut self, token: Token) -> io::Result<()> {
+        match self.get(token) {
+            Ok(transport) => transport.flush(),
+            Err(_) => Ok(()),
+        }
     }
 
     fn get(&mut self, token: Token) -> io::Result<&mut Transport> {
-        let transport = self.by_token.get_mut(token.index()).and_then(Option::as_mut);
-        transport.ok_or_else(|| io::ErrorKind::NotConnected.into())
+        let entry = self.by_token.get_mut(token.index()).and_then(Option::as_mut);
+        let entry = entry.ok_or(io::ErrorKind::NotConnected)?;
+        Ok(&mut entry.transport)
+    }
+
+    /// Keeps what a call has brought about, if anything.
+    fn note(&mut self, mut news: News, token: Token) {
+        if news == News::default() {
+            return;
+        }
+        if news.settled
+            && let Ok(transport) = self.get(token)
+            && let Some([own, ..]) = transport.certificates()
+        {
+            news.peer = Some(Peer { uid: None, certificate: certificate::names(own) });
+        }
+        self.news = Some(news);
     }
 }
 
 impl Sockets for AllSockets {
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
-        self.get(token)?.read(into)
+        let mut news = News::default();
+        let read = self.get(token)?.read(into, &mut news);
+        if let Err(error) = &read
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            debug!("connection {} cannot be understood: {error}", token.index());
+        }
+        self.note(news, token);
+        read
     }
 
     fn write_vectored(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.get(token)?.write_vectored(slices)
+        let mut news = News::default();
+        let written = self.get(token)?.write_vectored(slices, &mut news);
+        self.note(news, token);
+        written
     }
 
     fn shut_down(&mut self, token: Token) {
@@ -47,9 +171,13 @@ impl Sockets for AllSockets {
     }
 
     fn close(&mut self, token: Token) {
-        if let Some(transport) = self.by_token.get_mut(token.index()) {
-            *transport = None;
+        if let Some(entry) = self.by_token.get_mut(token.index()) {
+            *entry = None;
         }
+    }
+
+    fn take_news(&mut self) -> Option<News> {
+        self.news.take()
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod broker;
+pub(crate) mod certificates;
 pub(crate) mod connections;
 pub(crate) mod flood;
 pub(crate) mod frame;
@@ -24,6 +25,7 @@ pub(crate) mod traffic;
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::Broker;
+pub(crate) use certificates::Certificates;
 pub(crate) use flood::Flood;
 pub(crate) use frame::{Frame, code, kind};
 pub(crate) use http::{Http, Response};

@@ -48,6 +48,38 @@ impl Relay {
         })
     }
 
+    /// To a port, what goes to it in parts of so many bytes.
+    pub(crate) fn in_parts(broker: SocketAddr, bytes: usize) -> Relay {
+        Relay::start(move |client| {
+            let Ok(broker) = TcpStream::connect(broker) else { return };
+            broker.set_nodelay(true).expect("a socket takes its options");
+            let (from, to) = (clone(&client), clone(&broker));
+            thread::spawn(move || {
+                copy(from, Parts(&to, bytes));
+                let _ = to.shutdown(Shutdown::Write);
+            });
+            copy(&broker, &client);
+            let _ = client.shutdown(Shutdown::Write);
+        })
+    }
+
+    /// To a port for NATS clients, behind the line that it begins with.
+    pub(crate) fn behind_info(broker: SocketAddr) -> Relay {
+        Relay::start(move |client| {
+            let Ok(mut broker) = TcpStream::connect(broker) else { return };
+            let (mut byte, mut line) = ([0], Vec::new());
+            while line.last() != Some(&b'\n') {
+                broker.read_exact(&mut byte).expect("a line was due");
+                line.push(byte[0]);
+            }
+            assert!(line.starts_with(b"INFO {"), "{}", line.escape_ascii());
+            let (from, to) = (clone(&client), clone(&broker));
+            thread::spawn(move || copy(from, &to));
+            copy(&broker, &client);
+            let _ = client.shutdown(Shutdown::Both);
+        })
+    }
+
     fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -75,6 +107,19 @@ fn copy(mut from: impl Read, mut to: impl Write) {
         if count == 0 || to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
             return;
         }
+    }
+}
+
+/// Writes so many bytes at a time.
+struct Parts<'a>(&'a TcpStream, usize);
+
+impl Write for Parts<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(&bytes[..bytes.len().min(self.1)])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -204,6 +204,11 @@ impl Connection {
         &self.names[..self.address_len.into()]
     }
 
+    /// Whether the client is a process of this machine, behind a Unix socket.
+    pub(crate) fn is_local(&self) -> bool {
+        self.address().starts_with("unix:")
+    }
+
     /// What the client calls itself; empty before HELLO.
     pub(crate) fn id(&self) -> &str {
         &self.names[self.address_len.into()..]

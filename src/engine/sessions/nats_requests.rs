@@ -37,6 +37,19 @@ pub struct Identity {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// What they may or have to do about TLS there.
+    pub tls: TlsInfo,
+}
+
+/// What NATS clients are told of TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// They have to speak it.
+    pub required: bool,
+    /// They may.
+    pub available: bool,
+    /// They have to show a certificate.
+    pub verify: bool,
 }
 
 impl Engine {
@@ -86,6 +99,7 @@ impl Engine {
         let connection = &self.connections[token.index()];
         let client_ip = connection.address().rsplit_once(':').map_or("", |(ip, _)| ip);
         let nonce = connection.nats.as_ref().map_or("", |session| &session.nonce);
+        let tls = if connection.is_local() { TlsInfo::default() } else { self.identity.tls };
         let info = Info {
             server_id: &self.identity.server_id,
             server_name: &self.id,
@@ -97,9 +111,9 @@ impl Engine {
             client_id: connection.number(),
             client_ip: client_ip.trim_matches(['[', ']']),
             auth_required: self.must_log_in(),
-            tls_required: false,
-            tls_verify: false,
-            tls_available: false,
+            tls_required: tls.required,
+            tls_verify: tls.verify,
+            tls_available: tls.available,
             nonce: Some(nonce).filter(|nonce| !nonce.is_empty()),
             connect_urls: &[],
             lame_duck,

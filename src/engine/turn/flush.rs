@@ -17,8 +17,8 @@ const MANY_SLICES: usize = 1_024;
 /// What came of a write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Written {
-    /// The socket took all that it was given.
-    All,
+    /// The socket may take more.
+    Some,
     /// The socket is full, or the connection has failed.
     Stopped,
 }
@@ -83,14 +83,16 @@ impl<S: Sockets> Turn<S> {
         let (entries, bytes) = self.engine.outbox(token).gather(&mut slices);
         let written = self.sockets.write_vectored(token, &slices[..entries]);
         self.engine.budget.charge(budget::WRITE);
+        let again = self.heed_news(token);
         match written {
             Ok(count) => {
                 self.engine.budget.charge(count as u64 / budget::WRITTEN_BYTES);
-                if count < bytes {
+                let is_full = count < bytes && !again;
+                if is_full {
                     self.engine.blocked(token, now);
                 }
                 self.engine.sent(token, count, now);
-                if count < bytes { Written::Stopped } else { Written::All }
+                if is_full { Written::Stopped } else { Written::Some }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.engine.blocked(token, now);

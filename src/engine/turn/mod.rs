@@ -17,6 +17,7 @@ use std::time::Instant;
 mod flush;
 mod schedule;
 
+use super::access::Peer;
 use super::budget;
 use super::sessions::connection::Role;
 use super::token::Token;
@@ -50,6 +51,24 @@ pub trait Sockets {
 
     /// Closes the socket.
     fn close(&mut self, token: Token);
+
+    /// What the last call has brought about beside the bytes, if anything.
+    fn take_news(&mut self) -> Option<News> {
+        None
+    }
+}
+
+/// What reading or writing has brought about beside the bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Units of work that was done besides.
+    pub units: u64,
+    /// It is settled how the connection speaks: it may be written to, and is served with the others.
+    pub settled: bool,
+    /// What is known of the client since then.
+    pub peer: Option<Peer>,
+    /// There is more to read, or room for more, though the call did not use all it was given.
+    pub again: bool,
 }
 
 /// The engine and its sockets, turn by turn.
@@ -91,7 +110,8 @@ impl<S: Sockets> Turn<S> {
     pub fn is_busy(&self) -> bool {
         let schedule = &self.engine.schedule;
         let (ready, spent, ending) = schedule.to_serve();
-        ready + spent + ending > 0 || schedule.has_dirty() || self.engine.is_giving_up()
+        let to_serve = ready + spent + ending + schedule.settling();
+        to_serve > 0 || schedule.has_dirty() || self.engine.is_giving_up()
     }
 
     /// When to make a turn even if no event comes. May be earlier than there is something to do.
@@ -131,6 +151,12 @@ impl<S: Sockets> Turn<S> {
         self.engine.accept(role, address, now)
     }
 
+    /// A connection that was just accepted may begin with a handshake. Until there is news that it
+    /// is settled, it is served with those, a few in a turn.
+    pub fn expect_handshake(&mut self, token: Token) {
+        self.engine.schedule.expect_handshake(token);
+    }
+
     /// A connection that was just accepted cannot be used.
     pub fn connection_failed(&mut self, token: Token) {
         self.engine.connection_failed(token);
@@ -139,6 +165,7 @@ impl<S: Sockets> Turn<S> {
     /// The rest of a turn: serves, does what is due, flushes, and lets go of what has ended.
     pub fn run(&mut self, now: Instant) {
         self.serve(now);
+        self.serve_settling(now);
         self.serve_ending(now);
         self.engine.expire(now);
         self.flush(now);
@@ -184,6 +211,33 @@ impl<S: Sockets> Turn<S> {
         (writes * budget::WRITE * THIN_PART).min(2 * self.engine.budget.units())
     }
 
+    /// Serves a few of the connections that may be in a handshake, which is much work for each.
+    fn serve_settling(&mut self, now: Instant) {
+        let until = self.engine.budget.spent() + self.engine.budget.share();
+        for _ in 0..self.engine.schedule.settling() {
+            if self.engine.budget.spent() >= until {
+                return;
+            }
+            let Some(token) = self.engine.schedule.next_settling() else { return };
+            self.serve_one(token, now);
+        }
+    }
+
+    /// Heeds what a call of the sockets has brought about beside the bytes; whether it is to be
+    /// made again.
+    fn heed_news(&mut self, token: Token) -> bool {
+        let Some(news) = self.sockets.take_news() else { return false };
+        self.engine.budget.charge(news.units);
+        if let Some(peer) = news.peer {
+            self.engine.set_peer(token, peer);
+        }
+        if news.settled {
+            self.engine.schedule.settle(token);
+            self.engine.writable(token);
+        }
+        news.again
+    }
+
     /// Serves a few of the connections that have ended their sending side.
     fn serve_ending(&mut self, now: Instant) {
         let until = self.engine.budget.spent() + self.engine.budget.share();
@@ -220,8 +274,9 @@ impl<S: Sockets> Turn<S> {
                 let wanted = spare.len();
                 let read = self.sockets.read(token, spare);
                 let count = read.as_ref().map_or(0, |count| *count);
+                let again = self.heed_news(token);
                 let has_ended = self.engine.schedule.has_ended(token);
-                let is_readable = count == wanted || (has_ended && count > 0);
+                let is_readable = count == wanted || (has_ended && count > 0) || again;
                 self.engine.schedule.set_readable(token, is_readable);
                 let progress = self.engine.received(token, filling, count, !is_readable, now);
                 match read {
@@ -248,7 +303,9 @@ impl<S: Sockets> Turn<S> {
     /// Reads and throws away what comes behind the end of a conversation.
     fn discard(&mut self, token: Token) {
         self.engine.budget.charge(budget::READ);
-        match self.sockets.read(token, &mut self.discarded) {
+        let read = self.sockets.read(token, &mut self.discarded);
+        self.heed_news(token);
+        match read {
             Ok(0) => {
                 self.engine.schedule.set_readable(token, false);
                 self.engine.end_of_input(token);

@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | ready | has something to read or process | first |
 //! | spent | the same, and has used up its last share | then, if nothing is left to flush |
+//! | settling | may be in a handshake | a few in a turn, as it costs much |
 //! | ending | has ended its sending side | a few in a turn, as it costs what closing does |
 //! | unflushed | was left by the turn before | first, for half of the flush |
 //! | dirty | got something to write in this turn | then |
@@ -39,6 +40,8 @@ const FAILED: u8 = 1 << 3;
 const LISTED: u8 = 1 << 4;
 /// It stands in one of the lists to flush.
 const DIRTY: u8 = 1 << 5;
+/// It may be in a handshake.
+const SETTLING: u8 = 1 << 6;
 
 /// Turns after which a spent connection is served though something is left to flush.
 const MAX_TURNS_WITHOUT_SPENT: u32 = 16;
@@ -51,6 +54,7 @@ pub(crate) struct Schedule {
     ready: VecDeque<Token>,
     spent: VecDeque<Token>,
     ending: VecDeque<Token>,
+    settling: VecDeque<Token>,
     dirty: VecDeque<Token>,
     bulk: VecDeque<Token>,
     unflushed: VecDeque<Token>,
@@ -76,7 +80,8 @@ impl Schedule {
         }
         let marks = &self.marks;
         if stands & LISTED != 0 {
-            for list in [&mut self.ready, &mut self.spent, &mut self.ending] {
+            let lists = [&mut self.ready, &mut self.spent, &mut self.ending, &mut self.settling];
+            for list in lists {
                 list.retain(|token| marks[token.index()] & LISTED != 0);
             }
         }
@@ -152,7 +157,11 @@ impl Schedule {
         }
         self.marks[token.index()] |= LISTED;
         let is_ending = marks & ENDED != 0 && marks & READABLE != 0;
-        let list = if is_ending { &mut self.ending } else { &mut self.ready };
+        let list = match (marks & SETTLING != 0, is_ending) {
+            (true, _) => &mut self.settling,
+            (false, true) => &mut self.ending,
+            (false, false) => &mut self.ready,
+        };
         list.push_back(token);
     }
 
@@ -161,7 +170,11 @@ impl Schedule {
     pub(crate) fn make_ready_again(&mut self, token: Token, spent: bool) {
         if !self.has(token, LISTED) {
             self.marks[token.index()] |= LISTED;
-            let list = if spent { &mut self.spent } else { &mut self.ready };
+            let list = match (self.has(token, SETTLING), spent) {
+                (true, _) => &mut self.settling,
+                (false, true) => &mut self.spent,
+                (false, false) => &mut self.ready,
+            };
             list.push_back(token);
         }
     }
@@ -181,6 +194,29 @@ impl Schedule {
     /// The next of the spent connections.
     pub(crate) fn next_spent(&mut self) -> Option<Token> {
         let token = self.spent.pop_front()?;
+        self.set(token, LISTED, false);
+        Some(token)
+    }
+
+    /// A new connection may begin with a handshake.
+    pub(crate) fn expect_handshake(&mut self, token: Token) {
+        self.set(token, SETTLING, true);
+    }
+
+    /// Its handshake is done, or there is none; nothing could be written to it before.
+    pub(crate) fn settle(&mut self, token: Token) {
+        self.set(token, SETTLING, false);
+        self.set(token, WRITABLE, true);
+    }
+
+    /// How many stand in the list of those that may be in a handshake.
+    pub(crate) fn settling(&self) -> usize {
+        self.settling.len()
+    }
+
+    /// The next connection that may be in a handshake.
+    pub(crate) fn next_settling(&mut self) -> Option<Token> {
+        let token = self.settling.pop_front()?;
         self.set(token, LISTED, false);
         Some(token)
     }
@@ -270,7 +306,7 @@ impl Schedule {
     /// Whether a connection stands in a list to serve; asserts that it stands there once.
     #[cfg(test)]
     pub(crate) fn is_listed(&self, token: Token) -> bool {
-        let lists = self.ready.iter().chain(&self.spent).chain(&self.ending);
+        let lists = self.ready.iter().chain(&self.spent).chain(&self.ending).chain(&self.settling);
         let stands = lists.filter(|listed| **listed == token).count();
         assert_eq!(stands, usize::from(self.has(token, LISTED)), "{token:?} stands where it says");
         stands == 1
@@ -311,6 +347,24 @@ mod tests {
         assert_eq!(schedule.to_serve(), (1, 0, 0), "it is read, and its queue drains");
         schedule.remove(&[token]);
         assert_eq!(schedule.to_serve(), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_connection_in_a_handshake_stands_apart_until_it_is_settled() {
+        let (token, mut schedule) = (Token::new(0), Schedule::default());
+        schedule.insert(token);
+        schedule.expect_handshake(token);
+        schedule.set_blocked(token);
+        schedule.note(token, Readiness { readable: true, ended: true, ..Readiness::default() });
+        schedule.make_ready(token);
+        assert_eq!((schedule.to_serve(), schedule.settling()), ((0, 0, 0), 1));
+        assert_eq!(schedule.next_settling(), Some(token));
+        schedule.make_ready_again(token, true);
+        assert_eq!((schedule.to_serve(), schedule.next_settling()), ((0, 0, 0), Some(token)));
+        schedule.settle(token);
+        assert!(schedule.is_writable(token));
+        schedule.make_ready_again(token, false);
+        assert_eq!((schedule.to_serve(), schedule.settling()), ((1, 0, 0), 0));
     }
 
     #[test]

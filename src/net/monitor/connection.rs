@@ -10,6 +10,7 @@ use mio::event::Event;
 
 use super::request::{self, MAX_REQUEST_BYTES, Request};
 use super::response::Status;
+use crate::engine::turn::News;
 use crate::net::transport::Transport;
 
 /// From connecting, or from the response before, to the end of a request.
@@ -77,6 +78,9 @@ impl Connection {
     pub(super) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
         self.writable |= event.is_writable() || event.is_write_closed();
+        if event.is_writable() && self.transport.flush().is_err() {
+            self.phase = Phase::Gone;
+        }
     }
 
     /// Whether there is something to do without waiting for the socket.
@@ -144,7 +148,7 @@ impl Connection {
         }
         let start = self.input.len();
         self.input.resize(MAX_REQUEST_BYTES, 0);
-        let result = self.transport.read(&mut self.input[start..]);
+        let result = self.transport.read(&mut self.input[start..], &mut News::default());
         let count = result.as_ref().map_or(0, |count| *count);
         self.input.truncate(start + count);
         match result {
@@ -180,9 +184,10 @@ impl Connection {
     fn write(&mut self, now: Instant) {
         let rest = &self.output[self.written..];
         let part = &rest[..rest.len().min(WRITE_BYTES)];
-        match self.transport.write_vectored(&[IoSlice::new(part)]) {
+        let mut news = News::default();
+        match self.transport.write_vectored(&[IoSlice::new(part)], &mut news) {
             Ok(count) => {
-                self.writable = count == part.len();
+                self.writable = count == part.len() || news.again;
                 self.written += count;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
@@ -209,7 +214,7 @@ impl Connection {
         if !self.readable {
             return;
         }
-        match self.transport.read(&mut [0; DISCARD_BYTES]) {
+        match self.transport.read(&mut [0; DISCARD_BYTES], &mut News::default()) {
             Ok(0) => self.phase = Phase::Gone,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,

@@ -127,6 +127,10 @@ fn turns(text: &mut Text, snapshot: &Snapshot<'_>) {
 fn process(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.family("broker_build_info", "gauge", "1, labelled with the version.");
     text.labelled("broker_build_info", "version", VERSION, 1);
+    if let Some(days) = snapshot.certificate_days {
+        let help = "Days until the broker's certificate ends.";
+        text.gauge("broker_tls_certificate_expiry_days", help, days);
+    }
     let process = &snapshot.process;
     if let Some(seconds) = process.cpu_seconds {
         text.counter("process_cpu_seconds_total", "User and system CPU time.", seconds);

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::num::NonZero;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -20,10 +21,12 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Registry, Token as PollToken};
 use time::OffsetDateTime;
 
+use super::tls::Tls;
 use super::transport::{self, Stream, Transport};
 use super::{RunError, listener};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::sessions::protocol::Protocol;
 
 mod connection;
 mod cpu;
@@ -95,6 +98,8 @@ pub(super) struct Monitor {
     configured: OffsetDateTime,
     /// Processors of the machine.
     cores: usize,
+    /// What clients may or have to speak; `None`: plain bytes.
+    tls: Option<Rc<Tls>>,
     turns: Turns,
     rates: RefCell<TopicRates>,
     cpu: RefCell<Cpu>,
@@ -128,10 +133,16 @@ impl Monitor {
             began: now,
             configured: started,
             cores: std::thread::available_parallelism().map_or(1, NonZero::get),
+            tls: None,
             turns: Turns::default(),
             rates: RefCell::default(),
             cpu: RefCell::new(Cpu::new(now)),
         }))
+    }
+
+    /// What clients may or have to speak from now on.
+    pub(super) fn secure(&mut self, tls: Option<Rc<Tls>>) {
+        self.tls = tls;
     }
 
     /// The configuration was read again.
@@ -227,7 +238,11 @@ impl Monitor {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.iter_mut().find(|it| it.ready) else { return };
             match listener.socket.accept() {
-                Ok((stream, _)) => self.admit(Transport::new(Stream::Tcp(stream)), registry, now),
+                Ok((stream, _)) => {
+                    // As in the native protocol, the client speaks first.
+                    let offer = self.tls.as_ref().map(|tls| tls.offer(Protocol::Native));
+                    self.admit(Transport::new(Stream::Tcp(stream), offer), registry, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
                 Err(error) => {
                     debug!("cannot accept monitors: {error}; trying again in a second");
@@ -336,6 +351,7 @@ impl Monitor {
             started: self.started,
             uptime: now.saturating_duration_since(self.began),
             busiest: self.busiest,
+            certificate_days: self.tls.as_ref().map(|tls| tls.days_left()),
             process,
         };
         Snapshot::of(engine, frame)

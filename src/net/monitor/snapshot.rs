@@ -39,6 +39,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) listed: Vec<Topic>,
     /// The busiest others, the busiest first.
     pub(super) busiest: Vec<Topic>,
+    /// Days until the broker's certificate ends, if it has one.
+    pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Frame<'a> {
     pub(super) uptime: Duration,
     /// How many of the busiest topics.
     pub(super) busiest: usize,
+    /// Days until the broker's certificate ends, if it has one.
+    pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
 }
 
@@ -84,6 +88,7 @@ impl<'a> Snapshot<'a> {
             uptime: frame.uptime,
             listed,
             busiest,
+            certificate_days: frame.certificate_days,
             process: frame.process,
         }
     }

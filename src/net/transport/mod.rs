@@ -1,18 +1,29 @@
 //! One peer's byte stream.
 //!
 //! Owns the socket, and whatever stands between it and the bytes that the broker sees. What a byte
-//! stream is, a TCP or a Unix socket, is a variant in here; nothing outside of this folder may tell
-//! them apart.
+//! stream is, a TCP or a Unix socket, plain or TLS, is a variant in here; nothing outside of this
+//! folder may tell them apart.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use mio::net::TcpListener;
 use mio::{Registry, Token};
+use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
 use socket2::SockRef;
 
+use crate::engine::turn::News;
+
 mod plain;
+mod tls;
 
 pub(super) use plain::Stream;
+use tls::Session;
+pub(super) use tls::{WORKSPACE_BYTES, Workspace};
+
+/// What TLS begins with; no frame, line or request does.
+const CLIENT_HELLO: u8 = 0x16;
 
 /// Sets on a listener what its connections are to have; they inherit it, without a system call for
 /// each. Small frames must not wait for others (TCP_NODELAY): the broker itself gathers what can go
@@ -28,15 +39,37 @@ pub(super) fn prepare(listener: &TcpListener, unsent_bytes: usize) -> io::Result
     }
 }
 
+/// What connections of a port may speak beside or instead of plain bytes.
+#[derive(Clone)]
+pub(super) struct Offer {
+    pub(super) server: Arc<ServerConfig>,
+    /// A client need not speak TLS.
+    pub(super) takes_plain: bool,
+    /// The broker speaks first, and in plain text.
+    pub(super) greets_plain: bool,
+    pub(super) workspace: Workspace,
+}
+
 /// A connected byte stream that does not block.
 pub(super) struct Transport {
     stream: Stream,
+    security: Security,
+}
+
+/// What stands between the socket and the bytes that the broker sees.
+enum Security {
+    /// Nothing.
+    None,
+    /// The first byte of the client decides.
+    Undecided(Box<Offer>),
+    Tls(Box<Session>),
 }
 
 impl Transport {
-    /// Takes over a connected socket.
-    pub(super) fn new(stream: Stream) -> Transport {
-        Transport { stream }
+    /// Takes over a connected socket. Without an offer it carries plain bytes.
+    pub(super) fn new(stream: Stream, offer: Option<Offer>) -> Transport {
+        let security = offer.map_or(Security::None, |offer| Security::Undecided(Box::new(offer)));
+        Transport { stream, security }
     }
 
     /// Asks for events of both directions, once and for all; mio registers edge-triggered.
@@ -44,19 +77,93 @@ impl Transport {
         self.stream.register(registry, token)
     }
 
-    /// Reads what is there. A read that does not fill `into` has emptied the socket.
-    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(into)
+    /// Reads what is there. A read that does not fill `into` has emptied the socket, unless there
+    /// is news that it is to be read again.
+    pub(super) fn read(&mut self, into: &mut [u8], news: &mut News) -> io::Result<usize> {
+        match &mut self.security {
+            Security::None => self.stream.read(into),
+            Security::Tls(session) => session.read(&mut self.stream, into, news),
+            Security::Undecided(_) => self.read_first(into, news),
+        }
     }
 
-    /// Writes what the socket takes. A write that does not take all has filled it.
-    pub(super) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.stream.write_vectored(slices)
+    /// Reads for the first time.
+    fn read_first(&mut self, into: &mut [u8], news: &mut News) -> io::Result<usize> {
+        let count = self.stream.read(into)?;
+        let Security::Undecided(offer) = &self.security else { return Ok(count) };
+        match into[..count].first() {
+            None => Ok(0),
+            Some(&CLIENT_HELLO) => {
+                let mut session = Session::new(offer)?;
+                session.begin_with(&into[..count]);
+                self.security = Security::Tls(Box::new(session));
+                self.read(into, news)
+            }
+            Some(_) if offer.takes_plain => {
+                self.security = Security::None;
+                news.settled = true;
+                Ok(count)
+            }
+            Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak TLS")),
+        }
+    }
+
+    /// Writes what the socket takes. A write that does not take all has filled it, unless there is
+    /// news that it takes more.
+    pub(super) fn write_vectored(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        news: &mut News,
+    ) -> io::Result<usize> {
+        match &mut self.security {
+            Security::None => self.stream.write_vectored(slices),
+            Security::Tls(session) => session.write_vectored(&mut self.stream, slices, news),
+            Security::Undecided(offer) if offer.greets_plain => self.stream.write_vectored(slices),
+            Security::Undecided(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Writes what waits in here, since the socket takes something again.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match &mut self.security {
+            Security::Tls(session) => session.flush(&mut self.stream).map(drop),
+            Security::None | Security::Undecided(_) => Ok(()),
+        }
     }
 
     /// Ends the sending side; the client reads an end of file behind what was written.
-    pub(super) fn shutdown_write(&self) {
-        self.stream.shutdown_write();
+    pub(super) fn shutdown_write(&mut self) {
+        match &mut self.security {
+            Security::Tls(session) => session.shutdown_write(&mut self.stream),
+            Security::None | Security::Undecided(_) => self.stream.shutdown_write(),
+        }
+    }
+
+    /// Whether it is not known yet how the client speaks.
+    pub(super) fn is_unsettled(&self) -> bool {
+        match &self.security {
+            Security::None => false,
+            Security::Undecided(_) => true,
+            Security::Tls(session) => session.is_opening(),
+        }
+    }
+
+    /// Whether a handshake that is due by now took too long. A client that may as well be silent
+    /// has time left, and so has one that has begun since this was asked last.
+    pub(super) fn is_late(&mut self) -> bool {
+        match &mut self.security {
+            Security::None => false,
+            Security::Undecided(offer) => !offer.takes_plain,
+            Security::Tls(session) => session.is_late(),
+        }
+    }
+
+    /// The client's certificate and those that lead to its root, if it has shown any.
+    pub(super) fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match &self.security {
+            Security::Tls(session) => session.certificates(),
+            Security::None | Security::Undecided(_) => None,
+        }
     }
 }
 

@@ -1,0 +1,325 @@
+//! TLS over a socket: a handshake, then records.
+//!
+//! Owns one session and the few bytes that wait in it: of what comes, no more than was read at
+//! once; of what goes, no more than one record that the socket did not take whole. It is driven by
+//! the loop, and never waits. Must not decide who has to speak TLS.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::ServerConnection;
+use rustls_pki_types::CertificateDer;
+use smallvec::SmallVec;
+
+use super::plain::Stream;
+use super::{News, Offer};
+use crate::engine::budget::{CIPHERED_BYTES, NANOS, WRITE};
+
+/// What ciphertext is read into, by one session at a time.
+pub(in crate::net) type Workspace = Rc<RefCell<Box<[u8]>>>;
+/// Bytes of it.
+pub(in crate::net) const WORKSPACE_BYTES: usize = 64 << 10;
+/// The payload of a full record, in bytes.
+const RECORD_BYTES: usize = 16 << 10;
+/// Bytes that one write takes at most. A peer that reads as fast as the broker writes must not
+/// hold it up.
+const MAX_WRITE_BYTES: usize = 256 << 10;
+/// Bytes that a read asks the socket for at least: the rest of a record has an overhead.
+const MIN_READ_BYTES: usize = 4 << 10;
+
+/// A session.
+pub(super) struct Session {
+    tls: ServerConnection,
+    workspace: Workspace,
+    /// What was read off the socket and there was no room for.
+    backlog: Vec<u8>,
+    /// The handshake is not done.
+    is_opening: bool,
+    /// The peer has ended its sending side.
+    has_ended: bool,
+    /// What the next read fails with.
+    failure: Option<io::Error>,
+    /// The sending side is to end behind what waits.
+    is_ending: bool,
+    /// It was asked before whether the handshake takes too long.
+    was_asked: bool,
+}
+
+impl Session {
+    pub(super) fn new(offer: &Offer) -> io::Result<Session> {
+        let tls = ServerConnection::new(Arc::clone(&offer.server)).map_err(io::Error::other)?;
+        Ok(Session {
+            tls,
+            workspace: Rc::clone(&offer.workspace),
+            backlog: Vec::new(),
+            is_opening: true,
+            has_ended: false,
+            failure: None,
+            is_ending: false,
+            was_asked: !offer.takes_plain,
+        })
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        self.is_opening
+    }
+
+    /// Whether the handshake takes too long: it began before this was asked last.
+    pub(super) fn is_late(&mut self) -> bool {
+        std::mem::replace(&mut self.was_asked, true) && self.is_opening
+    }
+
+    /// The client's certificate and those that lead to its root.
+    pub(super) fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.tls.peer_certificates()
+    }
+
+    /// What came before it was known that this is TLS.
+    pub(super) fn begin_with(&mut self, bytes: &[u8]) {
+        self.backlog = bytes.to_vec();
+    }
+
+    /// Reads what is there, as it was before it was encrypted.
+    pub(super) fn read(
+        &mut self,
+        stream: &mut Stream,
+        into: &mut [u8],
+        news: &mut News,
+    ) -> io::Result<usize> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let workspace = Rc::clone(&self.workspace);
+        let read = self.read_through(stream, into, &mut workspace.borrow_mut(), news);
+        let count = match read {
+            Ok(count) => count,
+            // What was sent before is heard, and then the reason why nothing else is.
+            Err((0, error)) => return Err(error),
+            Err((count, error)) => {
+                self.failure = Some(error);
+                count
+            }
+        };
+        news.units += count as u64 / CIPHERED_BYTES;
+        news.again |= count < into.len() && (self.failure.is_some() || self.has_ended);
+        match count {
+            0 if self.has_ended => {
+                news.again = false;
+                Ok(0)
+            }
+            0 if !into.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+
+    fn read_through(
+        &mut self,
+        stream: &mut Stream,
+        into: &mut [u8],
+        workspace: &mut [u8],
+        news: &mut News,
+    ) -> Result<usize, (usize, io::Error)> {
+        let mut filled = 0;
+        let backlog = std::mem::take(&mut self.backlog);
+        self.take_in(&backlog, stream, into, &mut filled, news).map_err(|error| (filled, error))?;
+        while filled < into.len() && !self.has_ended {
+            let wanted = (into.len() - filled).max(MIN_READ_BYTES).min(workspace.len());
+            match stream.read(&mut workspace[..wanted]) {
+                Ok(0) if self.is_opening => {
+                    return Err((filled, io::ErrorKind::UnexpectedEof.into()));
+                }
+                // Frames and lines have their own ends, so an end without a farewell does no harm.
+                Ok(0) => self.has_ended = true,
+                Ok(count) => {
+                    let bytes = &workspace[..count];
+                    self.take_in(bytes, stream, into, &mut filled, news)
+                        .map_err(|error| (filled, error))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err((filled, error)),
+            }
+        }
+        // Answers that the session makes by itself.
+        self.flush(stream).map_err(|error| (filled, error))?;
+        Ok(filled)
+    }
+
+    /// Takes in ciphertext, and gives what it was before; what there is no room for waits.
+    fn take_in(
+        &mut self,
+        mut bytes: &[u8],
+        stream: &mut Stream,
+        into: &mut [u8],
+        filled: &mut usize,
+        news: &mut News,
+    ) -> io::Result<()> {
+        self.give(into, filled)?;
+        while !bytes.is_empty() && !self.has_ended {
+            if *filled == into.len() {
+                self.backlog.extend_from_slice(bytes);
+                return Ok(());
+            }
+            if self.tls.read_tls(&mut bytes)? == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if self.is_opening {
+                self.open(stream, news)?;
+            } else {
+                self.process(stream)?;
+            }
+            self.give(into, filled)?;
+        }
+        Ok(())
+    }
+
+    /// A step of the handshake.
+    fn open(&mut self, stream: &mut Stream, news: &mut News) -> io::Result<()> {
+        let before = Instant::now();
+        let done = self.process(stream);
+        news.units += before.elapsed().as_nanos() as u64 / NANOS;
+        done?;
+        self.flush(stream)?;
+        if !self.tls.is_handshaking() {
+            self.is_opening = false;
+            news.settled = true;
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, stream: &mut Stream) -> io::Result<()> {
+        match self.tls.process_new_packets() {
+            Ok(state) => {
+                self.has_ended |= state.peer_has_closed();
+                Ok(())
+            }
+            Err(error) => {
+                // The peer is told why, if its socket takes that.
+                let _ = self.flush(stream);
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+            }
+        }
+    }
+
+    /// Gives as much of what was decrypted as there is room for.
+    fn give(&mut self, into: &mut [u8], filled: &mut usize) -> io::Result<()> {
+        while *filled < into.len() {
+            match io::Read::read(&mut self.tls.reader(), &mut into[*filled..]) {
+                Ok(0) => return Ok(()),
+                Ok(count) => *filled += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes record by record, as long as the socket takes them whole.
+    pub(super) fn write_vectored(
+        &mut self,
+        stream: &mut Stream,
+        slices: &[IoSlice<'_>],
+        news: &mut News,
+    ) -> io::Result<usize> {
+        if self.is_opening || !self.flush(stream)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut parts = Parts { slices, offset: 0 };
+        let mut total = 0;
+        while let Some(part) = parts.next_record() {
+            let bytes: usize = part.iter().map(|slice| slice.len()).sum();
+            let taken = self.tls.writer().write_vectored(&part)?;
+            total += taken;
+            news.units += if total > taken { WRITE } else { 0 };
+            // Nothing waits in there before, so a record is always taken whole.
+            let is_free = self.flush(stream)?;
+            if !is_free || taken < bytes || total >= MAX_WRITE_BYTES {
+                news.again = is_free && taken > 0;
+                break;
+            }
+        }
+        news.units += total as u64 / CIPHERED_BYTES;
+        Ok(total)
+    }
+
+    /// Writes what waits; whether all of it was taken.
+    pub(super) fn flush(&mut self, stream: &mut Stream) -> io::Result<bool> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(stream) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.is_ending {
+            stream.shutdown_write();
+        }
+        Ok(true)
+    }
+
+    /// Ends the sending side behind what waits.
+    pub(super) fn shutdown_write(&mut self, stream: &mut Stream) {
+        if self.is_opening {
+            return stream.shutdown_write();
+        }
+        if !std::mem::replace(&mut self.is_ending, true) {
+            self.tls.send_close_notify();
+            // An error means that the connection is gone already; its own event tells that.
+            let _ = self.flush(stream);
+        }
+    }
+}
+
+/// What is left of slices, cut into records.
+struct Parts<'a> {
+    slices: &'a [IoSlice<'a>],
+    /// Bytes of the first that were given already.
+    offset: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// As much as fits into a record, if anything is left.
+    fn next_record(&mut self) -> Option<SmallVec<[IoSlice<'a>; 16]>> {
+        let mut record = SmallVec::new();
+        let mut room = RECORD_BYTES;
+        while let Some((first, others)) = self.slices.split_first()
+            && room > 0
+        {
+            let rest: &'a [u8] = &first[self.offset..];
+            if rest.len() > room {
+                record.push(IoSlice::new(&rest[..room]));
+                self.offset += room;
+                break;
+            }
+            room -= rest.len();
+            if !rest.is_empty() {
+                record.push(IoSlice::new(rest));
+            }
+            (self.slices, self.offset) = (others, 0);
+        }
+        (!record.is_empty()).then_some(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_cut_into_full_records() {
+        let bytes: Vec<u8> = (0..50_000_u32).map(|number| number as u8).collect();
+        let slices = [&bytes[..10], &bytes[10..10], &bytes[10..40_000], &bytes[40_000..]];
+        let slices = slices.map(IoSlice::new);
+        let mut parts = Parts { slices: &slices, offset: 0 };
+        let mut records = Vec::new();
+        while let Some(record) = parts.next_record() {
+            records.push(record.iter().map(|slice| slice.to_vec()).collect::<Vec<_>>().concat());
+        }
+        let sizes: Vec<_> = records.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [16_384, 16_384, 16_384, 848]);
+        assert_eq!(records.concat(), bytes);
+    }
+}
