@@ -72,14 +72,14 @@ fn checked_port(socket: TcpListener) -> io::Result<ListeningSocket> {
     if !options.protocol()?.is_some_and(|protocol| protocols.contains(&protocol)) {
         return Err(io::Error::other("it is not TCP: use ListenStream= with an address and port"));
     }
-    does_listen(options)?;
+    does_listen(&options)?;
     socket.set_nonblocking(true)?;
     Ok(ListeningSocket::Tcp(mio::net::TcpListener::from_std(socket)))
 }
 
 /// The same for a path. Its file is the service manager's.
 fn checked_path(socket: UnixListener) -> io::Result<ListeningSocket> {
-    does_listen(SockRef::from(&socket))?;
+    does_listen(&SockRef::from(&socket))?;
     socket.set_nonblocking(true)?;
     let address = socket.local_addr()?;
     let path = address.as_pathname().map_or("(no path)".to_owned(), |it| it.display().to_string());
@@ -87,7 +87,7 @@ fn checked_path(socket: UnixListener) -> io::Result<ListeningSocket> {
     Ok(ListeningSocket::Unix(socket, Place::of_another(path)))
 }
 
-fn does_listen(socket: SockRef<'_>) -> io::Result<()> {
+fn does_listen(socket: &SockRef<'_>) -> io::Result<()> {
     match socket.is_listener()? {
         true => Ok(()),
         false => Err(io::Error::other("it does not listen: use Accept=no in its .socket unit")),

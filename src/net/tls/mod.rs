@@ -173,13 +173,15 @@ fn verifier(
 fn expiry(file: &File, chain: &[CertificateDer<'_>]) -> Result<SystemTime, String> {
     let mut first: Option<SystemTime> = None;
     for (place, der) in chain.iter().enumerate() {
-        let which =
-            if place == 0 { String::new() } else { format!("certificate {} of it ", place + 1) };
+        let which = match place {
+            0 => "it".to_owned(),
+            place => format!("certificate {} in it", place + 1),
+        };
         let ends = certificate::ends(der)
-            .map_err(|error| file.wrong(&format!("{which}cannot be read: {error}")))?;
+            .map_err(|error| file.wrong(&format!("{which} cannot be read: {error}")))?;
         if ends <= SystemTime::now() {
             let date = certificate::date(ends);
-            return Err(file.wrong(&format!("{which}has expired on {date}: get a new one")));
+            return Err(file.wrong(&format!("{which} has expired on {date}: get a new one")));
         }
         first = Some(first.map_or(ends, |first| first.min(ends)));
     }

@@ -19,7 +19,7 @@ fn engine() -> Engine {
     rules.nats.stall_timeout = Duration::from_secs(5);
     let mut engine = Engine::new(rules, 1_024, "b".into());
     let (server_id, host) = ("N1".to_owned(), "127.0.0.1".to_owned());
-    engine.introduce(Identity { server_id, host, port: 4_222 });
+    engine.introduce(Identity { server_id, host, port: 4_222, ..Identity::default() });
     engine
 }
 
