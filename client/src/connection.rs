@@ -3,18 +3,20 @@
 //! Ends with the broker's WELCOME; everything sent and received after that belongs to other
 //! modules.
 
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use wire::native::frame::{Kind, LENGTH_OVERHEAD};
 use wire::native::handshake;
 
 use crate::error::{Attempt, ClientError, Refusal};
 use crate::options::ConnectOptions;
 use crate::read_buffer::ReadBuffer;
+use crate::stream::Stream;
 
 /// The largest payload that the length of a frame can hold beside the longest topic, in bytes. A
 /// broker may announce more than that, but cannot accept it.
@@ -36,7 +38,7 @@ pub struct Welcome {
 
 /// A connection that the broker has welcomed.
 pub(crate) struct Opened {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Holds the bytes that arrived right after WELCOME.
     pub(crate) buffer: ReadBuffer,
     pub(crate) welcome: Welcome,
@@ -50,12 +52,13 @@ pub(crate) fn open(
     buffer_bytes: usize,
 ) -> Result<Opened, ClientError> {
     let hello = options.hello()?;
-    let stream = dial(address, options)?;
-    // A time-out beyond the range of the clock is none.
-    let deadline = Instant::now().checked_add(options.connect_timeout);
+    let (stream, deadline) = match &options.unix_socket {
+        Some(path) => (dial_path(path)?, options.deadline()),
+        None => dial(address, options)?,
+    };
     let mut buffer = ReadBuffer::new(buffer_bytes);
     // A write that fails may hide the reason that the broker gave, so the answer is read anyway.
-    let written = (&stream).write_all(&hello);
+    let written = stream.write_all(&hello);
     let welcome = await_welcome(&stream, &mut buffer, deadline);
     let welcome = match (written, welcome) {
         (Err(error), Err(ClientError::Disconnected)) => return Err(error.into()),
@@ -65,12 +68,32 @@ pub(crate) fn open(
     Ok(Opened { stream, buffer, welcome })
 }
 
-fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStream, ClientError> {
+/// Connects to a Unix socket.
+fn dial_path(path: &Path) -> Result<Stream, ClientError> {
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(Stream::plain(socket))
+    };
+    connect().map_err(|error: io::Error| ClientError::Socket {
+        path: path.to_owned(),
+        error: Arc::new(error),
+    })
+}
+
+/// Connects to the first address that answers, and until when it has to have said WELCOME.
+fn dial(
+    address: impl ToSocketAddrs,
+    options: &ConnectOptions,
+) -> Result<(Stream, Option<Instant>), ClientError> {
     let unknown = |error| ClientError::Resolve(Arc::new(error));
     let mut attempts = Vec::new();
     for address in address.to_socket_addrs().map_err(unknown)? {
         match dial_one(address, options) {
-            Ok(stream) => return Ok(stream),
+            Ok(socket) => {
+                let deadline = options.deadline();
+                return Ok((secure(socket, address, options, deadline)?, deadline));
+            }
             Err(error) => attempts.push(Attempt { address, error: Arc::new(error) }),
         }
     }
@@ -81,7 +104,36 @@ fn dial(address: impl ToSocketAddrs, options: &ConnectOptions) -> Result<TcpStre
     Err(ClientError::Connect(attempts))
 }
 
-fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+/// Begins TLS, if that is asked for.
+#[cfg(feature = "tls")]
+fn secure(
+    socket: Socket,
+    address: SocketAddr,
+    options: &ConnectOptions,
+    deadline: Option<Instant>,
+) -> Result<Stream, ClientError> {
+    let Some(secrets) = &options.tls else { return Ok(Stream::plain(socket)) };
+    let session = secrets.session(address.ip())?;
+    Stream::secure(socket, session, deadline).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            ClientError::TimedOut("the broker's part of the TLS handshake")
+        }
+        _ => error.into(),
+    })
+}
+
+#[cfg(not(feature = "tls"))]
+#[allow(clippy::unnecessary_wraps, reason = "with the feature it may fail")]
+fn secure(
+    socket: Socket,
+    _: SocketAddr,
+    _: &ConnectOptions,
+    _: Option<Instant>,
+) -> Result<Stream, ClientError> {
+    Ok(Stream::plain(socket))
+}
+
+fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if options.local_port != 0 {
         // A restarted program must be able to bind its port again at once.
@@ -102,13 +154,12 @@ fn dial_one(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStre
     })?;
     // Writes are batched here already; the kernel must not hold them back as well.
     socket.set_tcp_nodelay(true)?;
-    let stream = TcpStream::from(socket);
     // Without a listener, the free local port can be the very port connected to: TCP then
     // connects the socket to itself, which is not a broker.
-    if stream.local_addr()? == address {
+    if socket.local_addr()?.as_socket() == Some(address) {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    Ok(stream)
+    Ok(socket)
 }
 
 fn name_local_port(options: &ConnectOptions, error: &io::Error) -> io::Error {
@@ -116,7 +167,7 @@ fn name_local_port(options: &ConnectOptions, error: &io::Error) -> io::Error {
 }
 
 fn await_welcome(
-    stream: &TcpStream,
+    stream: &Stream,
     buffer: &mut ReadBuffer,
     deadline: Option<Instant>,
 ) -> Result<Welcome, ClientError> {
@@ -157,7 +208,7 @@ fn parse_welcome(topic: &[u8], body: &[u8]) -> Result<Welcome, ClientError> {
 
 /// Reads once, waiting until `deadline` at most. `None`: the deadline passed. 0: end of stream.
 pub(crate) fn read_before(
-    mut stream: &TcpStream,
+    mut stream: &Stream,
     buffer: &mut ReadBuffer,
     offset: usize,
     deadline: Option<Instant>,

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wire::native::error_code::ErrorCode;
@@ -42,6 +43,15 @@ pub enum ClientError {
     Resolve(Arc<io::Error>),
     /// No address of the broker could be connected to.
     Connect(Vec<Attempt>),
+    /// The Unix socket of the broker could not be connected to.
+    Socket {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        error: Arc<io::Error>,
+    },
+    /// TLS failed: the broker is not to be trusted, does not trust us, or speaks none.
+    Tls(String),
     /// The broker refused some of the requests. The connection stays open.
     Refused(Vec<Refusal>),
     /// The broker ended the connection and said why.
@@ -95,6 +105,7 @@ impl ClientError {
         match self {
             ClientError::Resolve(_)
             | ClientError::Connect(_)
+            | ClientError::Socket { .. }
             | ClientError::Goodbye(_)
             | ClientError::Disconnected
             | ClientError::TimedOut(_)
@@ -120,6 +131,8 @@ impl From<io::Error> for ClientError {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::NotConnected => ClientError::Disconnected,
+            // Only TLS tells that what came is not valid.
+            io::ErrorKind::InvalidData => ClientError::Tls(error.to_string()),
             _ => ClientError::Io(Arc::new(error)),
         }
     }
@@ -145,6 +158,10 @@ impl fmt::Display for ClientError {
                 }
                 Ok(())
             }
+            ClientError::Socket { path, error } => {
+                write!(f, "cannot connect to {}: {error}", path.display())
+            }
+            ClientError::Tls(text) => write!(f, "TLS failed: {text}"),
             ClientError::Refused(refusals) => {
                 for (position, refusal) in refusals.iter().enumerate() {
                     let separator = if position == 0 { "" } else { "; " };

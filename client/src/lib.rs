@@ -34,7 +34,8 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | `options` | how to connect |
-//! | `connection` | the socket, HELLO and WELCOME |
+//! | `connection` | HELLO and WELCOME |
+//! | `stream`, `tls` | the socket, and TLS over it (feature `tls`) |
 //! | `link` | the sending half, and the thread that keeps the connection alive |
 //! | `read_buffer` | bytes read, and the frames in them |
 //! | `reconnect` | clients that outlive their connection |
@@ -51,8 +52,11 @@ mod options;
 mod publisher;
 mod read_buffer;
 mod reconnect;
+mod stream;
 mod subscriber;
 mod subscriptions;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use connection::Welcome;
 pub use error::{Attempt, ClientError, Refusal};
@@ -61,8 +65,15 @@ pub use messages::{IntoMessages, Messages};
 pub use options::ConnectOptions;
 pub use publisher::{EndWatch, Publisher};
 pub use reconnect::{Reconnect, ReconnectingPublisher, ReconnectingSubscriber};
+#[doc(hidden)]
+pub use stream::Stream;
 pub use subscriber::Subscriber;
 pub use subscriptions::Subscriptions;
+#[cfg(feature = "tls")]
+#[doc(hidden)]
+pub use tls::Session;
+#[cfg(feature = "tls")]
+pub use tls::{Secrets, Tls};
 pub use wire::native::error_code::ErrorCode;
 pub use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 pub use wire::topic::TopicError;

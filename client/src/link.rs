@@ -8,13 +8,14 @@
 //! never wait for a write, or both sides could wait for each other for ever.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use wire::native::frame::{self, Kind};
+
+use crate::stream::Stream;
 
 /// The most PONGs that are owed at once; a broker that sends more PINGs while it does not read gets
 /// answers to the latest ones only.
@@ -28,7 +29,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// The sending half.
 #[derive(Debug)]
 pub(crate) struct Link {
-    stream: TcpStream,
+    stream: Stream,
     /// Held for the length of whole frames.
     writing: Mutex<()>,
     duties: Mutex<Duties>,
@@ -44,7 +45,7 @@ struct Duties {
 
 impl Link {
     /// Takes over sending on `stream`. With a heartbeat, a sign of life is sent twice in each.
-    pub(crate) fn new(stream: TcpStream, heartbeat: Option<Duration>) -> io::Result<Arc<Link>> {
+    pub(crate) fn new(stream: Stream, heartbeat: Option<Duration>) -> io::Result<Arc<Link>> {
         let link = Arc::new(Link {
             stream,
             writing: Mutex::new(()),
@@ -59,14 +60,14 @@ impl Link {
     }
 
     /// The socket, for reading.
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// Sends whole frames; waits as long as the broker does not read.
     pub(crate) fn send(&self, frames: &[u8]) -> io::Result<()> {
         let _writing = lock(&self.writing);
-        (&self.stream).write_all(frames)
+        self.stream.write_all(frames)
     }
 
     /// Has the keeper answer a PING. Never waits for the broker.
@@ -82,14 +83,14 @@ impl Link {
     /// Ends the sending side; reading continues.
     pub(crate) fn finish(&self) {
         self.end_duties();
-        // It fails only if the connection has already ended.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _writing = lock(&self.writing);
+        self.stream.finish();
     }
 
     /// Ends the connection, also for threads that wait in a read or a write.
     pub(crate) fn close(&self) {
         self.end_duties();
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
     }
 
     fn end_duties(&self) {

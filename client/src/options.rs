@@ -3,11 +3,14 @@
 //! Owns the settings and their limits; does not connect.
 
 use std::fmt;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use wire::native::handshake::{Hello, MAX_HELLO_BODY, MAX_ID_BYTES};
 
 use crate::error::ClientError;
+#[cfg(feature = "tls")]
+use crate::tls::{Secrets, Tls};
 
 /// How to connect. The defaults: no id, any local port, 10 s to connect, no time-out for answers,
 /// no credentials.
@@ -28,6 +31,9 @@ pub struct ConnectOptions {
     pub(crate) local_port: u16,
     pub(crate) connect_timeout: Duration,
     pub(crate) read_timeout: Option<Duration>,
+    pub(crate) unix_socket: Option<PathBuf>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Secrets>,
     user: Option<String>,
     secret: Option<String>,
 }
@@ -41,6 +47,9 @@ impl ConnectOptions {
             local_port: 0,
             connect_timeout: Duration::from_secs(10),
             read_timeout: None,
+            unix_socket: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             user: None,
             secret: None,
         }
@@ -83,6 +92,29 @@ impl ConnectOptions {
         self.user = Some(user.into());
         self.secret = None;
         self
+    }
+
+    /// The Unix socket of a broker on this machine; an address is not connected to then.
+    #[must_use]
+    pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> ConnectOptions {
+        self.unix_socket = Some(path.into());
+        self
+    }
+
+    /// Connects to addresses in TLS; Unix sockets have no need of it. The files are read now.
+    ///
+    /// # Errors
+    /// `Option`: what is wrong with which file.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: &Tls) -> Result<ConnectOptions, ClientError> {
+        self.tls = Some(tls.load()?);
+        Ok(self)
+    }
+
+    /// Until when the broker has to have answered. A time-out beyond the range of the clock is
+    /// none.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.connect_timeout)
     }
 
     /// The user and the secret to show to the broker. Neither may hold a line break.
@@ -145,6 +177,7 @@ impl fmt::Debug for ConnectOptions {
             .field("local_port", &self.local_port)
             .field("connect_timeout", &self.connect_timeout)
             .field("read_timeout", &self.read_timeout)
+            .field("unix_socket", &self.unix_socket)
             .field("user", &self.user)
             .field("secret", &self.secret.as_ref().map(|_| "***"))
             .finish()

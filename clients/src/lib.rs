@@ -9,8 +9,10 @@
 //! | [`cli`] | `publisher` and `subscriber` |
 //! | [`mod@bench`] | `bench-publisher` |
 //! | `credentials` | who all of them say they are |
+//! | `tls` | the flags of TLS, of all three |
 
 pub mod bench;
 pub mod cli;
 pub mod command;
 mod credentials;
+mod tls;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use broker::config::users::parse;
-use broker::engine::access::{Peer, Credentials};
+use broker::engine::access::{Credentials, Peer};
 
 /// In every line of a file that gives this as a secret, it must stay untold.
 const HUSH: &str = "hunter2hunter2hunter2";

@@ -254,6 +254,7 @@ impl Reactor {
             ConfigErrors::message(format!("the log {} cannot be opened: {error}", file.display()))
         })?;
         let tls = tls::load(&config.tls, self.tls.as_ref()).map_err(ConfigErrors::message)?;
+        let users = config.users()?;
         // From here on nothing fails.
         let moved = config.log.file.as_ref().filter(|_| config.log.file != self.config.log.file);
         if let Some(file) = moved {
@@ -274,6 +275,9 @@ impl Reactor {
         let now = self.clock.now();
         let rules = config.rules_where(self.has_nats());
         self.turn.engine_mut().set_rules(rules, now);
+        if self.turn.engine_mut().set_users(users, now) {
+            info!("reloaded: the users have changed");
+        }
         self.end_turn();
         let is_same = match (&tls, &self.tls) {
             (Some(new), Some(old)) => Rc::ptr_eq(new, old),

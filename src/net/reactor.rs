@@ -97,6 +97,11 @@ impl Reactor {
             .collect();
         info!("broker {} starts: {}", env!("CARGO_PKG_VERSION"), settings.join(" "));
         let tls = tls::load(&config.tls, None).map_err(RunError::configuration)?;
+        let users = config.users().map_err(|errors| RunError::configuration(errors.to_string()))?;
+        if let Some(users) = &users {
+            info!("{} users may come in", users.len());
+        }
+        reactor.turn.engine_mut().set_users(users, reactor.clock.now());
         // The service manager hears that all is ready when the other ports are open.
         reactor.start_monitor()?;
         reactor.secure(tls);

@@ -1,7 +1,7 @@
 //! The sockets of all connections.
 //!
-//! Owns each connection's byte stream, by its token, when its handshake is due, and whose certificate
-//! is to be checked again. Must not decide when to read or write.
+//! Owns each connection's byte stream, by its token, when its handshake is due, and whose
+//! certificate is to be checked again. Must not decide when to read or write.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

@@ -24,19 +24,25 @@ impl Certificates {
     /// An authority: `NAME.pem` and `NAME.key`.
     pub(crate) fn authority(&self, name: &str) {
         let subject = format!("/CN=authority {name}");
-        self.openssl(&format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -keyout {name}.key \
-             -out {name}.pem -subj"
-        ), &[&subject]);
+        self.openssl(
+            &format!(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 \
+                 -keyout {name}.key -out {name}.pem -subj"
+            ),
+            &[&subject],
+        );
     }
 
     /// A certificate for so many days: `NAME.pem` and `NAME.key`.
     pub(crate) fn signed(&self, name: &str, authority: &str, extension: &str, days: i32) {
         let subject = format!("/CN=common name of {name}");
-        self.openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr \
-             -subj"
-        ), &[&subject]);
+        self.openssl(
+            &format!(
+                "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key \
+                 -out {name}.csr -subj"
+            ),
+            &[&subject],
+        );
         self.dir.write("extension", extension);
         self.openssl(&format!(
             "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial \

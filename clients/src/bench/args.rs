@@ -14,6 +14,7 @@ use crate::bench::plan::{Amount, Place, Plan, Requests, Sizes};
 use crate::bench::protocol::Protocol;
 use crate::bench::traffic::{NUMBERED_BYTES, STAMP_BYTES};
 use crate::credentials::CredentialArgs;
+use crate::tls::TlsArgs;
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 const DEFAULT_SECONDS: f64 = 5.0;
@@ -53,6 +54,17 @@ pub(crate) struct BenchArgs {
 
     #[command(flatten)]
     credentials: CredentialArgs,
+    /// Unix socket of a broker on this machine, for publishers; with --protocol nats for all
+    #[arg(long, value_name = "PATH")]
+    #[arg(conflicts_with_all = ["host", "publisher_port", "subscriber_port", "tls"])]
+    socket: Option<PathBuf>,
+
+    /// The broker's Unix socket for subscribers
+    #[arg(long, value_name = "PATH", requires = "socket")]
+    subscriber_socket: Option<PathBuf>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// Process whose CPU and memory are reported [default: who listens on the broker's port, if
     /// that can be seen]
@@ -187,6 +199,15 @@ impl BenchArgs {
             Protocol::Nats if self.subscriber_port.is_some() => {
                 Some("-s has no meaning with --protocol nats: one port, -p, is for all clients")
             }
+            Protocol::Nats if self.subscriber_socket.is_some() => {
+                Some("--subscriber-socket has no meaning with --protocol nats: one is for all")
+            }
+            Protocol::Native if self.socket.is_some() && self.subscriber_socket.is_none() => {
+                Some("--socket needs --subscriber-socket beside it: each role has its own")
+            }
+            _ if self.tls.is_on() && self.place() == Place::Embedded => {
+                Some("--tls needs a broker that has a certificate: name it with -h, -p and -s")
+            }
             _ => None,
         };
         if let Some(wrong) = wrong {
@@ -262,6 +283,10 @@ impl BenchArgs {
 
     fn place(&self) -> Place {
         let is_native = self.protocol == Protocol::Native;
+        if let Some(socket) = &self.socket {
+            let subscriber = self.subscriber_socket.as_ref().unwrap_or(socket).clone();
+            return Place::Sockets { publisher: socket.clone(), subscriber };
+        }
         let said = (&self.host, self.publisher_port, self.subscriber_port);
         if is_native && said == (&None, None, None) {
             return Place::Embedded;
@@ -279,7 +304,8 @@ impl BenchArgs {
                 (one, one)
             }
         };
-        Place::At { host: bare.unwrap_or(host).to_owned(), publisher_port, subscriber_port }
+        let tls = self.tls.is_on().then(|| self.tls.clone());
+        Place::At { host: bare.unwrap_or(host).to_owned(), publisher_port, subscriber_port, tls }
     }
 }
 
@@ -323,6 +349,7 @@ mod tests {
             host: host.to_owned(),
             publisher_port,
             subscriber_port,
+            tls: None,
         };
         assert_eq!(plan("-h ::1").unwrap().place, at("::1", 9000, 9090));
         assert_eq!(plan("-h [::1] -p 1").unwrap().place, at("::1", 1, 9090));
@@ -354,6 +381,12 @@ mod tests {
             "--protocol nats --requests --subscribers 2",
             "--protocol nats --requests --window 0",
             "--protocol nats --requests --verify --size 19",
+            "--socket x",
+            "--socket x --subscriber-socket y -p 1",
+            "--protocol nats --socket x --subscriber-socket y",
+            "--tls",
+            "-p 1 --ca x",
+            "-p 1 --tls --cert x",
         ] {
             assert!(plan(args).is_err(), "{args}");
         }

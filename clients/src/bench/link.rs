@@ -2,17 +2,22 @@
 //!
 //! Hands on what the broker sends, one frame or line at a time; must not know what is measured.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use pubsub_client::Secrets;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::bench::failure::Failure;
 use crate::bench::plan::Plan;
 use crate::bench::protocol::{Incoming, Protocol, Server, WANTS_CREDENTIALS};
+use crate::bench::secure;
 use crate::credentials::{Credentials, advice};
 
 /// How long a broker may take to answer, or to accept a block, before it counts as hung.
@@ -27,11 +32,46 @@ const CLOSED: &str = "the broker closed the connection";
 const SILENT: &str = "the broker does not answer";
 const SAYS: &str = "the broker says ";
 
+/// Where a broker listens.
+#[derive(Debug, Clone)]
+pub(crate) enum Address {
+    /// On a port, and what TLS takes there.
+    Port(SocketAddr, Option<Secrets>),
+    /// On a Unix socket.
+    Path(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Port(address, _) => write!(f, "{address}"),
+            Address::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Address {
+    fn connect(&self) -> io::Result<Socket> {
+        match self {
+            Address::Port(address, _) => {
+                let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
+                stream.set_nodelay(true)?;
+                Ok(stream.into())
+            }
+            Address::Path(path) => {
+                let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.connect(&SockAddr::unix(path)?)?;
+                Ok(socket)
+            }
+        }
+    }
+}
+
 /// A connection that the broker has welcomed.
 #[derive(Debug)]
 pub(crate) struct Link {
     /// The connection.
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Socket,
     /// Its protocol.
     pub(crate) protocol: Protocol,
     /// What the broker states of itself.
@@ -58,16 +98,16 @@ impl Link {
     ///
     /// # Errors
     /// When nothing listens there, or what does is not a broker or refuses the connection.
-    pub(crate) fn connect(name: String, plan: &Plan, address: SocketAddr) -> Result<Link, Failure> {
+    pub(crate) fn connect(name: String, plan: &Plan, address: &Address) -> Result<Link, Failure> {
         let (protocol, credentials) = (plan.protocol, plan.credentials.as_ref());
-        let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(|error| {
+        let stream = address.connect().map_err(|error| {
             Failure::new(format!(
                 "{name} cannot connect to {address}: {error}; is the broker running there?"
             ))
         })?;
         let server = Server::default();
         let mut link = Link { stream, protocol, server, name, unread: Vec::new() };
-        link.greet(credentials).map_err(|why| {
+        link.greet(address, credentials).map_err(|why| {
             let name = &link.name;
             let hint = match protocol.is_about_credentials(&why) {
                 true => format!("; {}", advice(credentials)),
@@ -130,13 +170,19 @@ impl Link {
     }
 
     /// The connection, and the bytes that have been read from it but not used.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub(crate) fn into_parts(self) -> (Socket, Vec<u8>) {
         (self.stream, self.unread)
     }
 
-    fn greet(&mut self, credentials: Option<&Credentials>) -> Result<(), String> {
+    fn greet(
+        &mut self,
+        address: &Address,
+        credentials: Option<&Credentials>,
+    ) -> Result<(), String> {
         let told = |error: io::Error| error.to_string();
-        self.stream.set_nodelay(true).map_err(told)?;
+        if !self.protocol.broker_begins() {
+            self.secure(address)?;
+        }
         self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
         self.stream.set_write_timeout(Some(PATIENCE)).map_err(told)?;
         if self.protocol.broker_begins() {
@@ -146,6 +192,7 @@ impl Link {
                 SILENT => "it says nothing; is that a port for NATS clients?".to_owned(),
                 _ => why,
             })?;
+            self.secure(address)?;
             self.stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
         }
         if self.server.wants_credentials && credentials.is_none() {
@@ -161,6 +208,22 @@ impl Link {
             false => self.await_welcome(),
         };
         read.and(sent)
+    }
+
+    /// Goes on in TLS, if that is asked for; one that would be needed is told by the broker.
+    fn secure(&mut self, address: &Address) -> Result<(), String> {
+        let is_required = self.server.wants_tls;
+        match address {
+            Address::Port(address, Some(secrets)) => {
+                let plain = self.stream.try_clone().map_err(|error| error.to_string())?;
+                let session = secrets.session(address.ip()).map_err(|error| error.to_string())?;
+                let secured = secure::relay(plain, session, CONNECT_TIMEOUT);
+                self.stream = secured.map_err(|error| format!("TLS failed: {error}"))?;
+                Ok(())
+            }
+            _ if is_required => Err("it wants TLS; add --tls".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn await_welcome(&mut self) -> Result<(), String> {

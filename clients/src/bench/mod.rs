@@ -6,7 +6,7 @@
 //! | `protocol` | what is written to a broker and read from it, for each protocol |
 //! | `traffic`, `blocks` | the messages; many of them in one write |
 //! | `schedule` | when messages are due |
-//! | `link` | a connection: handshake and confirmations |
+//! | `link`, `secure` | a connection: handshake and confirmations; TLS between it and the broker |
 //! | `publish` | the publishers' threads |
 //! | `receive`, `subscriber` | the subscribers' thread; one subscriber's bytes |
 //! | `requests` | the threads of requesters and responders |
@@ -58,6 +58,7 @@ mod report;
 mod requests;
 mod run;
 mod schedule;
+mod secure;
 mod shared;
 mod subscriber;
 mod traffic;

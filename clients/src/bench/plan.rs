@@ -1,12 +1,14 @@
 //! What a benchmark is to do: the parsed and checked command line. Plain values.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::bench::protocol::Protocol;
 use crate::credentials::Credentials;
+use crate::tls::TlsArgs;
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +67,15 @@ pub(crate) enum Place {
         publisher_port: u16,
         /// Where it takes subscribers.
         subscriber_port: u16,
+        /// How, if in TLS.
+        tls: Option<TlsArgs>,
+    },
+    /// One that is there, on this machine.
+    Sockets {
+        /// The Unix socket where it takes publishers.
+        publisher: PathBuf,
+        /// The Unix socket where it takes subscribers.
+        subscriber: PathBuf,
     },
 }
 

@@ -9,7 +9,6 @@
 //! [`Misread`]: Stopped::Misread
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
@@ -18,9 +17,11 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use socket2::Socket;
+
 use crate::bench::account::Account;
 use crate::bench::failure::{Failure, Stopped};
-use crate::bench::link::Link;
+use crate::bench::link::{Address, Link};
 use crate::bench::plan::Plan;
 use crate::bench::protocol::Protocol;
 use crate::bench::shared::Shared;
@@ -53,7 +54,7 @@ const GROUP: &str = "bench";
 pub(crate) fn connect(
     plan: &Plan,
     traffic: &Traffic,
-    address: SocketAddr,
+    address: &Address,
 ) -> Result<Vec<Link>, Failure> {
     let (who, group) = match plan.requests {
         Some(_) => ("responder", Some(GROUP)),
@@ -261,7 +262,7 @@ impl<'a> ReceiverThread<'a> {
 }
 
 /// Reads bytes if there are any: `None` if not, 0 at the end.
-fn receive(stream: &TcpStream, into: &mut [u8], flags: RecvFlags) -> io::Result<Option<usize>> {
+fn receive(stream: &Socket, into: &mut [u8], flags: RecvFlags) -> io::Result<Option<usize>> {
     match recv(stream, into, flags | RecvFlags::DONTWAIT) {
         Ok((_, n)) => Ok(Some(n)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(None),

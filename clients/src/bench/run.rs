@@ -2,7 +2,6 @@
 //!
 //! Owns the broker that is measured. Its threads are in `workers`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -11,7 +10,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use crate::bench::embedded::EmbeddedBroker;
 use crate::bench::failure::{Failure, Stopped};
-use crate::bench::link::{self, Link};
+use crate::bench::link::{self, Address, Link};
 use crate::bench::outcome::{Run, Usage};
 use crate::bench::plan::{Place, Plan};
 use crate::bench::process;
@@ -31,8 +30,8 @@ const MANY_SUBSCRIBERS: usize = 100;
 /// The broker that is measured.
 #[derive(Debug)]
 pub(crate) struct Broker {
-    publishers: SocketAddr,
-    subscribers: SocketAddr,
+    publishers: Address,
+    subscribers: Address,
     /// Its process, if it is on this machine and may be inspected.
     pub(crate) pid: Option<u32>,
     /// Its name and version; empty before the first run.
@@ -47,26 +46,31 @@ impl Broker {
     /// # Errors
     /// When its host is unknown, or it does not start.
     pub(crate) fn find(plan: &Plan, stop: Arc<AtomicBool>) -> Result<Broker, Failure> {
-        let (host, publisher_port, subscriber_port, embedded) = match &plan.place {
+        let at = |host: &str, port| link::resolve(host, port);
+        let (publishers, subscribers, embedded) = match &plan.place {
             Place::Embedded => {
                 let broker = EmbeddedBroker::start()?;
-                let host = "127.0.0.1".to_owned();
-                (host, broker.publisher_port, broker.subscriber_port, Some(broker))
+                let at = |port| Ok::<_, Failure>(Address::Port(at("127.0.0.1", port)?, None));
+                (at(broker.publisher_port)?, at(broker.subscriber_port)?, Some(broker))
             }
-            Place::At { host, publisher_port, subscriber_port } => {
-                (host.clone(), *publisher_port, *subscriber_port, None)
+            Place::At { host, publisher_port, subscriber_port, tls } => {
+                let tls = tls.as_ref().and_then(|tls| tls.of(Some(host)));
+                let secrets = tls.map(|tls| tls.load()).transpose();
+                let secrets = secrets.map_err(|error| Failure::Usage(error.to_string()))?;
+                let at = |port| Ok::<_, Failure>(Address::Port(at(host, port)?, secrets.clone()));
+                (at(*publisher_port)?, at(*subscriber_port)?, None)
+            }
+            Place::Sockets { publisher, subscriber } => {
+                (Address::Path(publisher.clone()), Address::Path(subscriber.clone()), None)
             }
         };
-        let publishers = link::resolve(&host, publisher_port)?;
         let known = plan.broker_pid.or(embedded.as_ref().map(EmbeddedBroker::pid));
-        Ok(Broker {
-            publishers,
-            subscribers: link::resolve(&host, subscriber_port)?,
-            pid: known.or_else(|| process::listener_on(publishers)),
-            server: String::new(),
-            embedded,
-            stop,
-        })
+        let found = || match &publishers {
+            Address::Port(address, _) => process::listener_on(*address),
+            Address::Path(_) => None,
+        };
+        let pid = known.or_else(found);
+        Ok(Broker { publishers, subscribers, pid, server: String::new(), embedded, stop })
     }
 
     /// Whether this program has started it.
@@ -76,10 +80,19 @@ impl Broker {
 
     /// Its address, for reports.
     pub(crate) fn address(&self) -> String {
-        let (ip, publishers) = (self.publishers.ip(), self.publishers.port());
-        match self.subscribers.port() {
-            both if both == publishers => format!("{ip}, port {both}"),
-            port => format!("{ip}, publishers on port {publishers}, subscribers on port {port}"),
+        match (&self.publishers, &self.subscribers) {
+            (Address::Port(one, tls), Address::Port(other, _)) => {
+                let (ip, publishers) = (one.ip(), one.port());
+                let tls = if tls.is_some() { " in TLS" } else { "" };
+                match other.port() {
+                    both if both == publishers => format!("{ip}, port {both}{tls}"),
+                    port => format!(
+                        "{ip}, publishers on port {publishers}, subscribers on port {port}{tls}"
+                    ),
+                }
+            }
+            (one, other) if one.to_string() == other.to_string() => one.to_string(),
+            (one, other) => format!("publishers on {one}, subscribers on {other}"),
         }
     }
 
@@ -111,7 +124,7 @@ impl Broker {
     ) -> Result<Run, Stopped> {
         // Those of publishers are open twice, to shut them down.
         process::raise_descriptors(2 * plan.publishers + plan.receivers());
-        let receivers = receive::connect(plan, traffic, self.subscribers)?;
+        let receivers = receive::connect(plan, traffic, &self.subscribers)?;
         let publishers = self.connect_publishers(plan)?;
         let workers = Workers::new(plan, traffic, receivers, publishers, skim)?;
         let before = Usage::now(self.pid);
@@ -130,7 +143,7 @@ impl Broker {
         let who = if plan.requests.is_some() { "requester" } else { "publisher" };
         let mut links = Vec::new();
         for index in 0..plan.publishers {
-            let link = Link::connect(format!("{who} {index}"), plan, self.publishers)?;
+            let link = Link::connect(format!("{who} {index}"), plan, &self.publishers)?;
             if link.server.max_payload < plan.sizes.most {
                 return Err(Failure::new(format!(
                     "the broker takes payloads of up to {} bytes; --size asks for {}",

@@ -4,7 +4,8 @@
 //! `passed` counts the bytes of what is unfinished and known to be a message; never both.
 
 use std::io::Write;
-use std::net::TcpStream;
+
+use socket2::Socket;
 
 use crate::bench::account::Account;
 use crate::bench::failure::Failure;
@@ -17,7 +18,7 @@ pub(crate) struct Subscriber {
     /// Which one.
     pub(crate) index: usize,
     /// Its connection.
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Socket,
     /// When its bytes were last really read.
     pub(crate) looked_ns: u64,
     /// It has confirmed that it has received everything.
@@ -75,7 +76,7 @@ impl Subscriber {
     /// A connection, and bytes already received on it.
     pub(crate) fn new(
         index: usize,
-        stream: TcpStream,
+        stream: Socket,
         partial: Vec<u8>,
         publishers: usize,
     ) -> Subscriber {

@@ -2,10 +2,12 @@
 //!
 //! Must not know what is in messages, nor how the counts are used.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
+
+use socket2::Socket;
 
 use crate::bench::account::Account;
 use crate::bench::blocks::Blocks;
@@ -33,7 +35,7 @@ pub(crate) struct Workers {
     receivers: Vec<Link>,
     publishers: Publishers,
     /// To shut down publishers that are stuck.
-    sockets: Vec<TcpStream>,
+    sockets: Vec<Socket>,
     /// Whether bytes may be counted unseen.
     skim: bool,
 }
@@ -132,7 +134,7 @@ fn pace(plan: &Plan, traffic: &Traffic, index: usize) -> Pace {
 /// The threads of a run in progress.
 pub(crate) struct Threads<'scope> {
     all: Vec<ScopedJoinHandle<'scope, Result<Account, Stopped>>>,
-    sockets: Vec<TcpStream>,
+    sockets: Vec<Socket>,
 }
 
 impl Threads<'_> {

@@ -9,6 +9,7 @@ use clap::{ArgAction, ArgGroup, Args, Parser};
 
 use super::report::Failure;
 use crate::credentials::CredentialArgs;
+use crate::tls::TlsArgs;
 
 /// Flags of both programs.
 #[derive(Debug, Args)]
@@ -32,8 +33,15 @@ pub(super) struct Connection {
     #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) port: Option<u16>,
 
+    /// Unix socket of a broker on this machine, in place of -h and -p
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["host", "port", "local_port", "tls"])]
+    pub(super) socket: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) credentials: CredentialArgs,
+
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
 
     /// File of commands to run before those of standard input; - is standard input itself
     #[arg(short = 'f', long, value_name = "COMMAND_FILE")]
@@ -203,7 +211,7 @@ pub(super) struct SubscriberArgs {
     /// Print which topics there are and who has subscribed to what, as the broker's monitor tells,
     /// and end; with --json one object a line
     #[arg(long, conflicts_with_all = ["where", "group", "format", "raw", "count", "timeout"])]
-    #[arg(conflicts_with_all = ["reconnect", "fail_on_loss", "file", "host", "port"])]
+    #[arg(conflicts_with_all = ["reconnect", "fail_on_loss", "file", "host", "port", "socket"])]
     #[arg(conflicts_with_all = ["user", "secret_file"])]
     pub(super) list: bool,
 

@@ -68,6 +68,32 @@ impl Program {
 impl Target {
     /// What the arguments say, and `config.ini` where they do not.
     pub(super) fn of(program: Program, args: &Connection) -> Result<Target, Failure> {
+        let places =
+            if args.socket.is_some() { Vec::new() } else { Target::places(program, args)? };
+        let id = args.id.clone();
+        let id = id.unwrap_or_else(|| format!("{}-{}", program.name(), process::id()));
+        let mut options = ConnectOptions::new().id(id).local_port(args.local_port);
+        if let Some(path) = &args.socket {
+            options = options.unix_socket(path);
+        }
+        let usage = |error: ClientError| Failure::Usage(error.to_string());
+        let credentials = args.credentials.read().map_err(Failure::Usage)?;
+        if let Some(credentials) = &credentials {
+            options = credentials.apply(options);
+        }
+        options.validate().map_err(usage)?;
+        if let Some(tls) = args.tls.of(places.first().map(|place: &Place| place.host.as_str())) {
+            let is_clear = args.tls.has_name() || places.iter().all(|it| it.host == places[0].host);
+            if !is_clear {
+                let text = "--tls with several hosts needs --server-name, which holds for all";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+            options = options.tls(&tls).map_err(usage)?;
+        }
+        Ok(Target { program, places, options, credentials })
+    }
+
+    fn places(program: Program, args: &Connection) -> Result<Vec<Place>, Failure> {
         let environment = Environment::read(program)?;
         let port = args.port.or(environment.port);
         let given = match (&args.host, &environment.host) {
@@ -89,18 +115,8 @@ impl Target {
                 given.into_iter().map(|(host, own)| (host, own.or(Some(port)))).collect()
             }
         };
-        let places =
-            places.into_iter().filter_map(|(host, port)| Some(Place { host, port: port? }));
-        let id = args.id.clone();
-        let id = id.unwrap_or_else(|| format!("{}-{}", program.name(), process::id()));
-        let options = ConnectOptions::new().id(id).local_port(args.local_port);
-        let credentials = args.credentials.read().map_err(Failure::Usage)?;
-        let options = match &credentials {
-            Some(credentials) => credentials.apply(options),
-            None => options,
-        };
-        options.validate().map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(Target { program, places: places.collect(), options, credentials })
+        let place = |(host, port): (String, Option<u16>)| Some(Place { host, port: port? });
+        Ok(places.into_iter().filter_map(place).collect())
     }
 
     /// All addresses, in the order in which they are tried. They are looked up each time: a broker
@@ -111,6 +127,10 @@ impl Target {
     pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, ClientError> {
         let mut found = Vec::new();
         let mut failure = None;
+        if self.places.is_empty() {
+            // It is a Unix socket.
+            return Ok(found);
+        }
         for Place { host, port } in &self.places {
             match (host.as_str(), *port).to_socket_addrs() {
                 Ok(addresses) => found.extend(addresses),
@@ -129,7 +149,11 @@ impl Target {
     /// The error in a line, with a hint where a mistake is likely.
     pub(super) fn explain(&self, error: &ClientError) -> String {
         let text = explain(error);
-        let ClientError::ClosedByBroker(refusal) = error else { return text };
+        let refusal = match error {
+            ClientError::ClosedByBroker(refusal) => refusal,
+            ClientError::Tls(_) => return format!("{text}; {}", advice_on_tls(&text)),
+            _ => return text,
+        };
         match refusal.known_code() {
             Some(ErrorCode::NotAllowed) => {}
             Some(ErrorCode::Unauthorized) => {
@@ -137,10 +161,28 @@ impl Target {
             }
             _ => return text,
         }
+        if self.places.is_empty() {
+            return format!("{text}; is that the {}s' socket?", self.program.other().name());
+        }
         let ports: Vec<_> = self.places.iter().map(|place| place.port.to_string()).collect();
         let (ports, other) = (ports.join(", "), self.program.other().name());
         format!("{text}; is {ports} the {other}s' port? ({} needs its own)", self.program.name())
     }
+}
+
+/// What to do about an error of TLS, by its text.
+fn advice_on_tls(text: &str) -> &'static str {
+    let rows = [
+        ("UnknownIssuer", "trust its root with --ca"),
+        ("BadSignature", "trust its root, which only has the same name, with --ca"),
+        ("CaUsedAsEndEntity", "a root cannot be the broker's certificate: have it sign one"),
+        ("not valid for name", "name what its certificate is for with --server-name"),
+        ("Expired", "the broker needs a new certificate"),
+        ("CertificateRequired", "show a certificate with --cert and --key"),
+        ("InvalidContentType", "what listens there does not speak TLS: leave out --tls"),
+    ];
+    let found = rows.iter().find(|(words, _)| text.contains(words));
+    found.map_or("the broker's log at level debug says more", |(_, advice)| advice)
 }
 
 /// What the environment says where the command line does not.

@@ -134,7 +134,7 @@ fn what_a_server_refuses_is_told_with_what_to_do() {
         (Habit::RefusesPublish(forbidden), "publisher 0: the broker says Permissions Violation"),
         (Habit::RefusesPublish(forbidden), "; let it publish to bench.>"),
         (Habit::ClosesSubscribers, "as NATS servers do with slow consumers"),
-        (Habit::Demands(",\"tls_required\":true"), "it wants TLS; bench-publisher has no TLS"),
+        (Habit::Demands(",\"tls_required\":true"), "it wants TLS; add --tls"),
         (Habit::Demands(",\"auth_required\":true"), "it wants credentials; "),
     ] {
         let text = failure(&FakeNats::start(habit), "--messages 100");

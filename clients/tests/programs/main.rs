@@ -21,6 +21,8 @@ mod fuzz_corpus;
 mod list;
 /// `publisher` against a fake broker.
 mod publisher;
+/// TLS and Unix sockets.
+mod secure;
 /// `subscriber` against a fake broker.
 mod subscriber;
 /// What the tests share.

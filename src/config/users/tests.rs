@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::config::Config;
-use crate::engine::access::{Grant, Peer, Shown};
+use crate::engine::access::{Credentials, Grant, Peer};
 
 const MACHINE: &str = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/bin/false\n\
                        ann:x:1001:1001:Ann,,,:/home/ann:/bin/sh\nodd:x\n";
@@ -65,7 +65,7 @@ fn files_without_users_and_marks_are_taken_as_they_are_meant() {
     let users = parse_with("\u{FEFF}[a b]\r\n[ü]\r\n[ c ]\r\n", Some("ü")).unwrap();
     assert_eq!(users.len(), 3);
     assert!(users.named("a b").is_some() && users.named("c").is_some());
-    let nobody = users.identify(&Shown::default(), &Peer::default());
+    let nobody = users.identify(&Credentials::default(), &Peer::default());
     assert_eq!(nobody.map(|user| user.name.as_str()), Some("ü"));
 }
 

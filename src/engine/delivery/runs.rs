@@ -383,8 +383,8 @@ impl Engine {
         Some((route, run))
     }
 
-    /// The route and length of the message at `at`, if it is whole, valid and granted, and its route
-    /// is found; `before` is the route of the message before it.
+    /// The route and length of the message at `at`, if that is whole, valid and granted, and its
+    /// route is found; `before` is the route of the message before it.
     fn look_up<'a>(
         &mut self,
         scan: &mut Scan<'a>,

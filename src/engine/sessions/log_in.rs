@@ -20,11 +20,11 @@ use crate::engine::{Engine, budget};
 impl Engine {
     /// Other users from now on; `None`: all clients may do all. A client whose user is not there
     /// any more is disconnected, and one whose user may subscribe to less loses what it may not
-    /// have. Call it between turns, and end the turn behind it.
-    pub fn set_users(&mut self, users: Option<Users>, now: Instant) {
+    /// have. Returns whether they are others. Call it between turns, and end the turn behind it.
+    pub fn set_users(&mut self, users: Option<Users>, now: Instant) -> bool {
         let users = users.map(Rc::new);
         if self.access.users() == users.as_ref() {
-            return;
+            return false;
         }
         self.access.set_users(users.clone());
         self.index.forget_permits();
@@ -46,6 +46,7 @@ impl Engine {
                 (_, user) => self.become_user(token, user),
             }
         }
+        true
     }
 
     /// Whether NATS clients have to log in before anything else.

@@ -63,7 +63,7 @@ pub trait Sockets {
 pub struct News {
     /// Units of work that was done besides.
     pub units: u64,
-    /// It is settled how the connection speaks: it may be written to, and is served with the others.
+    /// It is settled how the connection speaks: it may be written to, and is served with others.
     pub settled: bool,
     /// What is known of the client since then.
     pub peer: Option<Peer>,

@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) has_headers: bool,
     /// Whether it takes only clients that say who they are.
     pub(crate) wants_credentials: bool,
+    /// Whether it goes on in TLS only.
+    pub(crate) wants_tls: bool,
 }
 
 /// One frame or line from a broker, borrowed from its bytes.

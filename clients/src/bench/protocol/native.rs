@@ -99,5 +99,6 @@ fn welcome(frame: &Frame<'_>) -> Result<Server, String> {
         silence: silence.ok().filter(|silence| !silence.is_zero()),
         has_headers: false,
         wants_credentials: false,
+        wants_tls: false,
     })
 }

@@ -19,7 +19,7 @@ fn plan(verify: bool, protocol: Protocol) -> Plan {
 
 fn subscriber() -> Subscriber {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap().into();
     Subscriber::new(0, stream, Vec::new(), 2)
 }
 
