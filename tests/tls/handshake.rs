@@ -26,7 +26,7 @@ fn ends(mut stream: TcpStream) {
 }
 
 /// The first bytes that a client sends.
-fn client_hello(certificates: &Certificates) -> Vec<u8> {
+pub(crate) fn client_hello(certificates: &Certificates) -> Vec<u8> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let relay = certificates.client(listener.local_addr().expect("it is bound"), "");
     let _client = TcpStream::connect(relay.address).expect("it listens");

@@ -9,6 +9,8 @@ mod configuration;
 mod handshake;
 // SIGHUP with new certificates, authorities and lists.
 mod reload;
+// Thousands of handshakes at once, and figures.
+mod storm;
 // Messages, large and many, over all ports and the monitor.
 mod traffic;
 
