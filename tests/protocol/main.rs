@@ -23,6 +23,8 @@ mod mixed;
 mod nats;
 // Subscribers that are too slow, under each overflow policy; clients that do not read answers.
 mod overflow;
+// Users: who may come in, and what each may do.
+mod permissions;
 // Topics, order, confirmation.
 mod pubsub;
 // Rule 4: queue groups.

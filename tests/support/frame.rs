@@ -23,6 +23,7 @@ pub(crate) mod code {
     pub(crate) const BAD_TOPIC: u16 = 3;
     pub(crate) const TOO_LARGE: u16 = 4;
     pub(crate) const NOT_ALLOWED: u16 = 5;
+    pub(crate) const UNAUTHORIZED: u16 = 6;
     pub(crate) const TOO_MANY: u16 = 7;
     pub(crate) const SLOW_CONSUMER: u16 = 8;
     pub(crate) const TIMEOUT: u16 = 9;

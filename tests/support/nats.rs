@@ -15,6 +15,14 @@ pub(crate) struct NatsPeer {
 impl NatsPeer {
     /// Connects, sends this CONNECT, and waits until it is processed.
     pub(crate) fn connect(address: SocketAddr, json: &str) -> NatsPeer {
+        let mut peer = NatsPeer::begin(address);
+        peer.send(&format!("CONNECT {json}\r\n"));
+        peer.confirm();
+        peer
+    }
+
+    /// Connects, and reads INFO.
+    pub(crate) fn begin(address: SocketAddr) -> NatsPeer {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes its options");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes its options");
@@ -22,8 +30,6 @@ impl NatsPeer {
         let info = peer.line();
         let info = info.strip_prefix("INFO ").unwrap_or_else(|| panic!("INFO was due: {info}"));
         peer.info = serde_json::from_str(info).expect("INFO is JSON");
-        peer.send(&format!("CONNECT {json}\r\n"));
-        peer.confirm();
         peer
     }
 
