@@ -27,6 +27,8 @@ struct Limit {
 const ROUTINE: Limit = Limit { level: Level::Info, lines: 100, period: Duration::from_secs(10) };
 /// Clients are made to go, for each reason.
 const FAULTS: Limit = Limit { level: Level::Warn, lines: 10, period: Duration::from_secs(1) };
+/// Clients are not let in, each of which costs them nothing.
+const LOG_INS: Limit = Limit { level: Level::Warn, lines: 1, period: Duration::from_secs(1) };
 /// The least time between two lines of a kind that tell who is slow: while it lasts, who was slow
 /// first in the second stands for all.
 const SLOWNESS_EVERY: Duration = Duration::from_secs(1);
@@ -143,7 +145,11 @@ impl Reports {
 }
 
 fn limit(reason: CloseReason) -> Limit {
-    if reason.is_fault() { FAULTS } else { ROUTINE }
+    match reason {
+        CloseReason::Unauthorized => LOG_INS,
+        _ if reason.is_fault() => FAULTS,
+        _ => ROUTINE,
+    }
 }
 
 /// Whether a line of a kind that was told at that time may be told again.

@@ -78,6 +78,7 @@ impl Reactor {
             let (rules, now) = (self.config.rules_where(true), self.clock.now());
             self.turn.engine_mut().set_rules(rules, now);
         }
+        self.warn_if_open_to_all();
         let (status, now) = (figures(self.turn.engine()), self.clock.real());
         self.service.ready(&status, now);
         Ok(())
@@ -116,6 +117,21 @@ impl Reactor {
         }
         self.listeners.push(listener);
         Ok(())
+    }
+
+    /// Says so if other machines reach a port and nobody is asked who it is.
+    fn warn_if_open_to_all(&self) {
+        let addresses = self.listeners.iter().filter_map(|it| it.address().ok().flatten());
+        let open: Vec<_> = addresses.filter(|it| !it.ip().is_loopback()).collect();
+        if let Some(address) = open.first()
+            && self.config.users.file.is_none()
+            && !self.tls.as_ref().is_some_and(|tls| tls.info().required && tls.info().verify)
+        {
+            warn!(
+                "everyone who reaches {address} may do everything: name the users in a file, \
+                 [users] file, or listen on 127.0.0.1"
+            );
+        }
     }
 
     /// Tells the engine what NATS clients are told of the broker and the address that they have

@@ -16,7 +16,7 @@ use crate::support::{Broker, Http, NatsPeer, Peer, TempDir, code, eventually};
 const QUIET: &str = r#""verbose":false,"headers":true,"no_responders":true,"protocol":1"#;
 
 fn secret(of: &str) -> String {
-    Secret::of(of.as_bytes()).unwrap().to_string()
+    Secret::of(of.as_bytes()).expect("the system has random bytes").to_string()
 }
 
 /// alice may do much, bob little, and guests hear the news.
@@ -33,8 +33,8 @@ fn users() -> String {
 
 fn write_users(dir: &Path, text: &str) {
     let path = dir.join("users.ini");
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    fs::write(&path, text).expect("the directory is there");
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("it is ours");
 }
 
 /// A broker with these users; its settings are in `config.ini`.

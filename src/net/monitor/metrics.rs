@@ -57,6 +57,8 @@ fn connections(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.counter("broker_connections_accepted_total", help, stats.connections);
     let help = "Connections refused since there were max_connections.";
     text.counter("broker_connections_refused_total", help, stats.refused);
+    let help = "Messages and subscriptions refused, since their user has no right to them.";
+    text.counter("broker_denied_total", help, stats.denied);
     text.family("broker_disconnects_total", "counter", "Connections that ended, by close reason.");
     for (reason, count) in CloseReason::ALL.into_iter().zip(stats.closed) {
         text.labelled("broker_disconnects_total", "reason", reason.name(), count);
