@@ -170,7 +170,7 @@ impl Reactor {
             self.turn.connection_failed(token);
         }
         if self.turn.sockets_mut().is_checking() {
-            let refused = self.turn.sockets_mut().check_some(self.tls.as_deref());
+            let refused = self.turn.sockets_mut().check_some();
             for token in refused {
                 info!("connection {}: its certificate holds no more; closed", token.index());
                 self.turn.connection_failed(token);
@@ -302,7 +302,7 @@ impl Reactor {
         self.secure(tls);
         if !is_same {
             info!("reloaded: what TLS goes by has changed; it holds for new connections");
-            self.turn.sockets_mut().check_certificates();
+            self.turn.sockets_mut().secure(self.tls.clone());
         }
         if let Some(monitor) = &mut self.monitor {
             monitor.note_reload();

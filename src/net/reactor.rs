@@ -104,6 +104,7 @@ impl Reactor {
         reactor.turn.engine_mut().set_users(users, reactor.clock.now());
         // The service manager hears that all is ready when the other ports are open.
         reactor.start_monitor()?;
+        reactor.turn.sockets_mut().secure(tls.clone());
         reactor.secure(tls);
         reactor.open_ports()?;
         Ok(reactor)

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -28,6 +29,9 @@ pub(super) struct AllSockets {
     /// NATS clients whose handshake is due, each with its number. All have the same time, so the
     /// first one that came is the first one due.
     handshakes: VecDeque<(Instant, Token, u64)>,
+    /// What certificates of clients have to come up to now, and how often that has changed.
+    tls: Option<Rc<Tls>>,
+    changes: u64,
     /// The next connection whose certificate is to be checked again.
     checked: Option<usize>,
     news: Option<News>,
@@ -36,6 +40,8 @@ pub(super) struct AllSockets {
 struct Entry {
     transport: Transport,
     number: u64,
+    /// How often what holds for TLS had changed when it came.
+    changes: u64,
 }
 
 impl AllSockets {
@@ -45,7 +51,8 @@ impl AllSockets {
             self.by_token.resize_with(token.index() + 1, || None);
         }
         self.number += 1;
-        self.by_token[token.index()] = Some(Entry { transport, number: self.number });
+        let (number, changes) = (self.number, self.changes);
+        self.by_token[token.index()] = Some(Entry { transport, number, changes });
     }
 
     /// A handshake of this new connection would be due then. Those of native clients need no time
@@ -82,8 +89,10 @@ impl AllSockets {
         None
     }
 
-    /// The certificates of all connections are to be checked again.
-    pub(super) fn check_certificates(&mut self) {
+    /// What holds for TLS has changed: the certificates of all connections are checked again.
+    pub(super) fn secure(&mut self, tls: Option<Rc<Tls>>) {
+        self.tls = tls;
+        self.changes += 1;
         self.checked = Some(0);
     }
 
@@ -93,7 +102,7 @@ impl AllSockets {
     }
 
     /// Checks a few connections; those whose certificate is not accepted any more.
-    pub(super) fn check_some(&mut self, tls: Option<&Tls>) -> Vec<Token> {
+    pub(super) fn check_some(&mut self) -> Vec<Token> {
         let mut refused = Vec::new();
         let mut checks = 0;
         while let Some(index) = self.checked
@@ -107,7 +116,7 @@ impl AllSockets {
             let chain = entry.as_ref().and_then(|entry| entry.transport.certificates());
             if let Some(chain) = chain {
                 checks += 1;
-                if !tls.is_some_and(|tls| tls.accepts(chain)) {
+                if !self.tls.as_ref().is_some_and(|tls| tls.accepts(chain)) {
                     refused.push(Token::new(index));
                 }
             }
@@ -129,38 +138,54 @@ impl AllSockets {
         Ok(&mut entry.transport)
     }
 
+    /// The names of a client whose handshake is done.
+    ///
+    /// # Errors
+    /// If its certificate was checked before what holds for it has changed, or in a session that is
+    /// resumed, and is not accepted now.
+    fn names(&mut self, token: Token) -> io::Result<Option<Peer>> {
+        let entry = self.by_token.get(token.index()).and_then(Option::as_ref);
+        let Some(entry) = entry else { return Ok(None) };
+        let Some(chain @ [own, ..]) = entry.transport.certificates() else { return Ok(None) };
+        let is_old = entry.changes != self.changes || entry.transport.is_resumed();
+        if is_old && !self.tls.as_ref().is_some_and(|tls| tls.accepts(chain)) {
+            let text = "its certificate is not accepted any more";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Some(Peer { uid: None, certificate: certificate::names(own) }))
+    }
+
     /// Keeps what a call has brought about, if anything.
-    fn note(&mut self, mut news: News, token: Token) {
-        if news == News::default() {
-            return;
+    fn note(&mut self, news: News) {
+        if news != News::default() {
+            self.news = Some(news);
         }
-        if news.settled
-            && let Ok(transport) = self.get(token)
-            && let Some([own, ..]) = transport.certificates()
-        {
-            news.peer = Some(Peer { uid: None, certificate: certificate::names(own) });
-        }
-        self.news = Some(news);
     }
 }
 
 impl Sockets for AllSockets {
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
         let mut news = News::default();
-        let read = self.get(token)?.read(into, &mut news);
+        let mut read = self.get(token)?.read(into, &mut news);
+        if news.settled {
+            match self.names(token) {
+                Ok(peer) => news.peer = peer,
+                Err(error) => read = Err(error),
+            }
+        }
         if let Err(error) = &read
             && error.kind() == io::ErrorKind::InvalidData
         {
             debug!("connection {} cannot be understood: {error}", token.index());
         }
-        self.note(news, token);
+        self.note(news);
         read
     }
 
     fn write_vectored(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut news = News::default();
         let written = self.get(token)?.write_vectored(slices, &mut news);
-        self.note(news, token);
+        self.note(news);
         written
     }
 

@@ -6,8 +6,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 /// A port that passes its connections on.
@@ -63,6 +63,36 @@ impl Relay {
         })
     }
 
+    /// To a port; the second part that a client sends waits at a gate.
+    pub(crate) fn with_gate(broker: SocketAddr) -> Gated {
+        let (reached, is_reached) = mpsc::channel();
+        let (open, is_open) = mpsc::channel();
+        let ends = Mutex::new(Some((reached, is_open)));
+        let relay = Relay::start(move |mut client| {
+            let ends = ends.lock().expect("nobody panicked").take();
+            let (reached, is_open) = ends.expect("one client comes");
+            let Ok(mut broker) = TcpStream::connect(broker) else { return };
+            let (mut to, back) = (clone(&client), clone(&broker));
+            thread::spawn(move || {
+                copy(back, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            let mut bytes = [0; 65_536];
+            for part in 0.. {
+                let Ok(count @ 1..) = client.read(&mut bytes) else { break };
+                if part == 1 {
+                    let _ = reached.send(());
+                    let _ = is_open.recv();
+                }
+                if broker.write_all(&bytes[..count]).is_err() {
+                    break;
+                }
+            }
+            let _ = client.shutdown(Shutdown::Both);
+        });
+        Gated { relay, is_reached, open }
+    }
+
     /// To a port for NATS clients, behind the line that it begins with.
     pub(crate) fn behind_info(broker: SocketAddr) -> Relay {
         Relay::start(move |client| {
@@ -107,6 +137,23 @@ fn copy(mut from: impl Read, mut to: impl Write) {
         if count == 0 || to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
             return;
         }
+    }
+}
+
+/// A relay with a gate.
+pub(crate) struct Gated {
+    pub(crate) relay: Relay,
+    is_reached: mpsc::Receiver<()>,
+    open: mpsc::Sender<()>,
+}
+
+impl Gated {
+    pub(crate) fn wait_until_reached(&self) {
+        self.is_reached.recv_timeout(super::PATIENCE).expect("a client was due at the gate");
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.send(()).expect("a client waits at the gate");
     }
 }
 

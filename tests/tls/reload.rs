@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::support::process::ini;
-use crate::support::{Broker, Certificates, Event, Flood, PATIENCE, Peer, TempDir};
+use crate::support::{Broker, Certificates, Event, Flood, PATIENCE, Peer, Relay, TempDir};
 use crate::with;
 
 /// A broker whose `config.ini` can be written again.
@@ -97,4 +97,33 @@ fn connections_end_whose_certificate_holds_no_more() {
     for peer in [&mut alice, &mut nobody] {
         peer.subscribe(b"t", b"");
     }
+}
+
+#[test]
+fn a_handshake_that_began_before_ends_by_what_holds_then() {
+    let certificates = Certificates::new();
+    certificates.authority("clients");
+    certificates.signed("bob", "clients", "subjectAltName=DNS:x.example", 90);
+    certificates.revoke("clients", &[]);
+    let (authority, list) = (certificates.text("clients.pem"), certificates.text("clients.crl"));
+    let broker = start(
+        &certificates,
+        &[
+            ("tls.client_ca", &authority),
+            ("tls.client_crl", &list),
+            ("tls.client_certificates", "optional"),
+            ("timeouts.hello", "60"),
+        ],
+    );
+    let gate = Relay::with_gate(broker.subscribers);
+    let relay = certificates.client(gate.relay.address, "-cert bob.pem -key bob.key");
+    let mut bob = Peer::connect(relay.address);
+    gate.wait_until_reached();
+    certificates.revoke("clients", &["bob"]);
+    broker.signal("HUP");
+    broker.log().wait_for_count("what TLS goes by has changed", 1);
+    gate.open();
+    let _ = bob.try_send(&crate::support::frame::hello(b"bob", b"version=1\n"));
+    let event = bob.next(PATIENCE);
+    assert!(matches!(event, Event::Closed(0) | Event::Reset), "{event:?}");
 }

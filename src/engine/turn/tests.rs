@@ -1,7 +1,7 @@
 //! Turns under clients that ask for as much work as they can: how long each is, as it is charged,
 //! and whether a pair of quiet clients beside them is served.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use wire::native::frame::{Kind, encode};
 
@@ -23,10 +23,22 @@ struct Clients {
     got: Vec<usize>,
     ended: Vec<bool>,
     closed: usize,
+    /// Steps that the handshake of each has left.
+    handshakes: HashMap<Token, usize>,
+    news: Option<News>,
 }
 
 impl Sockets for Clients {
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
+        if let Some(left) = self.handshakes.get_mut(&token) {
+            *left -= 1;
+            let settled = *left == 0;
+            self.news = Some(News { units: HANDSHAKE, settled, again: true, ..News::default() });
+            if settled {
+                self.handshakes.remove(&token);
+            }
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let sent = &mut self.sent[token.index()];
         let count = sent.len().min(into.len());
         for (to, from) in into.iter_mut().zip(sent.drain(..count)) {
@@ -37,6 +49,9 @@ impl Sockets for Clients {
     }
 
     fn write_vectored(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.handshakes.contains_key(&token) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let bytes = slices.iter().map(|slice| slice.len()).sum();
         self.got[token.index()] += bytes;
         Ok(bytes)
@@ -47,7 +62,14 @@ impl Sockets for Clients {
     fn close(&mut self, _: Token) {
         self.closed += 1;
     }
+
+    fn take_news(&mut self) -> Option<News> {
+        self.news.take()
+    }
 }
+
+/// What a step of a handshake costs, in units: 0.3 ms.
+const HANDSHAKE: u64 = 30_000;
 
 /// A broker with a quiet pair of clients.
 struct World {
@@ -80,6 +102,11 @@ impl World {
     }
 
     fn client(&mut self, role: Role) -> Token {
+        self.client_behind(role, 0)
+    }
+
+    /// A client whose handshake takes so many steps.
+    fn client_behind(&mut self, role: Role, steps: usize) -> Token {
         let token = self.turn.accept(role, "test", self.now);
         let clients = self.turn.sockets_mut();
         for index in clients.sent.len()..=token.index() {
@@ -87,6 +114,10 @@ impl World {
             clients.sent.push(VecDeque::new());
             clients.got.push(0);
             clients.ended.push(false);
+        }
+        if steps > 0 {
+            clients.handshakes.insert(token, steps);
+            self.turn.expect_handshake(token);
         }
         let mut hello = Vec::new();
         encode(Kind::Hello, 0, b"test", b"version=1\n", &mut hello);
@@ -157,6 +188,15 @@ fn frame(kind: Kind, topic: &str, body: &[u8]) -> Vec<u8> {
 fn long_filter(client: usize, number: usize) -> String {
     let tokens: Vec<_> = (0..100).map(|at| format!("{client}x{number}x{at}")).collect();
     format!("*.{}", tokens.join("."))
+}
+
+#[test]
+fn a_crowd_in_its_handshakes_is_divided_over_turns() {
+    let mut world = World::new(|_| {});
+    let crowd: Vec<_> = (0..1_000).map(|_| world.client_behind(Role::SUBSCRIBER, 2)).collect();
+    world.settle_beside_the_pair();
+    let got = &world.turn.sockets_mut().got;
+    assert!(crowd.iter().all(|token| got[token.index()] > 0), "each is welcomed");
 }
 
 #[test]

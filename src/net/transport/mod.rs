@@ -158,6 +158,11 @@ impl Transport {
         }
     }
 
+    /// Whether a session goes on that was made before.
+    pub(super) fn is_resumed(&self) -> bool {
+        matches!(&self.security, Security::Tls(session) if session.is_resumed())
+    }
+
     /// The client's certificate and those that lead to its root, if it has shown any.
     pub(super) fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
         match &self.security {

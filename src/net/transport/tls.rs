@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::ServerConnection;
+use rustls::{HandshakeKind, ServerConnection};
 use rustls_pki_types::CertificateDer;
 use smallvec::SmallVec;
 
@@ -70,6 +70,10 @@ impl Session {
     /// Whether the handshake takes too long: it began before this was asked last.
     pub(super) fn is_late(&mut self) -> bool {
         std::mem::replace(&mut self.was_asked, true) && self.is_opening
+    }
+
+    pub(super) fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// The client's certificate and those that lead to its root.
