@@ -27,6 +27,10 @@
 //! [`Reconnect`] makes clients that connect again by themselves: a publisher sends again what was
 //! not confirmed, a subscriber subscribes again and says where messages are missing.
 //!
+//! A broker on the same machine may have Unix sockets
+//! ([`unix_socket`](ConnectOptions::unix_socket)); others may want TLS, which is behind the feature
+//! `tls` of this crate (`ConnectOptions::tls`).
+//!
 //! The folder `examples/` has programs that run against a broker on this machine.
 //!
 //! # Map

@@ -60,3 +60,44 @@ fn text(name: DirectoryString) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// A certificate that openssl has made for this subject, with these extensions.
+    fn made(subject: &str, extensions: &[&str]) -> Vec<u8> {
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args("req -x509 -utf8 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes".split(' '));
+        openssl.args(["-keyout", "/dev/null", "-outform", "DER", "-days", "2", "-subj", subject]);
+        for extension in extensions {
+            openssl.args(["-addext", extension]);
+        }
+        let output = openssl.output().expect("there is a program openssl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    #[test]
+    fn alternative_names_count_in_their_order_and_the_common_name_only_without_any() {
+        let all = "subjectAltName=URI:urn:x:1,IP:127.0.0.1,DNS:b.example,email:c@d.example,DNS:e";
+        let expected = ["c@d.example", "b.example", "e", "urn:x:1"];
+        assert_eq!(names(&made("/CN=common", &[all])), expected);
+        assert_eq!(names(&made("/O=ours/CN=common näme", &[])), ["common näme"]);
+        assert_eq!(names(&made("/CN=common", &["subjectAltName=IP:127.0.0.1"])), [""; 0]);
+        assert_eq!(names(&made("/O=ours", &[])), [""; 0]);
+        assert_eq!(names(b"nothing of the kind"), [""; 0]);
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_read() {
+        let left = ends(&made("/CN=x", &[])).unwrap().duration_since(SystemTime::now()).unwrap();
+        let two_days = 2 * 86_400;
+        assert!((two_days - 60..=two_days).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(date(UNIX_EPOCH + Duration::from_secs(86_400)), "1970-01-02");
+        assert!(ends(b"\x30\x03\x02\x01\x01").is_err());
+    }
+}

@@ -225,14 +225,39 @@ impl Tls {
     /// Warns if the certificate ends soon: at once, and then when few days are left and fewer.
     pub(super) fn warn_of_expiry(&self, warned_at: &mut Option<i64>) {
         let days = self.days_left();
-        let Some(step) = WARN_AT.into_iter().find(|step| days <= *step) else { return };
-        if warned_at.is_some_and(|warned| warned <= step) {
-            return;
-        }
+        let Some(step) = warning(days, *warned_at) else { return };
         *warned_at = Some(step);
         let (file, date) = (&self.file, certificate::date(self.expires));
         warn!(
             "the certificate {file} ends in {days} days, on {date}: get a new one, and send SIGHUP"
         );
+    }
+}
+
+/// The step of warnings that so many days are, if it is nearer to the end than the last one.
+fn warning(days: i64, warned_at: Option<i64>) -> Option<i64> {
+    let step = WARN_AT.into_iter().find(|step| days <= *step)?;
+    warned_at.is_none_or(|warned| step < warned).then_some(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_warned_of_at_the_start_and_then_when_it_comes_nearer() {
+        assert_eq!(warning(31, None), None);
+        assert_eq!(warning(29, None), Some(30));
+        assert_eq!(warning(3, None), Some(7));
+        let mut warned = None;
+        let all: Vec<_> = (-3..=40)
+            .rev()
+            .filter(|days| {
+                let step = warning(*days, warned);
+                warned = step.or(warned);
+                step.is_some()
+            })
+            .collect();
+        assert_eq!(all, [30, 7, 1]);
     }
 }
