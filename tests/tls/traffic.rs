@@ -3,11 +3,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
 
 use crate::broker;
 use crate::support::frame::publish;
-use crate::support::{Broker, Certificates, Event, Flood, Http, NatsPeer, PATIENCE, Peer, Relay};
+use crate::support::{
+    Broker, Certificates, Event, Flood, Http, NatsPeer, PATIENCE, Peer, Process, Relay, eventually,
+};
 
 /// Clients that speak TLS to both ports.
 fn clients(certificates: &Certificates, broker: &Broker, arguments: &str) -> (Peer, Peer) {
@@ -172,18 +175,20 @@ fn a_session_is_resumed() {
     let certificates = Certificates::new();
     let broker = broker(&certificates, &[]);
     for version in ["-tls1_2", "-tls1_3"] {
-        // TLS 1.3 gives its ticket behind the handshake, so the program has to stay for a moment.
-        let mut shell = Command::new("sh");
-        let connect =
-            format!("openssl s_client -connect {} -CAfile ca.pem {version}", broker.subscribers);
-        let script = format!(
-            "rm -f session; {{ while [ ! -s session ]; do sleep 0.05; done; }} | {connect} \
-             -sess_out session -ign_eof & sleep 0.1; while [ ! -s session ]; do sleep 0.05; done; \
-             {connect} -sess_in session </dev/null; kill %1; true"
-        );
-        shell.arg("-c").arg(script).current_dir(certificates.path("."));
-        let output = shell.output().expect("there is a shell");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let session = certificates.path(version);
+        let mut first = Command::new("openssl");
+        first.current_dir(certificates.path("."));
+        first.args(["s_client", "-connect", &broker.subscribers.to_string(), version]);
+        first.args(["-sess_out", version]);
+        // TLS 1.3 gives its ticket behind the handshake: the program stays while its input does.
+        let (stdin, input) = std::io::pipe().expect("there is a pipe");
+        let first = Process::spawn_on(&mut first, OwnedFd::from(stdin).into(), Stdio::null());
+        eventually("a session", || {
+            std::fs::metadata(&session).is_ok_and(|file| file.len() > 0).then_some(())
+        });
+        drop((first, input));
+        let again = format!("{version} -sess_in {version}");
+        let (_, said) = certificates.look(broker.subscribers, &again);
         assert!(said.contains("Reused, TLSv1"), "{version}: {said}");
     }
 }
