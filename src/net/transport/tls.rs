@@ -1,8 +1,8 @@
 //! TLS over a socket: a handshake, then records.
 //!
 //! Owns one session and the few bytes that wait in it: of what comes, no more than was read at
-//! once; of what goes, no more than one record that the socket did not take whole. It is driven by
-//! the loop, and never waits. Must not decide who has to speak TLS.
+//! once; of what goes, no more than the records of one write that the socket did not take whole. It
+//! is driven by the loop, and never waits. Must not decide who has to speak TLS.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
@@ -24,6 +24,9 @@ pub(in crate::net) type Workspace = Rc<RefCell<Box<[u8]>>>;
 pub(in crate::net) const WORKSPACE_BYTES: usize = 64 << 10;
 /// The payload of a full record, in bytes.
 const RECORD_BYTES: usize = 16 << 10;
+/// Records that one system call writes. One each costs as much again as encrypting it; more may
+/// wait in the session then, if the socket does not take them.
+const RECORDS_IN_A_WRITE: usize = 3;
 /// Bytes that one write takes at most. A peer that reads as fast as the broker writes must not
 /// hold it up.
 const MAX_WRITE_BYTES: usize = 256 << 10;
@@ -233,20 +236,34 @@ impl Session {
         }
         let mut parts = Parts { slices, offset: 0 };
         let mut total = 0;
-        while let Some(part) = parts.next_record() {
-            let bytes: usize = part.iter().map(|slice| slice.len()).sum();
-            let taken = self.tls.writer().write_vectored(&part)?;
-            total += taken;
-            news.units += if total > taken { WRITE } else { 0 };
-            // Nothing waits in there before, so a record is always taken whole.
+        loop {
+            let records = self.encrypt(&mut parts)?;
+            news.units += if total > 0 { WRITE } else { 0 };
+            total += records.bytes;
             let is_free = self.flush(stream)?;
-            if !is_free || taken < bytes || total >= MAX_WRITE_BYTES {
-                news.again = is_free && taken > 0;
+            if records.are_all {
+                break;
+            }
+            if !is_free || total >= MAX_WRITE_BYTES {
+                news.again = is_free && records.bytes > 0;
                 break;
             }
         }
         news.units += total as u64 / CIPHERED_BYTES;
         Ok(total)
+    }
+
+    /// Makes the records of one write. Nothing waits before them, so each is taken whole.
+    fn encrypt(&mut self, parts: &mut Parts<'_>) -> io::Result<Records> {
+        let mut records = Records { bytes: 0, are_all: false };
+        for _ in 0..RECORDS_IN_A_WRITE {
+            let Some(part) = parts.next_record() else {
+                records.are_all = true;
+                break;
+            };
+            records.bytes += self.tls.writer().write_vectored(&part)?;
+        }
+        Ok(records)
     }
 
     /// Writes what waits; whether all of it was taken.
@@ -275,6 +292,14 @@ impl Session {
             let _ = self.flush(stream);
         }
     }
+}
+
+/// Records that were made.
+struct Records {
+    /// Bytes of payload in them.
+    bytes: usize,
+    /// They are the last ones.
+    are_all: bool,
 }
 
 /// What is left of slices, cut into records.
