@@ -29,10 +29,13 @@ impl Engine {
         self.access.set_users(users.clone());
         self.index.forget_permits();
         for token in self.tokens() {
-            let connection = &self.connections[token.index()];
+            let connection = &mut self.connections[token.index()];
             if !connection.is_talking() {
                 continue;
             }
+            // One who came before there were users has shown nothing that was looked at: who it is
+            // from now on is found in the same way when they change again.
+            connection.is_anonymous |= connection.user.is_none();
             let has_begun = connection.state == State::Open;
             let user = match (&users, &connection.user) {
                 (None, _) => None,
