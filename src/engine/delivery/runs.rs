@@ -333,7 +333,7 @@ impl Engine {
     }
 
     /// A connection has delivered what it may have waited for.
-    pub(super) fn end_wait(&mut self, token: Token) {
+    pub(crate) fn end_wait(&mut self, token: Token) {
         self.waits.admitted(token);
         if let Some(session) = &mut self.connections[token.index()].nats {
             session.unread = None;

@@ -153,6 +153,8 @@ impl Engine {
         let is_granted = user.is_none_or(|user| user.rights.publish.has(topic));
         assert!(!is_granted || validate_topic(topic).is_err(), "a valid message is no request");
         self.stats.denied += 1;
+        // It may have waited for its receivers while its user could still publish it.
+        self.end_wait(token);
         self.refuse(token, topic, Refusal::MayNotPublish);
     }
 }
