@@ -221,12 +221,14 @@ impl World {
     /// NATS client may leave as many as its outbox takes, and what a share makes of them.
     fn answers_allowed(&self, protocol: Protocol) -> (usize, usize) {
         const KIB: usize = 1_024;
+        // What is told of subscriptions that ended with other users comes at once.
+        let revoked = if self.revoked { 32 * KIB } else { 0 };
         match protocol {
-            Protocol::Native => (64 * KIB, 66 * KIB),
+            Protocol::Native => (64 * KIB, 66 * KIB + revoked),
             Protocol::Nats => {
                 let least = self.setup.nats.outbox_bytes.max(64 * KIB);
                 let lines = self.setup.turn_units / 8 / budget::FRAME + 2;
-                (least, least + 2 * KIB + 200 * lines as usize)
+                (least, least + 2 * KIB + 200 * lines as usize + revoked)
             }
         }
     }

@@ -8,6 +8,7 @@ use wire::native::error_code::ErrorCode;
 
 use super::random::Random;
 use super::script::{Action, Change, Limits, Said, Script, Setup};
+use super::users::TABLES;
 use super::*;
 use crate::engine::rules::OverflowPolicy;
 
@@ -52,7 +53,14 @@ impl Script {
     pub(super) fn of(seed: u64, steps: usize) -> Script {
         let mut random = Random::new(seed);
         let crowded = random.chance(4);
-        let setup = setup(&mut random, crowded);
+        let mut setup = setup(&mut random, crowded);
+        // Numbers of their own, so that the worlds without users stay as they are.
+        let mut of_users = Random::new(!seed);
+        let with_users = of_users.chance(33);
+        if with_users {
+            setup.users = of_users.below(TABLES.len() + 1);
+        }
+        let with_other_users = with_users && of_users.chance(60);
         let mut author = Author {
             actions: Vec::new(),
             roles: Vec::new(),
@@ -82,6 +90,9 @@ impl Script {
         for step in 0..steps {
             if step == stop {
                 author.actions.push(Action::Stop);
+            }
+            if with_other_users && of_users.chance(1) {
+                author.actions.push(Action::Users(of_users.below(TABLES.len() + 1)));
             }
             author.step();
         }
@@ -117,6 +128,7 @@ fn setup(random: &mut Random, crowded: bool) -> Setup {
         turn_units: random.pick(&[2_000, 20_000, budget::TURN]),
         watched: random.chance(50),
         nodes_in_a_call: random.pick(&[1, 4, 1_000]),
+        users: usize::MAX,
     }
 }
 

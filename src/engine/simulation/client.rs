@@ -17,6 +17,8 @@ pub(super) enum Heard {
     Lost(u64),
     Pong,
     Error(ErrorCode, bool),
+    /// Its user may not do this.
+    Refused(String),
     Goodbye,
     Ping,
     Other,
@@ -271,6 +273,9 @@ fn understand(frame: &Frame) -> Heard {
         Kind::Goodbye => Heard::Goodbye,
         Kind::Error => {
             let (code, _) = decode_error(frame.body).expect("an ERROR has a code");
+            if frame.flags == 0 && code == ErrorCode::NotAllowed.code() {
+                return Heard::Refused(String::from_utf8(frame.topic.to_vec()).unwrap());
+            }
             Heard::Error(ErrorCode::from_code(code).unwrap(), frame.flags != 0)
         }
         Kind::Ping => Heard::Ping,

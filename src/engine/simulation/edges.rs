@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 70] = [
+const EDGES: [(&str, u64); 77] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("turn that used up its budget", 50),
@@ -77,6 +77,13 @@ const EDGES: [(&str, u64); 70] = [
     ("NATS client waits for receivers", 100),
     ("NATS client closed: stale", 100),
     ("NATS message dropped", 10),
+    ("users changed", 100),
+    ("message refused for its user", 100),
+    ("subscription refused for its user", 100),
+    ("queue group refused for its user", 50),
+    ("denial within a grant withheld a message", 100),
+    ("denial passed over a member of a queue group", 50),
+    ("subscription ended by other users", 100),
 ];
 
 /// What one world, or many, reached: how often, and in how many worlds.

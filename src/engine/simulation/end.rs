@@ -119,6 +119,8 @@ impl World {
         assert_eq!(deliveries, heard + undelivered, "each message is heard or undelivered");
         let processed = sockets.clients.iter().flat_map(|it| &it.said[..it.processed]);
         let messages = processed.filter(|said| is_accepted(said)).count() as u64;
+        let messages = messages - self.model.denied_messages;
+        assert_eq!(stats.denied, self.model.denied, "what users may not do is counted");
         assert_eq!((stats.bytes_out, stats.messages_in), (sockets.taken, messages), "counters");
         // Full memory leaves a member of a group without room, too.
         let block = self.policies.iter().all(|policy| *policy == OverflowPolicy::Block);
@@ -165,9 +167,14 @@ fn check_last_error(number: usize, client: &Client) {
         Said::Nats(Line::Connect(_)) => text == "no responders requires headers support",
         // It may be the answer to what was not right, and the connection went on.
         Said::Nats(Line::Sub(..)) => {
-            text == "Invalid Subject" || text == "maximum subscriptions exceeded"
+            text == "Invalid Subject"
+                || text == "maximum subscriptions exceeded"
+                || text.starts_with("Permissions Violation for Subscription")
         }
-        Said::Nats(Line::Pub(_)) => text == "Invalid Publish Subject",
+        Said::Nats(Line::Pub(_)) => {
+            text == "Invalid Publish Subject"
+                || text.starts_with("Permissions Violation for Publish")
+        }
         _ => false,
     };
     let others = ["Stale Connection", "maximum connections exceeded"];

@@ -32,6 +32,7 @@ fn roomy() -> Setup {
         turn_units: budget::TURN,
         watched: true,
         nodes_in_a_call: 1_000,
+        users: usize::MAX,
     }
 }
 

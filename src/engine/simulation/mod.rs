@@ -8,6 +8,9 @@
 //! the budget; at the end all clients read on, and nothing may be left waiting. A table says which
 //! edges the worlds reached, and fails if some were not.
 //!
+//! Some worlds have users, whose rights change while clients are there; the model has them as lists
+//! of filters.
+//!
 //! `SIMULATION_SEEDS=1000000 cargo test --release --lib simulation` runs more seeds,
 //! `SIMULATION_SEED=42` one. A failing seed is told, and its script shrunk and printed as Rust;
 //! `SIMULATION_SHRINK=0` leaves that out.
@@ -39,6 +42,7 @@ mod script;
 mod shrink;
 mod sockets;
 mod transcript;
+mod users;
 mod waiting;
 mod world;
 

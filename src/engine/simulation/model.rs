@@ -10,8 +10,9 @@ use super::client::{Client, Heard};
 use super::nats::{Copied, Sent, ident, is_number, payload};
 use super::nats_model::Talk;
 use super::rounds::Rounds;
-use super::script::Said;
+use super::script::{Said, Setup};
 use super::transcript::Ending;
+use super::users::{self, May, TABLES};
 
 /// A subscription.
 pub(super) struct Held {
@@ -40,6 +41,15 @@ pub(super) struct Model {
     max_subscriptions: usize,
     pub(super) max_nats_subscriptions: usize,
     pub(super) held: Vec<Held>,
+    /// The table of users, and by client the user id of its process if that is known.
+    table: usize,
+    pub(super) uids: BTreeMap<usize, u32>,
+    /// By native client: what it must be refused, in this order; the last of each are all that
+    /// ended at once, in any.
+    refusals: BTreeMap<usize, Vec<Vec<&'static str>>>,
+    /// Messages and subscriptions that their users may not have, and of them the messages.
+    pub(super) denied: u64,
+    pub(super) denied_messages: u64,
     /// Messages in the order in which they were processed; a message's place in it, if it can be
     /// told from others.
     place: BTreeMap<u64, usize>,
@@ -72,11 +82,16 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(max_subscriptions: usize, max_nats_subscriptions: usize) -> Model {
+    pub(super) fn new(setup: &Setup) -> Model {
         Model {
-            max_subscriptions,
-            max_nats_subscriptions,
+            max_subscriptions: setup.max_subscriptions,
+            max_nats_subscriptions: setup.nats.max_subscriptions,
             held: Vec::new(),
+            table: setup.users.min(TABLES.len()),
+            uids: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            denied: 0,
+            denied_messages: 0,
             place: BTreeMap::new(),
             messages: 0,
             expected: BTreeMap::new(),
@@ -123,6 +138,10 @@ impl Model {
                 if self.held.iter().any(|held| is_it(&held)) {
                     return;
                 }
+                if !self.may_subscribe(client, filter, group) {
+                    self.refusals.entry(client).or_default().push(vec![filter]);
+                    return;
+                }
                 if self.count(client) >= self.max_subscriptions {
                     self.refused += 1;
                     return;
@@ -131,6 +150,9 @@ impl Model {
             }
             Said::Unsubscribe(filter, group) => {
                 self.end(|held| (held.client, held.filter, held.group) == (client, filter, group));
+            }
+            Said::Publish(subject, ..) if !self.may_publish(client, subject) => {
+                self.refusals.entry(client).or_default().push(vec![subject]);
             }
             Said::Publish(subject, number, length) => {
                 let length = length.max(8);
@@ -145,6 +167,75 @@ impl Model {
             | Said::Part(_)
             | Said::JoinMany => {}
         }
+    }
+
+    /// What a client may do; `None`: everything.
+    fn may(&self, client: usize) -> Option<&'static May> {
+        users::find(self.table, self.uids.get(&client).copied())
+    }
+
+    /// Whether a client may publish to a topic.
+    pub(super) fn may_publish(&mut self, client: usize, topic: &str) -> bool {
+        let may = self.may(client).is_none_or(|may| may.publish(topic));
+        if !may {
+            self.denied += 1;
+            self.denied_messages += 1;
+            self.note("message refused for its user");
+        }
+        may
+    }
+
+    /// Whether a client may subscribe.
+    pub(super) fn may_subscribe(
+        &mut self,
+        client: usize,
+        filter: &str,
+        group: Option<&str>,
+    ) -> bool {
+        let Some(user) = self.may(client) else { return true };
+        let may = user.subscribe(filter, group);
+        if !may {
+            self.denied += 1;
+            self.note("subscription refused for its user");
+            if user.subscribe(filter, None) {
+                self.note("queue group refused for its user");
+            }
+        }
+        may
+    }
+
+    /// Whether a topic is kept from a client though a filter of its matches.
+    pub(super) fn is_kept_from(&self, client: usize, topic: &[u8]) -> bool {
+        let topic = std::str::from_utf8(topic).expect("names are text here");
+        self.may(client).is_some_and(|may| may.is_denied(topic))
+    }
+
+    /// Other users from now on. Returns whether they are others.
+    pub(super) fn change_users(&mut self, table: usize) -> bool {
+        let table = table.min(TABLES.len());
+        if std::mem::replace(&mut self.table, table) == table {
+            return false;
+        }
+        let held = std::mem::take(&mut self.held);
+        let (kept, ended): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| {
+            let may = self.may(held.client);
+            may.is_none_or(|may| may.subscribe(held.filter, held.group))
+        });
+        self.held = kept;
+        let mut by_client = BTreeMap::<usize, Vec<Held>>::new();
+        for held in ended {
+            self.note("subscription ended by other users");
+            by_client.entry(held.client).or_default().push(held);
+        }
+        for (client, ended) in by_client {
+            if let Some(talk) = self.talks.get_mut(&client) {
+                talk.hears.ended(ended.iter().map(may_not_subscribe).collect());
+            } else {
+                let filters = ended.iter().map(|held| held.filter).collect();
+                self.refusals.entry(client).or_default().push(filters);
+            }
+        }
+        true
     }
 
     /// Subscriptions of a client.
@@ -174,8 +265,11 @@ impl Model {
     /// The subscriptions that match a message.
     fn matching(&self, publisher: usize, sent: Sent) -> Vec<usize> {
         let (silent, topic) = (self.silent(publisher), sent.subject.as_bytes());
-        let is_match =
-            |held: &Held| matches(held.filter.as_bytes(), topic) && silent != Some(held.client);
+        let is_match = |held: &Held| {
+            matches(held.filter.as_bytes(), topic)
+                && silent != Some(held.client)
+                && !self.is_kept_from(held.client, topic)
+        };
         let numbers = 0..self.held.len();
         let is_topic = validate_topic(topic).is_ok();
         numbers.filter(|number| is_topic && is_match(&self.held[*number])).collect()
@@ -348,6 +442,7 @@ impl Model {
         let pongs = who.heard.iter().filter(|heard| **heard == Heard::Pong).count();
         let asked = self.pongs.get(&client).copied().unwrap_or(0);
         assert!(pongs <= asked && (!complete || pongs == asked), "client {client}: {pongs} PONGs");
+        self.check_refusals(client, who, complete);
         let none = Vec::new();
         let expected = self.expected.get(&client).unwrap_or(&none);
         let mut rest = expected.iter();
@@ -368,10 +463,38 @@ impl Model {
         assert!(!complete || rest.next().is_none(), "client {client} misses {:?}", rest.next());
     }
 
+    /// Checks that a native client was told what it may not do.
+    fn check_refusals(&self, client: usize, who: &Client, complete: bool) {
+        let heard = who.heard.iter().filter_map(|heard| match heard {
+            Heard::Refused(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let mut batches = self.refusals.get(&client).cloned().unwrap_or_default().into_iter();
+        let mut left = Vec::new();
+        for name in heard {
+            if left.is_empty() {
+                left = batches.next().unwrap_or_default();
+            }
+            let place = left.iter().position(|it| *it == name);
+            let place = place.unwrap_or_else(|| panic!("client {client} was refused {name}"));
+            left.swap_remove(place);
+        }
+        let is_all = left.is_empty() && batches.len() == 0;
+        assert!(is_all || !complete, "client {client} was not told what it may not do");
+    }
+
     /// Checks that the members of queue groups took turns; see [`Rounds`].
     pub(super) fn check_turns(&self) -> u64 {
         self.rounds.check()
     }
+}
+
+/// What a NATS client is told of a subscription that has ended.
+fn may_not_subscribe(held: &Held) -> String {
+    let sid = held.nats.as_ref().map_or("", |named| named.sid);
+    let group = held.group.map_or(String::new(), |group| format!(" using queue \"{group}\""));
+    let filter = held.filter;
+    format!("Permissions Violation for Subscription to \"{filter}\"{group} (sid \"{sid}\")")
 }
 
 /// Bytes of a message as a subscription gets it.

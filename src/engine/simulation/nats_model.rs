@@ -174,6 +174,11 @@ impl Model {
         group: Option<&'static str>,
         sid: &'static str,
     ) {
+        if !self.may_subscribe(client, filter, group) {
+            let group = group.map_or(String::new(), |it| format!(" using queue \"{it}\""));
+            let text = format!("Permissions Violation for Subscription to \"{filter}\"{group}");
+            return self.talk(client).hears.error(text);
+        }
         if self.count(client) >= self.max_nats_subscriptions {
             self.note("too many subscriptions of a NATS client");
             return self.talk(client).hears.error("maximum subscriptions exceeded");
@@ -210,6 +215,11 @@ impl Model {
     }
 
     fn publish_line(&mut self, client: usize, sent: Sent) {
+        let is_topic = matches!(fate(sent), Fate::Published);
+        if is_topic && !self.may_publish(client, sent.subject) {
+            let text = format!("Permissions Violation for Publish to \"{}\"", sent.subject);
+            return self.talk(client).hears.error(text);
+        }
         let session = self.talk(client).session.clone();
         let is_heard = self.is_heard(client, sent);
         let unheard = session.no_responders && !is_heard;
@@ -246,6 +256,11 @@ impl Model {
         else {
             return Vec::new();
         };
+        // One with a wildcard is no topic, and is looked for by its letters.
+        let is_topic = validate_topic(reply.as_bytes()).is_ok();
+        if is_topic && self.is_kept_from(client, reply.as_bytes()) {
+            return Vec::new();
+        }
         let own = self.held.iter().filter(|held| held.client == client && held.group.is_none());
         let matching = own.filter(|held| matches(held.filter.as_bytes(), reply.as_bytes()));
         matching.filter_map(|held| held.nats.as_ref().map(|named| named.sid)).collect()
@@ -256,6 +271,7 @@ impl Model {
         let topic = sent.subject.as_bytes();
         let plain = self.held.iter().filter(|held| held.group.is_none());
         let plain = plain.filter(|held| matches(held.filter.as_bytes(), topic));
+        let plain = plain.filter(|held| !self.is_kept_from(held.client, topic));
         let encodings: BTreeSet<_> =
             plain.map(|held| held.nats.as_ref().map(|named| (named.sid, named.headers))).collect();
         let is_native = !self.talks.contains_key(&publisher);
@@ -269,6 +285,13 @@ impl Model {
         let topic = sent.subject.as_bytes();
         let mut edges = BTreeSet::new();
         for held in self.held.iter().filter(|it| matches(it.filter.as_bytes(), topic)) {
+            if self.is_kept_from(held.client, topic) {
+                edges.insert("denial within a grant withheld a message");
+                if held.group.is_some() {
+                    edges.insert("denial passed over a member of a queue group");
+                }
+                continue;
+            }
             match (&held.nats, from_nats) {
                 (Some(_), false) => drop(edges.insert("native message to a NATS client")),
                 (None, true) => drop(edges.insert("NATS message to a native client")),

@@ -40,6 +40,8 @@ pub(super) struct Setup {
     pub(super) watched: bool,
     /// Nodes that one call for a route may visit.
     pub(super) nodes_in_a_call: u64,
+    /// The number of its table of users; there are none if there is no such table.
+    pub(super) users: usize,
 }
 
 /// What holds for the receivers of one protocol.
@@ -118,6 +120,8 @@ pub(super) enum Action {
     Turn(u64),
     /// The broker has other rules from now on.
     Rule(Change),
+    /// The broker has the users of this table from now on.
+    Users(usize),
     /// The broker is told to stop.
     Stop,
 }

@@ -12,7 +12,9 @@ enum Item {
     Ok,
     Pong,
     /// An error that begins so; the connection goes on.
-    Error(&'static str),
+    Error(String),
+    /// All of these errors, in any order.
+    Ended(Vec<String>),
     /// All copies of one message, in any order.
     Copies(Vec<Copied>),
     /// Nobody hears its request: any one of these.
@@ -58,8 +60,13 @@ impl Transcript {
         self.add(Item::Pong);
     }
 
-    pub(super) fn error(&mut self, text: &'static str) {
-        self.add(Item::Error(text));
+    pub(super) fn error(&mut self, text: impl Into<String>) {
+        self.add(Item::Error(text.into()));
+    }
+
+    /// Subscriptions have ended at once: these errors.
+    pub(super) fn ended(&mut self, texts: Vec<String>) {
+        self.add(Item::Ended(texts));
     }
 
     /// One of these; nothing if there are none.
@@ -83,7 +90,13 @@ impl Transcript {
 
     /// Asserts that a client heard this.
     pub(super) fn check(&self, client: usize, heard: &[Heard], ending: Ending) {
-        let mut search = Search { items: &self.items, left: Vec::new(), missed: 0, missing: 0 };
+        let mut search = Search {
+            items: &self.items,
+            left: Vec::new(),
+            ended: Vec::new(),
+            missed: 0,
+            missing: 0,
+        };
         let fatal = heard.len() - usize::from(matches!(heard.last(), Some(Heard::Error(_))));
         for (place, what) in heard.iter().enumerate() {
             if *what == Heard::Ping || search.finds(what) {
@@ -106,6 +119,7 @@ impl Transcript {
         }
         search.skip_copies();
         assert!(search.items.is_empty(), "client {client} misses {:?}", search.items.first());
+        assert!(search.ended.is_empty(), "client {client} misses {:?}", search.ended);
         let missed = search.missed + search.missing;
         assert!(ending.may_drop || missed == 0, "client {client} misses {missed} messages");
         let is_exact = ending.dropped.is_none_or(|dropped| dropped == missed);
@@ -118,6 +132,8 @@ struct Search<'a> {
     items: &'a [Item],
     /// Copies of the message at hand that were not heard yet.
     left: Vec<&'a Copied>,
+    /// Errors told at once that were not heard yet.
+    ended: Vec<&'a String>,
     /// Copies that were left out and another message came, and since the last message.
     missed: u64,
     missing: u64,
@@ -135,6 +151,13 @@ impl Search<'_> {
 
     /// Whether this comes next, or behind messages that are left out.
     fn finds(&mut self, heard: &Heard) -> bool {
+        if let (Heard::Error(text), false) = (heard, self.ended.is_empty()) {
+            let place = self.ended.iter().position(|it| *it == text);
+            return place.map(|place| self.ended.swap_remove(place)).is_some();
+        }
+        if !self.ended.is_empty() {
+            return false;
+        }
         if let Heard::Message(copied, _) = heard {
             loop {
                 if let Some(place) = self.left.iter().position(|left| *left == copied) {
@@ -150,11 +173,17 @@ impl Search<'_> {
             }
         }
         self.skip_copies();
+        if let (Heard::Error(_), Some((Item::Ended(texts), rest))) =
+            (heard, self.items.split_first())
+        {
+            (self.ended, self.items) = (texts.iter().collect(), rest);
+            return self.finds(heard);
+        }
         let found = match (heard, self.items.first()) {
             (Heard::Info(_), Some(Item::Info))
             | (Heard::Ok, Some(Item::Ok))
             | (Heard::Pong, Some(Item::Pong)) => true,
-            (Heard::Error(text), Some(Item::Error(begin))) => text.starts_with(begin),
+            (Heard::Error(text), Some(Item::Error(begin))) => text.starts_with(begin.as_str()),
             (Heard::Unheard(copied), Some(Item::Unheard(any))) => any.contains(copied),
             _ => false,
         };

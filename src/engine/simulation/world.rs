@@ -10,7 +10,9 @@ use super::model::Model;
 use super::random::Random;
 use super::script::{Action, Change, Script, Setup};
 use super::sockets::SimSockets;
+use super::users;
 use crate::engine::Engine;
+use crate::engine::access::Peer;
 use crate::engine::budget::Budget;
 use crate::engine::journal::Entry;
 use crate::engine::rules::OverflowPolicy;
@@ -40,6 +42,8 @@ pub(super) struct World {
     /// Policies that were ever in force, and whether any rule is another one than at the start.
     pub(super) policies: Vec<OverflowPolicy>,
     pub(super) changed: bool,
+    /// Subscriptions may have ended since the users are others, all at once.
+    pub(super) revoked: bool,
 }
 
 /// What a world leaves: a hash of everything that clients received in its order, and the edges
@@ -64,7 +68,7 @@ impl World {
         // Some moment to count from; the time of day is nothing to the engine.
         let sockets = SimSockets::new(Instant::now());
         World {
-            model: Model::new(setup.max_subscriptions, setup.nats.max_subscriptions),
+            model: Model::new(setup),
             turn: Turn::new(engine(setup), sockets, setup.read_bytes),
             edges: Edges::default(),
             by_name: BTreeMap::new(),
@@ -76,6 +80,7 @@ impl World {
             waited: 0,
             policies: vec![setup.policy, setup.nats.policy],
             changed: false,
+            revoked: false,
             setup: setup.clone(),
         }
     }
@@ -117,6 +122,7 @@ impl World {
                 self.make_turns((cuts > 0).then(|| Random::new(cuts)));
             }
             Action::Rule(change) => self.change_rules(change),
+            Action::Users(table) => self.change_users(table),
             Action::Stop => self.stop(),
         }
         self.recount();
@@ -134,12 +140,17 @@ impl World {
         }
         let now = self.now();
         let token = self.turn.accept(role, "sim", now);
+        let uid = users::uid(name, role);
+        if uid.is_some() {
+            self.turn.engine_mut().set_peer(token, Peer { uid, ..Peer::default() });
+        }
         let sockets = self.turn.sockets_mut();
         let number = sockets.clients.len();
         sockets.clients.push(Client::new(token, role, room, now));
         let before = sockets.owners.insert(token, number);
         assert!(before.is_none_or(|it| sockets.clients[it].closed), "a token has one owner");
         self.by_name.insert(name, number);
+        self.model.uids.extend(uid.map(|uid| (number, uid)));
         if role.protocol == Protocol::Nats {
             self.model.welcome(number);
         }
@@ -273,6 +284,30 @@ impl World {
         self.follow();
         self.make_turns(None);
     }
+
+    /// The users become others. No client may be closed by that: there is always a guest.
+    fn change_users(&mut self, table: usize) {
+        if self.engine().is_draining() {
+            return;
+        }
+        // What is due happens under the old rights.
+        self.make_turns(None);
+        let now = self.now();
+        let talking = |engine: &Engine| -> Vec<_> {
+            let all = engine.connections.iter();
+            all.filter(|(_, connection)| connection.is_talking()).map(|(at, _)| at).collect()
+        };
+        let engine = self.turn.engine_mut();
+        let before = talking(engine);
+        let is_another = engine.set_users(users::table(table), now);
+        assert_eq!(talking(engine), before, "other users closed a connection");
+        assert_eq!(is_another, self.model.change_users(table), "whether they are others");
+        self.edges.note("users changed", u64::from(is_another));
+        self.revoked = true;
+        self.turn.end(now);
+        self.follow();
+        self.make_turns(None);
+    }
 }
 
 /// An engine that counts messages by topic if the world is watched, with budgets of the world's.
@@ -283,5 +318,6 @@ fn engine(setup: &Setup) -> Engine {
     }
     engine.index.limit_calls(setup.nodes_in_a_call);
     engine.budget = Budget::new(setup.turn_units);
+    engine.set_users(users::table(setup.users), Instant::now());
     engine
 }
