@@ -99,6 +99,8 @@ impl Engine {
         }
         let denied = user.as_ref().map(|user| user.rights.subscribe.deny.clone());
         self.index.withhold(token, &denied.unwrap_or_default());
+        // Publishers may give a member of its groups now what it was not to be given.
+        self.wake_groups_of(token);
         if let Some(user) = user {
             self.end_what_is_not_granted(token, &user);
         }

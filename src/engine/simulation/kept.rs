@@ -1,7 +1,7 @@
 //! Scripts that failed once, shrunk, so that they never fail again.
 
 use super::nats::{Line, Options};
-use super::script::Action::{Connect, Pass, Say, Turn};
+use super::script::Action::{Connect, Pass, Say, Turn, Users};
 use super::script::Said::{Hello, Nats, Publish, Subscribe};
 use super::script::{Action, GROUP_FLOOD, Limits, Script, Setup};
 use super::world::play;
@@ -105,4 +105,24 @@ fn small_messages_to_many_names_stay_within_memory() {
     actions.extend([WHOLE_TURN; 5]);
     let most = play(&Script { setup, actions }).most;
     assert!(most < (1 << 20) + 300_000, "{most} bytes were held");
+}
+
+/// A publisher that waits for the only member that it may serve looks again when another one may
+/// have the message.
+#[test]
+fn members_whose_rights_change_are_found_by_those_who_wait_for_the_group() {
+    let setup = Setup { outbox_bytes: 60, users: 0, ..roomy() };
+    let (ann, ben, publisher) = (1, 2, 3);
+    let mut actions = Vec::new();
+    for (member, room) in [(ann, 1_000), (ben, 0)] {
+        actions.extend([Connect(member, Role::SUBSCRIBER, room), Say(member, Hello)]);
+        actions.push(Say(member, Subscribe("a.>", Some("g"))));
+    }
+    actions.extend([WHOLE_TURN, Connect(publisher, Role::PUBLISHER, 1_000), Say(publisher, Hello)]);
+    for number in 1..=10 {
+        actions.push(Say(publisher, Publish("a.b", number, 8)));
+    }
+    // Before, it is denied to the one; behind, to the other.
+    actions.extend([WHOLE_TURN, Users(3), WHOLE_TURN]);
+    play(&Script { setup, actions });
 }
