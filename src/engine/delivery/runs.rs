@@ -325,7 +325,7 @@ impl Engine {
     }
 
     /// A client has published to a reply, which it may do once.
-    fn take_reply(&mut self, token: Token, source: &Slice, run: Run) {
+    pub(super) fn take_reply(&mut self, token: Token, source: &Slice, run: Run) {
         let message = Message::at(&source.bytes()[run.start..run.end], run.protocol);
         if let Some(replies) = &mut self.connections[token.index()].replies {
             replies.take(message.topic);

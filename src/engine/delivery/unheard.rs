@@ -46,6 +46,9 @@ impl Engine {
             self.answer_done(token, 1);
             self.note_published(token, 1, message.length);
             self.journal.delivered(token, 1, 0);
+            if run.is_reply {
+                self.take_reply(token, source, *run);
+            }
             self.answer_unheard(token, message.topic, message.reply, sid);
             self.budget.charge(budget::FRAME);
             *at += message.length;
