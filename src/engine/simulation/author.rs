@@ -8,7 +8,7 @@ use wire::native::error_code::ErrorCode;
 
 use super::random::Random;
 use super::script::{Action, Change, Limits, Said, Script, Setup};
-use super::users::TABLES;
+use super::users::{SILENT, TABLES};
 use super::*;
 use crate::engine::rules::OverflowPolicy;
 
@@ -57,9 +57,6 @@ impl Script {
         // Numbers of their own, so that the worlds without users stay as they are.
         let mut of_users = Random::new(!seed);
         let with_users = of_users.chance(33);
-        if with_users {
-            setup.users = of_users.below(TABLES.len() + 1);
-        }
         let with_other_users = with_users && of_users.chance(60);
         let mut author = Author {
             actions: Vec::new(),
@@ -83,6 +80,16 @@ impl Script {
             ]),
             random,
         };
+        // The model does not know which messages are dropped: those open no reply.
+        let drops = setup.nats.policy == OverflowPolicy::Drop || author.with_changes;
+        let tables = if drops || of_users.chance(50) {
+            (0..SILENT).chain([TABLES.len()]).collect()
+        } else {
+            Vec::from_iter([0].into_iter().chain(SILENT..=TABLES.len()))
+        };
+        if with_users {
+            setup.users = of_users.pick(&tables);
+        }
         if crowded {
             (0..CROWD).for_each(|_| author.connect());
         }
@@ -92,7 +99,7 @@ impl Script {
                 author.actions.push(Action::Stop);
             }
             if with_other_users && of_users.chance(1) {
-                author.actions.push(Action::Users(of_users.below(TABLES.len() + 1)));
+                author.actions.push(Action::Users(of_users.pick(&tables)));
             }
             author.step();
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 77] = [
+const EDGES: [(&str, u64); 79] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("turn that used up its budget", 50),
@@ -84,6 +84,8 @@ const EDGES: [(&str, u64); 77] = [
     ("denial within a grant withheld a message", 100),
     ("denial passed over a member of a queue group", 50),
     ("subscription ended by other users", 100),
+    ("reply allowed once", 50),
+    ("reply refused the second time", 20),
 ];
 
 /// What one world, or many, reached: how often, and in how many worlds.

@@ -47,6 +47,8 @@ pub(super) struct Model {
     /// By native client: what it must be refused, in this order; the last of each are all that
     /// ended at once, in any.
     refusals: BTreeMap<usize, Vec<Vec<&'static str>>>,
+    /// By NATS client: replies that it may publish to, whether it may still.
+    replies: BTreeMap<usize, BTreeMap<&'static str, bool>>,
     /// Messages and subscriptions that their users may not have, and of them the messages.
     pub(super) denied: u64,
     pub(super) denied_messages: u64,
@@ -90,6 +92,7 @@ impl Model {
             table: setup.users.min(TABLES.len()),
             uids: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            replies: BTreeMap::new(),
             denied: 0,
             denied_messages: 0,
             place: BTreeMap::new(),
@@ -174,10 +177,21 @@ impl Model {
         users::find(self.table, self.uids.get(&client).copied())
     }
 
-    /// Whether a client may publish to a topic.
+    /// Whether a client publishes to a topic. It does so to a reply once.
     pub(super) fn may_publish(&mut self, client: usize, topic: &str) -> bool {
-        let may = self.may(client).is_none_or(|may| may.publish(topic));
-        if !may {
+        let Some(user) = self.may(client) else { return true };
+        if user.publish(topic) {
+            return true;
+        }
+        let reply = self.replies.get_mut(&client).and_then(|it| it.get_mut(topic));
+        let was_given = reply.is_some();
+        let may = user.responds && reply.is_some_and(std::mem::take);
+        if may {
+            self.note("reply allowed once");
+        } else {
+            if was_given && user.responds {
+                self.note("reply refused the second time");
+            }
             self.denied += 1;
             self.denied_messages += 1;
             self.note("message refused for its user");
@@ -335,7 +349,13 @@ impl Model {
         let Some(named) = &mut held.nats else { return };
         named.delivered += 1;
         let copied: Copied = sent.copied(named.sid, named.headers);
-        self.talks.entry(held.client).or_default().hears.copied(place, copied);
+        let client = held.client;
+        self.talks.entry(client).or_default().hears.copied(place, copied);
+        if let Some(reply) = sent.reply
+            && self.may(client).is_some_and(|user| user.responds)
+        {
+            self.replies.entry(client).or_default().insert(reply, true);
+        }
     }
 
     /// Ends subscriptions that had as many messages as they may.

@@ -21,6 +21,8 @@ pub(super) struct May {
     publish: (List, List),
     subscribe: (List, List),
     groups: Option<List>,
+    /// It may publish once to the reply of each message that it is given.
+    pub(super) responds: bool,
 }
 
 /// All that there is.
@@ -30,8 +32,11 @@ const NONE: List = &[];
 /// Who shows nothing.
 const GUEST: &str = "guest";
 
+/// How many of the tables, the first, have nobody who responds.
+pub(super) const SILENT: usize = 4;
+
 /// The tables; a world may change to any of them, or to one more that has no users.
-pub(super) const TABLES: [&[May]; 4] = [
+pub(super) const TABLES: [&[May]; 6] = [
     &[
         may("ann", 1, (ALL, &["b.>"]), (ALL, &["a.b"]), None),
         may("ben", 2, (&["a", "a.>", "b"], &["a.c"]), (&["a", "a.>", "*.b"], &["*.c"]), G),
@@ -54,6 +59,9 @@ pub(super) const TABLES: [&[May]; 4] = [
         may("ben", 2, (&["a", "a.>", "b"], &["a.b"]), (&["a", "a.>", "*.b"], &["a.b"]), G),
         may(GUEST, 0, (ALL, &["b.c", "r.1"]), (ALL, &["*.c"]), None),
     ],
+    // The guest responds.
+    &[may(GUEST, 0, (&["b", "*.b", "*.c"], NONE), (ALL, NONE), None).responding()],
+    &[may(GUEST, 0, (ALL, &["r.*", "a"]), (ALL, &["b"]), None).responding()],
 ];
 const G: Option<List> = Some(&["g", "f1"]);
 const H: Option<List> = Some(&["h"]);
@@ -65,10 +73,14 @@ const fn may(
     subscribe: (List, List),
     groups: Option<List>,
 ) -> May {
-    May { name, uid, publish, subscribe, groups }
+    May { name, uid, publish, subscribe, groups, responds: false }
 }
 
 impl May {
+    const fn responding(self) -> May {
+        May { responds: true, ..self }
+    }
+
     /// Whether it may publish to a topic.
     pub(super) fn publish(&self, topic: &str) -> bool {
         let (allow, deny) = self.publish;
@@ -119,7 +131,7 @@ pub(super) fn table(number: usize) -> Option<Users> {
             publish: grants(it.publish),
             subscribe: grants(it.subscribe),
             groups: it.groups.map(|groups| list(groups).into()),
-            allow_responses: false,
+            allow_responses: it.responds,
         },
         ..User::default()
     };
