@@ -138,14 +138,22 @@ impl Engine {
             connection.room = connection.room.saturating_sub(length);
             encoded.push_to(&mut connection.outbox, &self.pool);
             self.schedule.mark_dirty_for(*token, is_bulk);
-            if !encoded.replies.is_empty() {
-                connection.note_replies(&encoded.replies);
-            }
+        }
+        if !encoded.replies.is_empty() {
+            self.note_replies(receivers, &encoded.replies);
         }
         self.stats.deliveries += messages * receivers.len() as u64;
         self.schedule.queued(length * receivers.len());
         self.budget.charge(budget::DELIVERY * receivers.len() as u64);
         self.budget.charge_ahead(budget::writing(receivers.len(), length));
+    }
+
+    /// Receivers were given messages that want their replies there.
+    #[cold]
+    fn note_replies(&mut self, receivers: &[Token], replies: &[&[u8]]) {
+        for token in receivers {
+            self.connections[token.index()].note_replies(replies);
+        }
     }
 
     fn push_exception(

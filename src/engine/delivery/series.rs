@@ -61,6 +61,9 @@ impl Engine {
         route: &Rc<Route>,
     ) -> Result<bool, Stop> {
         let audience = plain_audience(route, run);
+        if audience.is_none() && self.series.route.is_none() {
+            return Ok(false);
+        }
         if let Some(audience) = audience
             && self.series.has_receivers_of(audience)
             && self.append_to_series(publisher, source, run, audience)
