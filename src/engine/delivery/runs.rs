@@ -265,11 +265,12 @@ impl Engine {
             match self.admit(token, input, run, route, now) {
                 Verdict::Deliver(part) => {
                     let part = self.encodable(part, input, route);
-                    let has_ended = self.deliver(token, input, part, route, now);
-                    self.end_wait(token);
                     if part.is_reply {
+                        // First: the message may want its own reply there, of this client.
                         self.take_reply(token, input, part);
                     }
+                    let has_ended = self.deliver(token, input, part, route, now);
+                    self.end_wait(token);
                     *at = part.end;
                     run = run.behind(part);
                     if is_nats && !self.connections[token.index()].is_talking() {
