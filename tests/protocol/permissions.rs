@@ -137,7 +137,7 @@ fn nats_clients_come_in_by_password_token_or_key() {
     key.extend(sum.to_le_bytes());
     let key = BASE32_NOPAD.encode(&key);
     let users = format!("{}[robot]\nnkey = {key}\nsubscribe = >\n", users());
-    let broker = broker_with(&users, "");
+    let broker = broker_with(&users, "[log]\nlevel = trace\n");
     let refused = |connect: &dyn Fn(&str) -> String| {
         let mut peer = NatsPeer::begin(broker.nats());
         let nonce = peer.info["nonce"].as_str().expect("somebody signs").to_owned();
@@ -168,6 +168,11 @@ fn nats_clients_come_in_by_password_token_or_key() {
     assert!(refused(&|_| with(r#""name":"x""#)));
     assert!(refused(&|_| "SUB a 1\r\n".to_owned()));
     assert!(refused(&|_| "PING\r\n".to_owned()));
+    let log = broker.log().so_far().join("\n");
+    assert!(log.contains("CONNECT from "), "even at level trace");
+    for secret in ["alice-secret", "a-token", "b-token", "\"sig\""] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }
 
 #[test]

@@ -147,7 +147,12 @@ impl Engine {
     /// Does what a request of so many bytes asks for. Returns whether it was done; else the
     /// connection has used up its share, and it is to be processed again.
     fn process(&mut self, token: Token, request: Request<'_>, length: usize, now: Instant) -> bool {
-        trace!("{request:?} from {}", self.connections[token.index()]);
+        let connection = &self.connections[token.index()];
+        match request {
+            // It may hold a secret.
+            Request::Configure { .. } => trace!("CONNECT from {connection}"),
+            request => trace!("{request:?} from {connection}"),
+        }
         match request {
             Request::Connect { id, credentials } => self.greet(token, id, &credentials, now),
             Request::Configure { json } => return self.configure(token, json, now),
