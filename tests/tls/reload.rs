@@ -16,6 +16,17 @@ fn start(certificates: &Certificates, settings: &[(&str, &str)]) -> Broker {
     Broker::run(dir, &["-s", "0", "-p", "0"])
 }
 
+/// One that looks at the certificates that clients have of the authority `clients`, if any.
+fn start_for(certificates: &Certificates, more: &[(&str, &str)]) -> Broker {
+    let (authority, list) = (certificates.text("clients.pem"), certificates.text("clients.crl"));
+    let settings = [
+        ("tls.client_ca", authority.as_str()),
+        ("tls.client_crl", &list),
+        ("tls.client_certificates", "optional"),
+    ];
+    start(certificates, &[&settings, more].concat())
+}
+
 #[test]
 fn a_new_certificate_is_shown_to_new_clients_while_old_ones_go_on() {
     let certificates = Certificates::new();
@@ -73,15 +84,7 @@ fn connections_end_whose_certificate_holds_no_more() {
         certificates.signed(name, "clients", "subjectAltName=DNS:x.example", 90);
     }
     certificates.revoke("clients", &[]);
-    let (authority, list) = (certificates.text("clients.pem"), certificates.text("clients.crl"));
-    let broker = start(
-        &certificates,
-        &[
-            ("tls.client_ca", &authority),
-            ("tls.client_crl", &list),
-            ("tls.client_certificates", "optional"),
-        ],
-    );
+    let broker = start_for(&certificates, &[]);
     let client = |arguments: &str| {
         let relay = certificates.client(broker.subscribers, arguments);
         Peer::connect(relay.address).hello(b"client")
@@ -105,16 +108,7 @@ fn a_handshake_that_began_before_ends_by_what_holds_then() {
     certificates.authority("clients");
     certificates.signed("bob", "clients", "subjectAltName=DNS:x.example", 90);
     certificates.revoke("clients", &[]);
-    let (authority, list) = (certificates.text("clients.pem"), certificates.text("clients.crl"));
-    let broker = start(
-        &certificates,
-        &[
-            ("tls.client_ca", &authority),
-            ("tls.client_crl", &list),
-            ("tls.client_certificates", "optional"),
-            ("timeouts.hello", "60"),
-        ],
-    );
+    let broker = start_for(&certificates, &[("timeouts.hello", "60")]);
     let gate = Relay::with_gate(broker.subscribers);
     let relay = certificates.client(gate.relay.address, "-cert bob.pem -key bob.key");
     let mut bob = Peer::connect(relay.address);
