@@ -1,6 +1,12 @@
 //! Configuration files as people write them, right and wrong.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use log::LevelFilter;
+
 use super::*;
+use crate::engine::rules::OverflowPolicy;
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("c.ini"))
