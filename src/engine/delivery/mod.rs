@@ -3,8 +3,8 @@
 //! Owns the order in which messages are delivered, the overflow policies, what a connection that
 //! cannot go on waits for, and the limit of memory. A message takes this way:
 //!
-//! 1. `runs` cuts what was read into runs: adjacent messages with one route. `messages` tells where
-//!    a message ends, `run` how much of a run fits.
+//! 1. `runs` cuts what was read into runs: adjacent messages with one route. `scan` goes from one
+//!    message to the next, `messages` tells where one ends, `run` how much of a run fits.
 //! 2. `admission` looks whether all receivers take a run now, or its first part. It changes no
 //!    queue. It says what is to be flushed first, or what is waited for.
 //! 3. `encodings` brings the run into each encoding that its receivers want.
@@ -24,6 +24,7 @@ mod messages;
 mod reading;
 mod run;
 mod runs;
+mod scan;
 mod series;
 pub(super) mod stall;
 mod unheard;
