@@ -71,6 +71,11 @@ pub struct Peer {
     pub certificate: Vec<String>,
 }
 
+impl Peer {
+    /// Of whom nothing is known.
+    pub(crate) const UNKNOWN: &Peer = &Peer { uid: None, certificate: Vec::new() };
+}
+
 /// What a client shows of itself. What it does not is empty.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Credentials<'a> {

@@ -207,7 +207,7 @@ impl Engine {
     fn listed(&self, token: Token) -> impl Iterator<Item = Listed<'_>> {
         let connection = self.connections[token.index()].number();
         self.index.subscribed_by(token).map(move |it| {
-            let Subscribed { filter, group, encoding, delivered } = it;
+            let Subscribed { filter, group, encoding, delivered, .. } = it;
             Listed { connection, filter, group, sid: self.index.sid_text(encoding), delivered }
         })
     }

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use wire::{Encoding, Sid};
 
 use super::groups::Groups;
-use super::route::GroupId;
+use super::route::{GroupId, SubscriptionId};
 use super::search::Step;
 use super::sids::Sids;
 use super::trie::Trie;
@@ -73,6 +73,7 @@ pub(super) struct Subscription {
 /// A subscription as its connection sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subscribed<'a> {
+    pub(crate) id: SubscriptionId,
     pub(crate) filter: &'a [u8],
     pub(crate) group: Option<&'a [u8]>,
     /// How its messages are wanted.
@@ -286,19 +287,9 @@ impl Registry {
                 self.subscriptions[number as usize];
             let group = self.lists[list as usize].group.as_ref();
             let group = group.map(|found| self.groups.name(found.group));
-            Subscribed { filter: self.name(number), group, encoding, delivered }
+            let (id, filter) = (SubscriptionId(number), self.name(number));
+            Subscribed { id, filter, group, encoding, delivered }
         })
-    }
-
-    /// The subscriptions of a connection.
-    pub(super) fn numbers_of(&self, token: Token) -> &[u32] {
-        self.by_connection.get(token.index()).map_or(&[], |held| &held.subscriptions)
-    }
-
-    /// The name of the queue group that a subscription is in.
-    pub(super) fn group_name_of(&self, number: u32) -> Option<&[u8]> {
-        let list = &self.lists[self.subscriptions[number as usize].list as usize];
-        list.group.as_ref().map(|found| self.groups.name(found.group))
     }
 
     /// The filters of a connection's plain subscriptions, and how it wants their messages.

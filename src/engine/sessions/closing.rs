@@ -4,7 +4,6 @@
 //! decide why: every end has been given its reason before, or is given it here once.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::time::Instant;
 
 use log::debug;
@@ -251,7 +250,7 @@ impl Engine {
             }
             let connection = self.connections.remove(token.index());
             self.memory.forget(*token);
-            self.index.withhold(*token, &Rc::default());
+            self.index.withhold(*token, None);
             self.refused -= usize::from(connection.refused);
             *self.crowd.of(connection.role) -= 1;
             false

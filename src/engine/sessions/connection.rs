@@ -8,7 +8,6 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::log_in::NOBODY;
 use super::nats::Session;
 use super::protocol::Protocol;
 use crate::engine::access::{Peer, Replies, User};
@@ -305,7 +304,7 @@ impl Connection {
 
     /// What is known of the client without its word.
     pub(crate) fn known_peer(&self) -> &Peer {
-        self.peer.as_deref().unwrap_or(NOBODY)
+        self.peer.as_deref().unwrap_or(Peer::UNKNOWN)
     }
 
     /// Its user, if that may not publish to all topics.

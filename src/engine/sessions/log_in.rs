@@ -12,7 +12,7 @@ use wire::topic::validate_topic;
 
 use super::connection::State;
 use super::protocol::Refusal;
-use crate::engine::access::{Credentials, Grant, Peer, User, Users};
+use crate::engine::access::{Credentials, Grant, User, Users};
 use crate::engine::close_reason::CloseReason;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
@@ -97,8 +97,8 @@ impl Engine {
             self.access.arrived(user);
             debug!("{} is user {:?}", self.connections[token.index()], user.name);
         }
-        let denied = user.as_ref().map(|user| user.rights.subscribe.deny.clone());
-        self.index.withhold(token, &denied.unwrap_or_default());
+        let denied = user.as_ref().map(|user| &user.rights.subscribe.deny);
+        self.index.withhold(token, denied.filter(|denied| !denied.is_empty()));
         // Publishers may give a member of its groups now what it was not to be given.
         self.wake_groups_of(token);
         if let Some(user) = user {
@@ -115,16 +115,15 @@ impl Engine {
 
     /// Ends the subscriptions that a user may not have, and tells of each.
     fn end_what_is_not_granted(&mut self, token: Token, user: &User) {
-        let mut ended = Vec::new();
-        for (id, filter, group) in self.index.held_by(token) {
-            if !is_granted(user, filter, group) {
-                ended.push((id, Box::from(filter), group.map(Box::from)));
-            }
-        }
+        let held = self.index.subscribed_by(token);
+        let ending = held.filter(|it| !is_granted(user, it.filter, it.group));
+        // As they end, their names go.
+        let ending =
+            ending.map(|it| (it.id, it.encoding, it.filter.to_vec(), it.group.map(Vec::from)));
+        let ending: Vec<_> = ending.collect();
         self.budget.charge_turn(self.index.held(token).subscriptions as u64 * budget::LOOK);
-        for (id, filter, group) in ended {
-            let (filter, group): (Box<[u8]>, Option<Box<[u8]>>) = (filter, group);
-            let sid = self.index.sid_of(id);
+        for (id, encoding, filter, group) in ending {
+            let sid = self.index.sid_text(encoding);
             self.end_subscription(id);
             let because = Some(Because::Revoked(&sid));
             let refusal = Refusal::MayNotSubscribe { group: group.as_deref(), because };
@@ -165,6 +164,3 @@ fn is_granted(user: &User, filter: &[u8], group: Option<&[u8]>) -> bool {
     user.rights.subscribe.of(filter) != Grant::Refused
         && group.is_none_or(|group| user.rights.has_group(group))
 }
-
-/// What is known of a client of which nothing is.
-pub(super) const NOBODY: &Peer = &Peer { uid: None, certificate: Vec::new() };

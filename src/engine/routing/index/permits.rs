@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Index, SubscriptionId};
+use super::Index;
 use crate::engine::access::User;
 use crate::engine::budget::{self, Budget};
 use crate::engine::token::Token;
@@ -14,21 +14,16 @@ use crate::engine::token::Token;
 const ALL: &[u8] = b">";
 
 impl Index {
-    /// A connection is not to be given topics that match any of these filters, from now on.
-    pub(crate) fn withhold(&mut self, token: Token, denied: &Rc<[Box<[u8]>]>) {
-        let before = match denied.is_empty() {
-            true => self.withheld.remove(&token),
-            false => self.withheld.insert(token, denied.clone()),
+    /// A connection is not to be given topics that match any of these filters, from now on; `None`:
+    /// it may be given all.
+    pub(crate) fn withhold(&mut self, token: Token, denied: Option<&Rc<[Box<[u8]>]>>) {
+        let before = match denied {
+            Some(filters) => self.withheld.insert(token, filters.clone()),
+            None => self.withheld.remove(&token),
         };
-        let is_another = before.unwrap_or_default() != *denied;
-        if is_another && self.held(token).subscriptions > 0 {
-            self.make_all_stale();
+        if before.as_ref() != denied && self.held(token).subscriptions > 0 {
+            self.note_change(ALL);
         }
-    }
-
-    /// All routes are to be made anew.
-    fn make_all_stale(&mut self) {
-        self.note_change(ALL);
     }
 
     pub(super) fn is_withheld(&self, token: Token, topic: &[u8]) -> bool {
@@ -67,22 +62,5 @@ impl Index {
     /// Who may publish what is to be looked at again.
     pub(crate) fn forget_permits(&mut self) {
         self.cache.forget_permits();
-    }
-
-    /// The subscriptions of a connection: each with its filter and its queue group.
-    pub(crate) fn held_by(
-        &self,
-        token: Token,
-    ) -> impl Iterator<Item = (SubscriptionId, &[u8], Option<&[u8]>)> {
-        let held = self.registry.numbers_of(token).iter();
-        held.map(|&number| {
-            let group = self.registry.group_name_of(number);
-            (SubscriptionId(number), self.registry.name(number), group)
-        })
-    }
-
-    /// What a NATS client calls a subscription; empty for a native one.
-    pub(crate) fn sid_of(&self, id: SubscriptionId) -> Vec<u8> {
-        self.sid_text(self.registry.place(id.0).1).to_vec()
     }
 }
