@@ -55,7 +55,7 @@ pub const EVICTION: u64 = 30;
 pub const SUBSCRIPTION: u64 = 150;
 /// Each token of a filter with a wildcard that is added or removed.
 pub const FILTER_TOKEN: u64 = 40;
-/// A client that says who it is: hashing its secret.
+/// A client that says who it is: each secret that may be its own, hashed.
 pub const LOG_IN: u64 = 200;
 /// A signature checked, by which it shows who it is.
 pub const SIGNATURE: u64 = 10_000;

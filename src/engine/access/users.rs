@@ -16,6 +16,8 @@ pub struct Users {
     by_name: BTreeMap<Box<str>, Rc<User>>,
     anonymous: Option<Rc<User>>,
     has_responders: bool,
+    /// How many tokens all of them have.
+    tokens: usize,
 }
 
 /// A user: who it is, and what it may do.
@@ -121,7 +123,8 @@ impl Users {
         }
         let anonymous = anonymous.and_then(|name| by_name.get(name).cloned());
         let has_responders = by_name.values().any(|user| user.rights.allow_responses);
-        Users { by_name, anonymous, has_responders }
+        let tokens = by_name.values().map(|user| user.tokens.len()).sum();
+        Users { by_name, anonymous, has_responders, tokens }
     }
 
     /// Whether clients that show nothing may come in.
@@ -147,6 +150,13 @@ impl Users {
     /// Whether any user may publish to the replies of what it was given.
     pub(crate) fn has_responders(&self) -> bool {
         self.has_responders
+    }
+
+    /// How often something is hashed at most to identify a client by what it shows: each secret has
+    /// a salt of its own.
+    pub(crate) fn hashes_for(&self, credentials: &Credentials<'_>) -> usize {
+        let of_user = self.named(credentials.user).map_or(0, |user| user.secrets.len());
+        if credentials.token.is_empty() { of_user } else { self.tokens }
     }
 
     /// Whether any user signs.

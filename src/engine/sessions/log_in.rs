@@ -67,7 +67,8 @@ impl Engine {
         credentials: &Credentials<'_>,
     ) -> Result<(), CloseReason> {
         let Some(users) = self.access.users().cloned() else { return Ok(()) };
-        self.budget.charge(budget::LOG_IN);
+        let hashes = users.hashes_for(credentials).max(1) as u64;
+        self.budget.charge(hashes * budget::LOG_IN);
         if !credentials.key.is_empty() {
             self.budget.charge(budget::SIGNATURE);
         }
