@@ -158,7 +158,8 @@ impl Engine {
             return false;
         }
         let may_finish = self.memory.has(publisher, MAY_FINISH);
-        held > self.rules.memory_bytes + if may_finish { self.frame_reserve() } else { 0 }
+        let reserve = if may_finish { self.brief_reserve() + self.frame_reserve() } else { 0 };
+        held > self.rules.memory_bytes + reserve
     }
 
     /// A connection waits for memory.

@@ -17,13 +17,19 @@ use crate::engine::{Engine, Input};
 /// Beyond `memory_bytes`, this much more may be used for frames that have begun where no receivers
 /// block: reading goes on then when outboxes are full.
 const READING_RESERVE: usize = 16 << 20;
-/// The part of `memory_bytes` that may be used beyond it to end frames that have begun.
+/// The part of `memory_bytes` that may be used beyond it for what is no message.
+const BRIEF_RESERVE: usize = 64;
+/// The part of `memory_bytes` that may be used beyond that to end frames that have begun.
 const FRAME_RESERVE: usize = 32;
+
+/// What is read at a time of what is no message.
+const BRIEF_BYTES: usize = LENGTH_OVERHEAD + MAX_CONTROL_LENGTH;
 
 impl Engine {
     /// A chunk to read into, if memory allows. What is not a message is read even so: it is short,
     /// and clients must not be found silent because others are slow. But not of a client that does
-    /// not read its answers, or thousands of those would hold more than there is.
+    /// not read its answers, and not without limit: parts of it stay where they were read, and
+    /// thousands of those would hold more than there is.
     pub(crate) fn fill(&mut self, token: Token) -> Input {
         let has_begun = self.connections[token.index()].inbox.has_begun();
         if self.memory.has(token, MAY_FINISH) {
@@ -33,7 +39,7 @@ impl Engine {
             }
         }
         let wanted = self.connections[token.index()].inbox.reservation(&self.pool);
-        let limit = self.reading_limit();
+        let (limit, brief_reserve) = (self.reading_limit(), self.brief_reserve());
         let parked = self.waits.bytes();
         let is_full = |pool: &Pool| wanted > 0 && pool.held() + parked + wanted > limit;
         if is_full(&self.pool) && self.pool.sparse() > self.pool.chunk_bytes() {
@@ -49,9 +55,12 @@ impl Engine {
         if !is_full(&self.pool) {
             self.memory.mark(token, NO_MESSAGES, false);
             Input::Read(connection.inbox.fill(&self.pool))
-        } else if is_brief && !reads_no_answers {
+        } else if is_brief
+            && !reads_no_answers
+            && self.pool.held() + parked + BRIEF_BYTES <= limit + brief_reserve
+        {
             let mut filling = connection.inbox.fill(&self.pool);
-            filling.restrict_to(LENGTH_OVERHEAD + MAX_CONTROL_LENGTH);
+            filling.restrict_to(BRIEF_BYTES);
             self.memory.mark(token, NO_MESSAGES, is_nats);
             Input::Read(filling)
         } else {
@@ -63,7 +72,7 @@ impl Engine {
     /// The same for one that may end its frame beyond the limit: there is room for the whole of
     /// it at once, or it would stop in the middle and wait for others that wait for it.
     fn fill_frame(&mut self, token: Token) -> Input {
-        let limit = self.reading_limit() + self.frame_reserve();
+        let limit = self.frame_limit();
         let held = self.memory_held();
         let inbox = &mut self.connections[token.index()].inbox;
         let wanted = inbox.frame_reservation(&self.pool);
@@ -86,8 +95,7 @@ impl Engine {
     /// If frames that have begun have used up all memory, none of them could ever be ended. So
     /// they are read on to their end, as many at a time as the reserve has room for.
     pub(super) fn let_frames_end(&mut self) {
-        let limit = self.reading_limit() + self.frame_reserve();
-        let mut room = limit.saturating_sub(self.memory_held());
+        let mut room = self.frame_limit().saturating_sub(self.memory_held());
         let (connections, pool, memory) = (&self.connections, &self.pool, &mut self.memory);
         self.waits.wake_for_memory(&mut self.schedule, |token| {
             let inbox = &connections[token.index()].inbox;
@@ -103,8 +111,18 @@ impl Engine {
         });
     }
 
-    /// What may be used beyond the limit to end frames that have begun: enough for one of any
-    /// size.
+    /// Up to where there is memory for frames that have begun, whatever else was read beyond the
+    /// limit.
+    fn frame_limit(&self) -> usize {
+        self.reading_limit() + self.brief_reserve() + self.frame_reserve()
+    }
+
+    /// What may be used beyond the limit for what is no message.
+    pub(super) fn brief_reserve(&self) -> usize {
+        (self.rules.memory_bytes / BRIEF_RESERVE).max(self.pool.chunk_bytes())
+    }
+
+    /// What may be used beyond that to end frames that have begun: enough for one of any size.
     pub(super) fn frame_reserve(&self) -> usize {
         let largest = self.rules.max_payload + usize::from(u16::MAX) + self.pool.chunk_bytes();
         largest.max(self.rules.memory_bytes / FRAME_RESERVE)

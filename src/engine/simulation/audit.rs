@@ -135,26 +135,25 @@ impl World {
         }
     }
 
-    /// Under `block`, what publishers made the broker hold is within the limit, one chunk, what
-    /// the frames that have begun may take to their end, and one message's slices.
+    /// Under `block`, what clients made the broker hold is within the limit, what is no message,
+    /// what the frames that have begun may take to their end, one chunk, and one message's slices.
     fn check_limit(&self, limit: usize) {
         let mut recount = Recount::default();
         for (_, connection) in &self.engine().connections {
             let messages = connection.outbox.slices().filter(|slice| !slice.is_own());
             messages.for_each(|slice| recount.add(slice));
-            if connection.role.may_publish && connection.state == State::Open {
-                match &connection.inbox {
-                    Inbox::Empty => {}
-                    Inbox::Large(large) => recount.filling += large.cost(),
-                    Inbox::Rest(slice, _) | Inbox::Backlog(slice) => recount.add(slice),
-                }
+            match &connection.inbox {
+                Inbox::Empty => {}
+                Inbox::Large(large) => recount.filling += large.cost(),
+                Inbox::Rest(slice, _) | Inbox::Backlog(slice) => recount.add(slice),
             }
         }
         let rest_of_frames =
             self.setup.max_payload + usize::from(u16::MAX) + self.engine().pool.chunk_bytes();
         let slices = self.engine().connections.len() * SLICE_OVERHEAD;
-        let most =
-            limit + rest_of_frames.max(limit / 32) + self.engine().pool.chunk_bytes() + slices;
+        let chunk = self.engine().pool.chunk_bytes();
+        let reserves = (limit / 64).max(chunk) + rest_of_frames.max(limit / 32);
+        let most = limit + reserves + chunk + slices;
         let held = recount.held();
         assert!(held <= most, "{held} bytes are held, {most} at most");
     }
