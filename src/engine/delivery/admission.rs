@@ -67,6 +67,8 @@ pub(crate) struct Admission {
     /// For each queue group of the route the member that gets the message; nothing if no member is
     /// left.
     pub(super) members: Vec<Option<(Member, Option<Exception>)>>,
+    /// Receivers that are closed with it, and given nothing else.
+    closing: Vec<Token>,
     /// Receivers to flush.
     flush_first: Vec<Token>,
     /// By token: bytes that a member was chosen for already, in this look.
@@ -103,6 +105,7 @@ impl Admission {
         if !self.looked_at.is_empty() {
             self.looked_at.clear();
         }
+        self.closing.clear();
         self.flush_first.clear();
         self.full.clear();
         self.full_group = None;
@@ -267,7 +270,10 @@ impl Engine {
                 *part = refused;
                 Some(Exception::Drop)
             }
-            OverflowPolicy::Disconnect => Some(Exception::Close),
+            OverflowPolicy::Disconnect => {
+                self.admission.closing.push(token);
+                Some(Exception::Close)
+            }
         }
     }
 

@@ -72,7 +72,9 @@ impl Engine {
                 Some(it) => self.push_exception(token, it, &mut encoded, now),
             }
             self.encoder.take_back(encoded);
-            if encoding != Encoding::Native && self.index.note_delivered(subscription, run.messages)
+            if encoding != Encoding::Native
+                && exception != Some(Exception::Close)
+                && self.index.note_delivered(subscription, run.messages)
             {
                 ended.push(subscription);
             }
@@ -83,7 +85,8 @@ impl Engine {
     }
 
     /// Counts a run for the subscriptions that it was delivered for, and adds those to `ended` that
-    /// end with it. Messages that are kept from a receiver count as well.
+    /// end with it. Messages that are kept from a receiver count as well; one that is closed gives
+    /// up its subscriptions anyway.
     fn count_for_subscriptions(
         &mut self,
         audience: &Audience,
@@ -93,8 +96,10 @@ impl Engine {
     ) {
         for (token, &id) in audience.receivers.iter().zip(&audience.subscriptions) {
             let found = exceptions.binary_search_by_key(token, |(token, _)| *token);
-            let is_nothing = found.is_ok_and(|place| exceptions[place].1 == Exception::Nothing);
-            if !is_nothing && self.index.note_delivered(id, messages) {
+            let is_kept_on = found.map_or(true, |place| {
+                !matches!(exceptions[place].1, Exception::Nothing | Exception::Close)
+            });
+            if is_kept_on && self.index.note_delivered(id, messages) {
                 ended.push(id);
             }
         }

@@ -1,12 +1,12 @@
 //! Scripts that failed once, shrunk, so that they never fail again.
 
-use super::nats::{Line, Options};
+use super::nats::{Line, Options, Sent};
 use super::script::Action::{Connect, Pass, Say, Turn, Users};
 use super::script::Said::{Hello, Nats, Publish, Subscribe};
 use super::script::{Action, GROUP_FLOOD, Limits, Script, Setup};
 use super::world::play;
 use crate::engine::budget;
-use crate::engine::rules::OverflowPolicy::Block;
+use crate::engine::rules::OverflowPolicy::{Block, Disconnect};
 use crate::engine::sessions::connection::Role;
 
 /// A world whose limits do not matter.
@@ -125,4 +125,28 @@ fn members_whose_rights_change_are_found_by_those_who_wait_for_the_group() {
     // Before, it is denied to the one; behind, to the other.
     actions.extend([WHOLE_TURN, Users(3), WHOLE_TURN]);
     play(&Script { setup, actions });
+}
+
+/// Its longest name has no room any more, so it is closed; its shortest one would have some, and
+/// nothing is to follow the end.
+#[test]
+fn one_that_is_closed_is_given_nothing_for_another_queue_group() {
+    let limits = Limits { outbox_bytes: 2_000, policy: Disconnect, ..roomy().nats };
+    let setup = Setup { nats: limits, read_bytes: 10_000, max_payload: 7_000, ..roomy() };
+    let publish = |subject, length, number| {
+        let sent = Sent { subject, reply: None, number, headers: None, length };
+        Say(1, Nats(Line::Pub(sent)))
+    };
+    let subscribe = |filter, group, sid| Say(1, Nats(Line::Sub(filter, group, sid)));
+    // With one of these lengths, what its socket does not take leaves so much room.
+    for length in (6_000..7_000).step_by(10) {
+        let mut actions = vec![Connect(1, Role::NATS, 5_000)];
+        actions.push(subscribe("*.b", Some("g"), "a-long-name.of-letters"));
+        actions.extend([subscribe(">", Some("h"), "3"), publish("a.b.c", length, 1)]);
+        actions.extend([subscribe("*.b", None, "007"), subscribe("a.*", None, "1")]);
+        actions.push(publish("a.b", 48, 2));
+        // It is waited for, and takes nothing.
+        actions.extend([WHOLE_TURN, Pass(200), WHOLE_TURN, WHOLE_TURN]);
+        play(&Script { setup: setup.clone(), actions });
+    }
 }

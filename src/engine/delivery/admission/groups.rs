@@ -43,7 +43,8 @@ impl Engine {
             }
             first = first.or(Some(member));
             let length = self.copies_in(member.encoding).of(run);
-            if self.takes_one(token, length, run, route, is_scarce) {
+            let is_closing = self.admission.closing.contains(&token);
+            if !is_closing && self.takes_one(token, length, run, route, is_scarce) {
                 chosen = Some((member, length));
                 break;
             }
@@ -76,7 +77,10 @@ impl Engine {
         }
         let exception = match self.rules_of(first.token).policy {
             OverflowPolicy::Drop => Exception::Drop,
-            _ => Exception::Close,
+            _ => {
+                self.admission.closing.push(first.token);
+                Exception::Close
+            }
         };
         self.admission.choose(first, Some(exception), 0);
     }
