@@ -158,7 +158,16 @@ impl Engine {
     /// Returns whether it was done; it is not if giving those up takes more than a share.
     pub(super) fn configure(&mut self, token: Token, json: &[u8], now: Instant) -> bool {
         let Some(session) = &self.connections[token.index()].nats else { return true };
-        if session.has_connected && self.index.held(token).subscriptions > 0 {
+        let is_first = !session.has_connected;
+        let mut wanted = Session::clone(session);
+        let (name, credentials) = match wanted.configure(json) {
+            Ok(configured) => configured,
+            Err(reason) => {
+                self.close(token, reason, now);
+                return true;
+            }
+        };
+        if !is_first && self.index.held(token).subscriptions > 0 {
             self.wake_groups_of(token);
             let until = self.budget.spent() + self.budget.left_of_share();
             let before = self.budget.spent();
@@ -170,36 +179,27 @@ impl Engine {
                 return false;
             }
         }
-        let connection = &mut self.connections[token.index()];
-        let Some(session) = &mut connection.nats else { return true };
-        let is_first = !session.has_connected;
-        let mut wanted = Session::clone(session);
-        let configured = wanted.configure(json);
         // Those made before the first CONNECT stay, and take headers if the client does.
         if !self.index.set_headers(token, wanted.headers, &mut self.budget) {
             self.journal.partly(token, &self.index);
             return false;
         }
-        **session = wanted;
-        match configured {
-            Err(reason) => self.close(token, reason, now),
-            Ok((name, credentials)) => {
-                if let Some(name) = name {
-                    connection.set_id(&name);
-                }
-                if let Err(reason) = self.log_in_nats(token, &credentials) {
-                    self.close(token, reason, now);
-                    return true;
-                }
-                if self.connections[token.index()].state == State::Handshake {
-                    self.open_nats(token, now);
-                }
-                if is_first {
-                    self.report_connected(token, now);
-                }
-                self.answer_done(token, 1);
-            }
+        let connection = &mut self.connections[token.index()];
+        connection.nats = Some(Box::new(wanted));
+        if let Some(name) = name {
+            connection.set_id(&name);
         }
+        if let Err(reason) = self.log_in_nats(token, &credentials) {
+            self.close(token, reason, now);
+            return true;
+        }
+        if self.connections[token.index()].state == State::Handshake {
+            self.open_nats(token, now);
+        }
+        if is_first {
+            self.report_connected(token, now);
+        }
+        self.answer_done(token, 1);
         true
     }
 
