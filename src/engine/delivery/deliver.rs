@@ -96,10 +96,10 @@ impl Engine {
     ) {
         for (token, &id) in audience.receivers.iter().zip(&audience.subscriptions) {
             let found = exceptions.binary_search_by_key(token, |(token, _)| *token);
-            let is_kept_on = found.map_or(true, |place| {
-                !matches!(exceptions[place].1, Exception::Nothing | Exception::Close)
+            let is_over = found.is_ok_and(|place| {
+                matches!(exceptions[place].1, Exception::Nothing | Exception::Close)
             });
-            if is_kept_on && self.index.note_delivered(id, messages) {
+            if !is_over && self.index.note_delivered(id, messages) {
                 ended.push(id);
             }
         }
