@@ -234,7 +234,9 @@ impl World {
                 .connections
                 .iter()
                 .filter_map(|(index, _)| engine.waits.route(Token::new(index)));
+            // One that waited, too: it may have come to wait for itself.
             let may_be_needed = before.needed.contains(token)
+                || before.obstacles.contains_key(token)
                 || routes.any(|it| it.plain_copies(*token) > 0 || !it.groups.is_empty());
             assert!(may_be_needed, "{token:?} was closed, and nothing waits for it");
         }
