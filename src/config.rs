@@ -155,13 +155,19 @@ impl Config {
         })
     }
 
-    /// The users, whose file is read anew each time; `None` where no file is named.
+    /// The users, whose file is read anew each time; `None` where no file is named. The monitor's
+    /// is among them, if it has one, and has a secret.
     ///
     /// # Errors
     /// All that is wrong with the file, or why it cannot be read.
     pub fn users(&self) -> Result<Option<Users>, ConfigErrors> {
         let UsersFile { file, anonymous } = &self.users;
-        file.as_deref().map(|path| users::load(path, anonymous.as_deref())).transpose()
+        let Some(path) = file.as_deref() else { return Ok(None) };
+        let users = users::load(path, anonymous.as_deref())?;
+        if let Some(name) = self.monitor.user.as_deref() {
+            monitor::check_user(name, &users, path)?;
+        }
+        Ok(Some(users))
     }
 
     /// What of it the broker's core works by.
@@ -225,13 +231,7 @@ impl Config {
                 return Err(format!("{other} and {key} are the same, {path}: give them two"));
             }
         }
-        if let Some(address) = &self.monitor.address
-            && let Some(role) = monitor::taken_port(network, address)
-        {
-            return Err(format!(
-                "[monitor] address = {address} is the {role}' port: give it another"
-            ));
-        }
+        monitor::validate(self)?;
         if let UsersFile { file: None, anonymous: Some(name) } = &self.users {
             return Err(format!(
                 "[users] anonymous = {name} is nobody: name the file of users, [users] file, too"

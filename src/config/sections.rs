@@ -183,6 +183,8 @@ pub struct Monitor {
     pub topics: Vec<String>,
     /// How many of the busiest topics are shown beside them.
     pub busiest: usize,
+    /// The user whose name and secret are asked for; `None`: everyone may read.
+    pub user: Option<String>,
 }
 
 /// Where the users stand.

@@ -10,7 +10,7 @@ use super::value::{
 };
 use super::{
     ClientCertificates, Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts, Tls,
-    TlsMode, UsersFile, users,
+    TlsMode, UsersFile, monitor, users,
 };
 use crate::engine::routing::counts::MAX_LISTED;
 use crate::engine::rules::OverflowPolicy;
@@ -239,6 +239,9 @@ pub const SETTINGS: &[Setting] = &[
         |c, t| c.monitor.topics => filters(t, MAX_LISTED), c.monitor.topics.join(", ")),
     setting!("monitor", "busiest", "10", "how many of the busiest topics are shown beside them",
         |c, t| c.monitor.busiest => count(t, 0..=100), c.monitor.busiest.to_string()),
+    setting!(reload "monitor", "user", "",
+        "user whose name and secret are asked for (HTTP Basic), but for /healthz; empty: nobody's",
+        |c, t| c.monitor.user => monitor::user(t), c.monitor.user.clone().unwrap_or_default()),
     setting!(reload "users", "file", "",
         "name of the file of users, like users.ini; empty: no users, everyone may do everything",
         |c, t| c.users.file => Ok::<_, String>((!t.is_empty()).then(|| t.into())),
@@ -319,7 +322,7 @@ pub(super) fn defaults() -> Config {
             drain: std::time::Duration::ZERO,
         },
         log: Log { level: LevelFilter::Off, file: None, format: LogFormat::Auto },
-        monitor: Monitor { address: None, topics: Vec::new(), busiest: 0 },
+        monitor: Monitor { address: None, topics: Vec::new(), busiest: 0, user: None },
         users: UsersFile { file: None, anonymous: None },
     };
     for setting in SETTINGS {

@@ -32,7 +32,7 @@ pub mod close_reason;
 mod delivery;
 pub mod inspect;
 mod journal;
-mod reports;
+pub(crate) mod reports;
 pub mod routing;
 pub mod rules;
 pub mod sessions;

@@ -14,7 +14,8 @@ use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
 use super::listener::Listener;
 use super::listener::unix::Access;
-use super::reactor::{FIRST_LISTENER, Reactor};
+use super::monitor::Monitor;
+use super::reactor::{FIRST_LISTENER, Reactor, watcher};
 use super::signals::Signalled;
 use super::tls::{self, Tls};
 use super::{Ended, RunError, activation};
@@ -119,13 +120,20 @@ impl Reactor {
         Ok(())
     }
 
-    /// Says so if other machines reach a port and nobody is asked who it is.
+    /// Says so if other machines reach a port, or the monitor, and nobody is asked who it is.
     fn warn_if_open_to_all(&self) {
-        let addresses = self.listeners.iter().filter_map(|it| it.address().ok().flatten());
-        let open: Vec<_> = addresses.filter(|it| !it.ip().is_loopback()).collect();
-        if let Some(address) = open.first()
+        if self.tls.as_ref().is_some_and(|tls| tls.info().required && tls.info().verify) {
+            return;
+        }
+        if let Some(address) = self.monitor.as_ref().and_then(Monitor::open_address) {
+            warn!(
+                "everyone who reaches {address} may read the monitor, with topics, ids and \
+                 addresses of clients: name a user for it, [monitor] user, or listen on 127.0.0.1"
+            );
+        }
+        let mut addresses = self.listeners.iter().filter_map(|it| it.address().ok().flatten());
+        if let Some(address) = addresses.find(|it| !it.ip().is_loopback())
             && self.config.users.file.is_none()
-            && !self.tls.as_ref().is_some_and(|tls| tls.info().required && tls.info().verify)
         {
             warn!(
                 "everyone who reaches {address} may do everything: name the users in a file, \
@@ -291,6 +299,7 @@ impl Reactor {
         let now = self.clock.now();
         let rules = config.rules_where(self.has_nats());
         self.turn.engine_mut().set_rules(rules, now);
+        let watcher = watcher(&config, users.as_ref());
         if self.turn.engine_mut().set_users(users, now) {
             info!("reloaded: the users have changed");
         }
@@ -305,6 +314,7 @@ impl Reactor {
             self.turn.sockets_mut().secure(self.tls.clone());
         }
         if let Some(monitor) = &mut self.monitor {
+            monitor.ask_for(watcher);
             monitor.note_reload();
         }
         self.config = config;

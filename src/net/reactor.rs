@@ -25,6 +25,7 @@ use super::transport::{Stream, Transport};
 use super::{Ended, Reload, RunError};
 use crate::config::{Config, SETTINGS};
 use crate::engine::Engine;
+use crate::engine::access::{User, Users};
 use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::turn::Turn;
@@ -101,18 +102,22 @@ impl Reactor {
         if let Some(users) = &users {
             info!("{} users may come in", users.len());
         }
+        let watcher = watcher(config, users.as_ref());
         reactor.turn.engine_mut().set_users(users, reactor.clock.now());
         // The service manager hears that all is ready when the other ports are open.
-        reactor.start_monitor()?;
+        reactor.start_monitor(watcher)?;
         reactor.turn.sockets_mut().secure(tls.clone());
         reactor.secure(tls);
         reactor.open_ports()?;
         Ok(reactor)
     }
 
-    fn start_monitor(&mut self) -> Result<(), RunError> {
+    fn start_monitor(&mut self, watcher: Option<Rc<User>>) -> Result<(), RunError> {
         let (now, registry) = (self.clock.now(), self.poll.registry());
         self.monitor = Monitor::new(&self.config, registry, self.turn.engine_mut(), now)?;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.ask_for(watcher);
+        }
         Ok(())
     }
 
@@ -252,6 +257,17 @@ impl Reactor {
             self.listeners.iter_mut().for_each(Listener::retry_now);
         }
     }
+}
+
+/// The user whose secret the monitor asks for, if it does.
+///
+/// # Panics
+/// If there is no such user, which a valid configuration rules out: nobody is to read the monitor
+/// by a mistake in here.
+pub(super) fn watcher(config: &Config, users: Option<&Users>) -> Option<Rc<User>> {
+    let name = config.monitor.user.as_deref()?;
+    let user = users.and_then(|users| users.named(name));
+    Some(user.expect("a valid configuration names a user that there is").clone())
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ mod log_of_clients;
 mod log_unread;
 // The HTTP port: figures, connections, metrics.
 mod monitor;
+// The user whose secret the HTTP port asks for.
+mod monitor_user;
 // Topics with rates; the dashboard and the alerts that are shipped.
 mod monitoring;
 // NATS clients in the monitor, and what NATS' own tools ask for.

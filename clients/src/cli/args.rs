@@ -209,10 +209,9 @@ pub(super) struct SubscriberArgs {
     pub(super) fail_on_loss: bool,
 
     /// Print which topics there are and who has subscribed to what, as the broker's monitor tells,
-    /// and end; with --json one object a line
+    /// and end; with --json one object a line. --tls and --user are for the monitor then
     #[arg(long, conflicts_with_all = ["where", "group", "format", "raw", "count", "timeout"])]
     #[arg(conflicts_with_all = ["reconnect", "fail_on_loss", "file", "host", "port", "socket"])]
-    #[arg(conflicts_with_all = ["user", "secret_file"])]
     pub(super) list: bool,
 
     /// The monitor that --list asks [default: BROKER_MONITOR, what config.ini says]

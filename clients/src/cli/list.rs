@@ -19,7 +19,7 @@ type Row = Vec<String>;
 
 /// Prints both lists.
 pub(super) fn list(program: &str, args: &SubscriberArgs) -> Result<(), Failure> {
-    let monitor = Monitor::find(args.monitor.as_deref())?;
+    let monitor = Monitor::find(args.monitor.as_deref(), &args.connection)?;
     let topics = monitor.get("/topics")?;
     let connections = monitor.get(CONNECTIONS)?;
     let (topics, listeners) = (monitor::items(&topics, "topics"), listeners(&connections));

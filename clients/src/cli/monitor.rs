@@ -1,17 +1,22 @@
 //! Asks the broker's monitor over HTTP.
 //!
-//! Owns where the monitor is, and the limits of time and size for a response. Must not know what is
-//! asked for.
+//! Owns where the monitor is, what is shown to it, and the limits of time and size for a response.
+//! Must not know what is asked for.
 
 use std::env;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::io::{self, Read};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pubsub_client::{Secrets, Stream};
 use serde_json::Value;
 
+use super::args::Connection;
 use super::defaults;
 use super::report::Failure;
+use crate::credentials::{Credentials, advice};
 
 /// The variable in place of `--monitor`.
 const VARIABLE: &str = "BROKER_MONITOR";
@@ -20,14 +25,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest response that is accepted, in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Where the monitor is.
+/// Where the monitor is, and how it is asked.
 pub(super) struct Monitor {
     address: String,
+    /// Whom to trust, and what to show; `None`: plain bytes.
+    tls: Option<Secrets>,
+    /// Who asks.
+    credentials: Option<Credentials>,
 }
 
 impl Monitor {
     /// What was typed, else what the environment says, else what `config.ini` says.
-    pub(super) fn find(given: Option<&str>) -> Result<Monitor, Failure> {
+    pub(super) fn find(given: Option<&str>, how: &Connection) -> Result<Monitor, Failure> {
         let variable = env::var(VARIABLE).ok().filter(|value| !value.is_empty());
         let address = match given.map(str::to_owned).or(variable) {
             Some(address) => Some(address),
@@ -39,30 +48,48 @@ impl Monitor {
                  address in section [monitor] of the broker's config.ini, and off without one"
             ))
         })?;
-        Ok(Monitor { address })
+        let credentials = how.credentials.read().map_err(Failure::Usage)?;
+        let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let tls = how.tls.of(Some(host)).map(|tls| tls.load()).transpose();
+        let tls = tls.map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(Monitor { address, tls, credentials })
     }
 
     /// The JSON at a path.
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         let failed = |what: String| Failure::Failed(format!("monitor {}: {what}", self.address));
-        let answer = self.exchange(path).map_err(|error| failed(error.to_string()))?;
-        let (head, body) = cut(&answer)
-            .ok_or_else(|| failed("what answers there is no monitor of a broker".to_owned()))?;
+        let exchange =
+            |shown| self.exchange(path, shown).map_err(|error| failed(error.to_string()));
+        let hint = if self.tls.is_none() { ", or one that wants --tls" } else { "" };
+        let no_monitor = || failed(format!("what answers there is no monitor of a broker{hint}"));
+        let mut answer = exchange(None)?;
+        // A monitor that asks for no secret is given none.
+        if let Some(credentials) = &self.credentials
+            && cut(&answer).is_some_and(|(head, _)| status(head) == 401)
+        {
+            answer = exchange(Some(credentials))?;
+        }
+        let (head, body) = cut(&answer).ok_or_else(no_monitor)?;
         match status(head) {
             200 => serde_json::from_slice(body).map_err(|error| failed(error.to_string())),
+            401 => Err(failed(advice(self.credentials.as_ref()))),
             status => Err(failed(format!("it answers {path} with status {status}"))),
         }
     }
 
-    fn exchange(&self, path: &str) -> io::Result<Vec<u8>> {
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+    fn exchange(&self, path: &str, shown: Option<&Credentials>) -> io::Result<Vec<u8>> {
+        let stream = self.connect()?;
         // Version 1.0: the response ends with the connection, and is not chunked.
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+        let mut request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n", self.address);
+        if let Some(Credentials { user, secret }) = shown {
+            let both = format!("{user}:{}", secret.as_deref().unwrap_or_default());
+            request += &format!("Authorization: Basic {}\r\n", STANDARD.encode(both));
+        }
+        request += "\r\n";
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
-        stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).map_err(|error| {
+        (&stream).take(MAX_ANSWER_BYTES).read_to_end(&mut answer).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     io::Error::new(io::ErrorKind::TimedOut, "it does not answer")
@@ -73,15 +100,28 @@ impl Monitor {
         Ok(answer)
     }
 
-    fn connect(&self) -> io::Result<TcpStream> {
+    fn connect(&self) -> io::Result<Stream> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in self.address.to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, PATIENCE) {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return self.secure(stream, address.ip()),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    fn secure(&self, stream: TcpStream, address: IpAddr) -> io::Result<Stream> {
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let stream = match &self.tls {
+            None => Stream::plain(stream.into()),
+            Some(secrets) => {
+                let deadline = Instant::now().checked_add(PATIENCE);
+                Stream::secure(stream.into(), secrets.session(address)?, deadline)?
+            }
+        };
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 }
 

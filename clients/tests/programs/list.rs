@@ -1,16 +1,24 @@
 //! `subscriber --list` against a real broker's monitor, and against servers that are none.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
+use crate::secure::certificates;
 use crate::support::eventually;
-use crate::support::process::{run, start, subscriber};
-use crate::support::real::Broker;
+use crate::support::process::{program, run, start, subscriber};
+use crate::support::real::{Broker, executable};
 
 /// A broker with a monitor, and its address.
 fn watched() -> (Broker, String) {
-    let broker = Broker::with_config("[monitor]\naddress = 127.0.0.1:0\n");
+    watched_with("")
+}
+
+/// The same with more settings, the first of them of the monitor.
+fn watched_with(more: &str) -> (Broker, String) {
+    let broker = Broker::with_config(&format!("[monitor]\naddress = 127.0.0.1:0\n{more}"));
     let words = "listening for monitors on ";
     let address = eventually("the monitor's address", || {
         let log = broker.process.await_stderr(words);
@@ -44,6 +52,45 @@ fn topics_and_those_who_listen_are_listed() {
     assert!(objects.iter().any(|one| one["topic"] == "probe.ready"), "{json}");
     assert!(objects.iter().any(|one| one["filter"] == "jobs.*" && one["group"] == "crew"));
     drop((worker, tail));
+}
+
+#[test]
+fn a_monitor_that_asks_for_a_secret_is_shown_it_over_tls_too() {
+    let dir = certificates();
+    let path = dir.path().display();
+    let hashed = run(program(executable(), "--hash-secret"), b"hush hush hush hush");
+    let kept = String::from_utf8(hashed.stdout).unwrap();
+    let users = dir.path().join("users.ini");
+    fs::write(&users, format!("[ann]\n{kept}")).unwrap();
+    fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
+    for (name, secret) in [("right", "hush hush hush hush\n"), ("wrong", "hush\n")] {
+        fs::write(dir.path().join(name), secret).unwrap();
+    }
+    let asks = format!("user = ann\n[users]\nfile = {path}/users.ini\nanonymous =\n");
+    let tls = format!("[tls]\ncertificate = {path}/broker.pem\nkey = {path}/broker.key\n");
+    for (settings, how) in [
+        (asks.clone(), String::new()),
+        (format!("{asks}{tls}"), format!("--tls --ca {path}/ca.pem --server-name localhost")),
+    ] {
+        let (_broker, monitor) = watched_with(&settings);
+        let list =
+            |more: &str| run(subscriber(&format!("--list --monitor {monitor} {how} {more}")), b"");
+        let listed = list(&format!("--user ann --secret-file {path}/right"));
+        assert_eq!((listed.code, listed.stderr.as_str()), (Some(0), ""));
+        assert!(String::from_utf8_lossy(&listed.stdout).contains("TOPIC"), "{listed:?}");
+        for (more, expected) in [
+            (format!("--user ann --secret-file {path}/wrong"), "is that its secret?"),
+            (String::new(), "give --user and --secret-file"),
+        ] {
+            let refused = list(&more);
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert!(refused.stderr.contains(expected), "{refused:?}");
+        }
+        if !how.is_empty() {
+            let plain = run(subscriber(&format!("--list --monitor {monitor}")), b"");
+            assert!(plain.code == Some(1) && plain.stderr.contains("wants --tls"), "{plain:?}");
+        }
+    }
 }
 
 #[test]
@@ -82,7 +129,7 @@ fn where_the_monitor_is_must_be_known_and_the_environment_may_say() {
     command.env("BROKER_MONITOR", &monitor);
     assert_eq!(run(command, b"").code, Some(0));
     // config.ini of the folder says so as well.
-    std::fs::write(folder.path().join("config.ini"), format!("[monitor]\naddress = {monitor}\n"))
+    fs::write(folder.path().join("config.ini"), format!("[monitor]\naddress = {monitor}\n"))
         .unwrap();
     let mut command = subscriber("--list");
     command.current_dir(folder.path());

@@ -9,7 +9,7 @@ use crate::support::process::{self, program, run, start};
 use crate::support::real::Broker;
 
 /// A directory with the authority `ca`, and what it has signed: `broker` for localhost, `client`.
-fn certificates() -> tempfile::TempDir {
+pub fn certificates() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let openssl = |words: &str, subject: &str| {
         let mut command = Command::new("openssl");

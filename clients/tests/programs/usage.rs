@@ -42,7 +42,7 @@ fn wrong_usage_exits_with_2_and_connects_to_nothing() {
         (publisher(&format!("{to} --secret-file {bad}")), "expected a secret, as text in one"),
         (publisher(&format!("{to} --user a --secret-file /no/such")), "--secret-file /no/such: "),
         (subscriber(&format!("{to} --topic a --user")), "--user"),
-        (subscriber("--list --user a"), "--user"),
+        (subscriber("--list --ca a"), "--tls"),
     ];
     for (command, expected) in rows {
         let what = format!("{command:?}");

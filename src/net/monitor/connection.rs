@@ -4,6 +4,7 @@
 //! is only made when the one before it has been taken. Must not know what is answered.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -28,6 +29,8 @@ const DISCARD_BYTES: usize = 4 << 10;
 /// A connection to the monitor.
 pub(super) struct Connection {
     transport: Transport,
+    /// Where the client is.
+    address: SocketAddr,
     readable: bool,
     writable: bool,
     /// Read, and not yet answered.
@@ -60,9 +63,10 @@ pub(super) enum Wanted {
 }
 
 impl Connection {
-    pub(super) fn new(transport: Transport, now: Instant) -> Connection {
+    pub(super) fn new(transport: Transport, address: SocketAddr, now: Instant) -> Connection {
         Connection {
             transport,
+            address,
             // Nothing is known of it before its first event, but trying to write is never wrong.
             readable: false,
             writable: true,
@@ -91,6 +95,11 @@ impl Connection {
             Phase::Serving => self.unparsed || self.readable,
             Phase::Ending | Phase::Lingering => self.readable,
         }
+    }
+
+    /// Where the client is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(super) fn is_gone(&self) -> bool {

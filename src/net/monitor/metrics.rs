@@ -129,6 +129,8 @@ fn turns(text: &mut Text, snapshot: &Snapshot<'_>) {
 fn process(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.family("broker_build_info", "gauge", "1, labelled with the version.");
     text.labelled("broker_build_info", "version", VERSION, 1);
+    let help = "Requests to the monitor with a wrong name or secret.";
+    text.counter("broker_monitor_unauthorized_total", help, snapshot.refused);
     if let Some(days) = snapshot.certificate_days {
         let help = "Days until the broker's certificate ends.";
         text.gauge("broker_tls_certificate_expiry_days", help, days);

@@ -6,12 +6,14 @@
 //! broker, and must not change it.
 //!
 //! - `connection`: one HTTP connection; `request` and `response`: what it reads and writes.
+//! - `guard`: who may read all that.
+//! - `answer`: which body is whose.
 //! - `snapshot`, `turns`, `process`, `cpu`: figures. `metrics`, `json`, `page`: how they are
 //!   written. `nats`: what the tools of NATS ask for.
 
 use std::cell::RefCell;
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZero;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -26,10 +28,13 @@ use super::transport::{self, Stream, Transport};
 use super::{RunError, listener};
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::access::User;
 use crate::engine::sessions::protocol::Protocol;
 
+mod answer;
 mod connection;
 mod cpu;
+mod guard;
 mod json;
 mod metrics;
 mod nats;
@@ -43,10 +48,9 @@ mod turns;
 
 use connection::{Connection, Wanted};
 use cpu::Cpu;
-use process::Process;
-use request::{Endpoint, Request};
+use guard::Guard;
+use request::Request;
 use response::{Body, Status};
-use snapshot::{Frame, Snapshot};
 use topic_rates::TopicRates;
 use turns::Turns;
 
@@ -100,6 +104,7 @@ pub(super) struct Monitor {
     cores: usize,
     /// What clients may or have to speak; `None`: plain bytes.
     tls: Option<Rc<Tls>>,
+    guard: Guard,
     turns: Turns,
     rates: RefCell<TopicRates>,
     cpu: RefCell<Cpu>,
@@ -134,6 +139,7 @@ impl Monitor {
             configured: started,
             cores: std::thread::available_parallelism().map_or(1, NonZero::get),
             tls: None,
+            guard: Guard::default(),
             turns: Turns::default(),
             rates: RefCell::default(),
             cpu: RefCell::new(Cpu::new(now)),
@@ -143,6 +149,17 @@ impl Monitor {
     /// What clients may or have to speak from now on.
     pub(super) fn secure(&mut self, tls: Option<Rc<Tls>>) {
         self.tls = tls;
+    }
+
+    /// Whose name and secret are asked for from now on; `None`: nobody's.
+    pub(super) fn ask_for(&mut self, user: Option<Rc<User>>) {
+        self.guard.ask_for(user);
+    }
+
+    /// An address of this machine at which others may read without being asked who they are.
+    pub(super) fn open_address(&self) -> Option<SocketAddr> {
+        let addresses = self.listeners.iter().filter_map(|it| it.socket.local_addr().ok());
+        addresses.filter(|it| !it.ip().is_loopback()).find(|_| !self.guard.asks())
     }
 
     /// The configuration was read again.
@@ -192,11 +209,12 @@ impl Monitor {
         let retry = self.retry_at.filter(|_| self.is_waited_for());
         let rest = self.rests_until.filter(|_| self.has_work());
         let due = self.connections.iter().flatten().map(Connection::deadline);
-        due.chain(retry).chain(rest).min()
+        due.chain(retry).chain(rest).chain(self.guard.due()).min()
     }
 
     /// Its part of a turn: accepts, reads, writes, and makes one response at most.
     pub(super) fn turn(&mut self, registry: &Registry, engine: &Engine, now: Instant) {
+        self.guard.report(now);
         self.rests_until = self.rests_until.filter(|at| *at > now);
         let rests = self.rests_until.is_some();
         if !rests {
@@ -216,7 +234,8 @@ impl Monitor {
                 connection.turn(now)
             };
             if let Some(wanted) = wanted {
-                let (response, keep) = self.response(&wanted, engine, now);
+                let address = connection.address();
+                let (response, keep) = self.response(&wanted, address, engine, now);
                 if let Some(connection) = &mut self.connections[place] {
                     connection.answer(response, keep, now);
                 }
@@ -238,10 +257,11 @@ impl Monitor {
         for _ in 0..ACCEPTS {
             let Some(listener) = self.listeners.iter_mut().find(|it| it.ready) else { return };
             match listener.socket.accept() {
-                Ok((stream, _)) => {
+                Ok((stream, address)) => {
                     // As in the native protocol, the client speaks first.
                     let offer = self.tls.as_ref().map(|tls| tls.offer(Protocol::Native));
-                    self.admit(Transport::new(Stream::Tcp(stream), offer), registry, now);
+                    let transport = Transport::new(Stream::Tcp(stream), offer);
+                    self.admit(transport, address, registry, now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => listener.ready = false,
                 Err(error) => {
@@ -253,13 +273,19 @@ impl Monitor {
         }
     }
 
-    fn admit(&mut self, mut transport: Transport, registry: &Registry, now: Instant) {
+    fn admit(
+        &mut self,
+        mut transport: Transport,
+        address: SocketAddr,
+        registry: &Registry,
+        now: Instant,
+    ) {
         // The free place that comes first: one beyond the limit is only taken when all are.
         let Some(place) = self.connections.iter().position(Option::is_none) else { return };
         if transport.register(registry, PollToken(FIRST_CONNECTION + place)).is_err() {
             return;
         }
-        let mut connection = Connection::new(transport, now);
+        let mut connection = Connection::new(transport, address, now);
         if place >= MAX_CONNECTIONS {
             let body = Body::text(Status::Unavailable, "too many connections to the monitor");
             let response = response::render(&body, false, false, OffsetDateTime::now_utc());
@@ -272,89 +298,27 @@ impl Monitor {
     }
 
     /// The response, and whether another request may follow.
-    fn response(&self, wanted: &Wanted, engine: &Engine, now: Instant) -> (Vec<u8>, bool) {
+    fn response(
+        &mut self,
+        wanted: &Wanted,
+        address: SocketAddr,
+        engine: &Engine,
+        now: Instant,
+    ) -> (Vec<u8>, bool) {
         let wall = OffsetDateTime::now_utc();
         let (body, head, keep) = match wanted {
             Wanted::Refusal(status) => (Body::of(*status), false, false),
+            Wanted::Request(request) if !self.guard.admits(request, address, now) => {
+                (Body::of(Status::Unauthorized), request.head, request.keep)
+            }
             Wanted::Request(Request { wanted: Err(status), head, .. }) => {
                 (Body::of(*status), *head, false)
             }
-            Wanted::Request(Request { wanted: Ok(endpoint), head, keep }) => {
+            Wanted::Request(Request { wanted: Ok(endpoint), head, keep, .. }) => {
                 (self.body(*endpoint, engine, now, wall), *head, *keep)
             }
         };
         (response::render(&body, head, keep, wall), keep)
-    }
-
-    fn body(
-        &self,
-        endpoint: Endpoint,
-        engine: &Engine,
-        now: Instant,
-        wall: OffsetDateTime,
-    ) -> Body {
-        let (content_type, bytes) = match endpoint {
-            Endpoint::Page => (page::CONTENT_TYPE, page::HTML.into()),
-            Endpoint::Metrics => {
-                let snapshot = self.snapshot(engine, now, Process::read());
-                (metrics::CONTENT_TYPE, metrics::render(&snapshot).into_bytes())
-            }
-            Endpoint::Stats => {
-                let snapshot = self.snapshot(engine, now, Process::default());
-                (json::CONTENT_TYPE, json::stats(&snapshot))
-            }
-            Endpoint::Topics => {
-                let snapshot = self.snapshot(engine, now, Process::default());
-                let rates = self.rates.borrow_mut().of(snapshot.topics(), now);
-                (json::CONTENT_TYPE, json::topics(&snapshot, &rates, wall))
-            }
-            Endpoint::Connections { limit, filters } => {
-                let views = match filters {
-                    true => engine.slowest_with_filters(limit, now),
-                    false => engine.slowest(limit, now),
-                };
-                (json::CONTENT_TYPE, json::connections(&views, engine.connections(), wall))
-            }
-            Endpoint::Nats(asked) => {
-                (json::CONTENT_TYPE, self.nats_answer(asked, engine, now, wall))
-            }
-            Endpoint::Health => (json::CONTENT_TYPE, nats::health(!engine.is_draining())),
-        };
-        let is_away = endpoint == Endpoint::Health && engine.is_draining();
-        let status = if is_away { Status::Unavailable } else { Status::Ok };
-        let policy = (endpoint == Endpoint::Page).then_some(page::POLICY);
-        Body { status, content_type, policy, bytes }
-    }
-
-    fn nats_answer(
-        &self,
-        asked: nats::Asked,
-        engine: &Engine,
-        now: Instant,
-        wall: OffsetDateTime,
-    ) -> Vec<u8> {
-        let moment = nats::Moment {
-            now,
-            wall,
-            started: self.started,
-            uptime: now.saturating_duration_since(self.began),
-            configured: self.configured,
-            cores: self.cores,
-        };
-        let cpu = |process: &Process| self.cpu.borrow_mut().percent(process.cpu_seconds, now);
-        nats::answer(asked, engine, &moment, cpu)
-    }
-
-    fn snapshot<'a>(&'a self, engine: &'a Engine, now: Instant, process: Process) -> Snapshot<'a> {
-        let frame = Frame {
-            turns: &self.turns,
-            started: self.started,
-            uptime: now.saturating_duration_since(self.began),
-            busiest: self.busiest,
-            certificate_days: self.tls.as_ref().map(|tls| tls.days_left()),
-            process,
-        };
-        Snapshot::of(engine, frame)
     }
 }
 

@@ -3,6 +3,9 @@
 //! Owns the limits of a request and the status that each breach is answered with. Must not know
 //! where bytes come from nor what the answer looks like.
 
+use std::fmt;
+
+use data_encoding::BASE64;
 use httparse::{EMPTY_HEADER, Error, Header, Status as Parsed};
 
 use super::nats;
@@ -35,8 +38,33 @@ pub(super) enum Endpoint {
     Nats(nats::Asked),
 }
 
+/// What a client shows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// Nothing, as browsers do until they are asked.
+    Nothing,
+    /// A name and a secret (HTTP Basic).
+    Basic(Basic),
+    /// What is neither.
+    Other,
+}
+
+/// A user's name and secret.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Basic {
+    pub(super) user: String,
+    pub(super) secret: String,
+}
+
+// Written by hand so that no secret is ever shown.
+impl fmt::Debug for Basic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Basic").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// A request that was understood as HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     /// What is asked for, or why it is not given.
     pub(super) wanted: Result<Endpoint, Status>,
@@ -44,6 +72,7 @@ pub(super) struct Request {
     pub(super) head: bool,
     /// The client may send another one behind it.
     pub(super) keep: bool,
+    pub(super) shown: Shown,
 }
 
 /// Cuts a request from the front of `bytes`; also how many of them it took. `None`: it is not
@@ -75,7 +104,26 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Status> {
         false => Err(Status::MethodNotAllowed),
     };
     let keep = is_1_1 && !has_body && !asks_to_close(request.headers);
-    Ok(Some((Request { wanted, head: method == "HEAD", keep }, length)))
+    let shown = shown(request.headers);
+    Ok(Some((Request { wanted, head: method == "HEAD", keep, shown }, length)))
+}
+
+fn shown(headers: &[Header<'_>]) -> Shown {
+    let mut all = values(headers, "authorization");
+    match (all.next(), all.next()) {
+        (None, _) => Shown::Nothing,
+        (Some(value), None) => basic(value).map_or(Shown::Other, Shown::Basic),
+        (Some(_), Some(_)) => Shown::Other,
+    }
+}
+
+fn basic(value: &[u8]) -> Option<Basic> {
+    let (scheme, rest) = value.split_at_checked("Basic ".len())?;
+    let encoded = rest.trim_ascii_start();
+    let bytes = BASE64.decode(encoded).ok().filter(|_| scheme.eq_ignore_ascii_case(b"Basic "))?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (user, secret) = text.split_once(':')?;
+    Some(Basic { user: user.into(), secret: secret.into() })
 }
 
 /// Whether the headers leave no doubt where the request ends, and who it is for.
@@ -256,10 +304,35 @@ mod tests {
         for end in 0..whole {
             assert_eq!(parse(&text[..end]), Ok(None), "{end}");
         }
-        let request = Request { wanted: Ok(Endpoint::Metrics), head: true, keep: true };
+        let shown = Shown::Nothing;
+        let request = Request { wanted: Ok(Endpoint::Metrics), head: true, keep: true, shown };
         for end in whole..=text.len() {
-            assert_eq!(parse(&text[..end]), Ok(Some((request, whole))));
+            assert_eq!(parse(&text[..end]), Ok(Some((request.clone(), whole))));
         }
+    }
+
+    #[test]
+    fn a_name_and_a_secret_are_found_and_nothing_else_is_taken_for_them() {
+        let shown = |lines: &str| {
+            let text = format!("GET / HTTP/1.1\r\nHost: x\r\n{lines}\r\n");
+            parse(text.as_bytes()).unwrap().unwrap().0.shown
+        };
+        let is = |user: &str, secret: &str| {
+            Shown::Basic(Basic { user: user.into(), secret: secret.into() })
+        };
+        assert_eq!(shown(""), Shown::Nothing);
+        // ann:hush, ann:hu:sh, :
+        assert_eq!(shown("Authorization: Basic YW5uOmh1c2g=\r\n"), is("ann", "hush"));
+        assert_eq!(shown("authorization: bAsIc  YW5uOmh1OnNo\r\n"), is("ann", "hu:sh"));
+        assert_eq!(shown("Authorization: Basic Og==\r\n"), is("", ""));
+        for bad in
+            ["", "Basic", "Basic ", "Basic YW5u", "Basic YW5uOmh1c2g", "Basic /w==", "Bearer x"]
+        {
+            assert_eq!(shown(&format!("Authorization: {bad}\r\n")), Shown::Other, "{bad}");
+        }
+        let twice = "Authorization: Basic YW5uOmh1c2g=\r\n".repeat(2);
+        assert_eq!(shown(&twice), Shown::Other);
+        assert!(!format!("{:?}", is("ann", "hush")).contains("hush"));
     }
 
     #[test]

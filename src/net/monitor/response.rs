@@ -18,6 +18,7 @@ const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 pub(super) enum Status {
     Ok,
     BadRequest,
+    Unauthorized,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -34,6 +35,7 @@ impl Status {
         match self {
             Status::Ok => "200 OK",
             Status::BadRequest => "400 Bad Request",
+            Status::Unauthorized => "401 Unauthorized",
             Status::NotFound => "404 Not Found",
             Status::MethodNotAllowed => "405 Method Not Allowed",
             Status::RequestTimeout => "408 Request Timeout",
@@ -48,6 +50,7 @@ impl Status {
     /// A header that only this status has.
     fn header(self) -> &'static str {
         match self {
+            Status::Unauthorized => "WWW-Authenticate: Basic realm=\"broker\"\r\n",
             Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
             Status::Unavailable => "Retry-After: 5\r\n",
             _ => "",

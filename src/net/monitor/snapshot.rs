@@ -39,6 +39,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) listed: Vec<Topic>,
     /// The busiest others, the busiest first.
     pub(super) busiest: Vec<Topic>,
+    /// Requests to the monitor with a wrong name or secret.
+    pub(super) refused: u64,
     /// Days until the broker's certificate ends, if it has one.
     pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
@@ -51,6 +53,8 @@ pub(super) struct Frame<'a> {
     pub(super) uptime: Duration,
     /// How many of the busiest topics.
     pub(super) busiest: usize,
+    /// Requests to the monitor with a wrong name or secret.
+    pub(super) refused: u64,
     /// Days until the broker's certificate ends, if it has one.
     pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
@@ -88,6 +92,7 @@ impl<'a> Snapshot<'a> {
             uptime: frame.uptime,
             listed,
             busiest,
+            refused: frame.refused,
             certificate_days: frame.certificate_days,
             process: frame.process,
         }
