@@ -170,6 +170,11 @@ impl Config {
         Ok(Some(users))
     }
 
+    /// Whether the broker comes to hold secrets: those that clients give, or a key.
+    pub fn has_secrets(&self) -> bool {
+        self.users.file.is_some() || self.tls.key.is_some()
+    }
+
     /// What of it the broker's core works by.
     pub fn rules(&self) -> Rules {
         self.rules_where(self.network.has_nats())

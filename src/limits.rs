@@ -1,10 +1,11 @@
 //! The operating system's limits on this process.
 //!
-//! Owns the limit of file descriptors, which must not fail, since with fewer the broker still runs;
-//! and the flags that open files without waiting for them.
+//! Owns the limit of file descriptors, and that nobody else reads the memory; neither must fail,
+//! since the broker still runs without. And the flags that open files without waiting for them.
 
 use log::{debug, warn};
 use rlimit::Resource;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// open(2), as asm-generic/fcntl.h has it.
 pub(crate) const O_NONBLOCK: i32 = 0o4000;
@@ -32,5 +33,13 @@ pub fn raise_descriptors(max_connections: usize) {
             "max_connections is {max_connections}, but only {raised} descriptors may be open: \
              raise LimitNOFILE or `ulimit -n` to {wanted}, or lower max_connections"
         );
+    }
+}
+
+/// Makes the process one that leaves no core dump, and whose memory other processes of the same
+/// user cannot read, for good. To be called before secrets are read.
+pub fn keep_secrets() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!("core dumps cannot be forbidden ({error}); they may hold secrets: `ulimit -c 0`");
     }
 }

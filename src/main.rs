@@ -82,6 +82,9 @@ fn run(config: &Config, reload: Reload) -> ExitCode {
         return ExitCode::from(FAILED);
     }
     limits::raise_descriptors(config.network.max_connections);
+    if config.has_secrets() {
+        limits::keep_secrets();
+    }
     match net::run_daemon(config, reload) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted) => ExitCode::from(FAILED),

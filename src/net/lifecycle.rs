@@ -277,6 +277,9 @@ impl Reactor {
             let file = config.log.file.as_deref().unwrap_or("standard error".as_ref());
             ConfigErrors::message(format!("the log {} cannot be opened: {error}", file.display()))
         })?;
+        if config.has_secrets() {
+            limits::keep_secrets();
+        }
         let tls = tls::load(&config.tls, self.tls.as_ref()).map_err(ConfigErrors::message)?;
         let users = config.users()?;
         // From here on nothing fails.

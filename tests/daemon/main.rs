@@ -22,6 +22,8 @@ mod monitor_user;
 mod monitoring;
 // NATS clients in the monitor, and what NATS' own tools ask for.
 mod nats_monitoring;
+// Who may look into a process with secrets.
+mod privacy;
 // SIGHUP.
 mod reload;
 // File descriptors and memory that run out.

@@ -17,10 +17,19 @@ pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     pub(crate) fn new() -> TempDir {
+        TempDir::below(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    /// Where other users may go as well.
+    pub(crate) fn for_all_users() -> TempDir {
+        TempDir::below(&std::env::temp_dir())
+    }
+
+    fn below(parent: &Path) -> TempDir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("broker-test-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = parent.join(name);
         // A directory left by a process that had the same id and was killed.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a temporary directory can be made");
