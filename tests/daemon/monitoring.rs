@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support;
-use crate::support::{Broker, Http, Peer};
+use crate::support::{Broker, Certificates, Http, Peer};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -29,7 +29,15 @@ fn names(text: &str) -> BTreeSet<String> {
 
 /// The names of all samples of a broker that has published.
 fn shown() -> BTreeSet<String> {
-    let broker = Broker::with(&[("monitor.address", "127.0.0.1:0")]);
+    let certificates = Certificates::new();
+    let [certificate, key] = certificates.settings("broker");
+    // Whoever likes may speak TLS, so that the figures of the certificate are there, too.
+    let broker = Broker::with(&[
+        ("monitor.address", "127.0.0.1:0"),
+        (certificate.0, &certificate.1),
+        (key.0, &key.1),
+        ("tls.mode", "optional"),
+    ]);
     broker.publisher().publish(b"t", b"x");
     support::eventually("a topic that was counted", || {
         let body = Http::get(broker.monitor(), "/metrics").body;
