@@ -47,11 +47,13 @@ pub enum CloseReason {
     TooManyOfUser,
     /// The client's user is not there any more.
     Revoked,
+    /// The client does not speak TLS where it has to, or its handshake failed.
+    TlsFailed,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [CloseReason; 20] = [
+    pub const ALL: [CloseReason; 21] = [
         CloseReason::ClientClosed,
         CloseReason::ConnectionLost,
         CloseReason::Malformed,
@@ -72,6 +74,7 @@ impl CloseReason {
         CloseReason::NoHeaders,
         CloseReason::TooManyOfUser,
         CloseReason::Revoked,
+        CloseReason::TlsFailed,
     ];
 
     /// Whether an operator should hear of it: the broker gave up a client, or refused one, that
@@ -89,6 +92,7 @@ impl CloseReason {
                 | Unauthorized
                 | TooManyOfUser
                 | Revoked
+                | TlsFailed
         )
     }
 
@@ -115,6 +119,7 @@ impl CloseReason {
             CloseReason::NoHeaders => "no_headers",
             CloseReason::TooManyOfUser => "too_many_of_user",
             CloseReason::Revoked => "revoked",
+            CloseReason::TlsFailed => "tls_failed",
         }
     }
 }

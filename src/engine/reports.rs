@@ -33,6 +33,8 @@ pub(crate) struct Reports {
     connected: Tally,
     /// By close reason.
     ended: [Tally; REASONS],
+    /// What is told beside the reason of those that end in this turn.
+    why: Vec<(Token, String)>,
     /// When the first sum is due.
     due: Option<Instant>,
     /// The first receiver of this turn that was found full, if it is time to tell.
@@ -53,6 +55,16 @@ impl Reports {
     /// Memory has become full.
     pub(crate) fn memory_is_full(&mut self) {
         self.is_memory_full = true;
+    }
+
+    /// A connection ends in this turn, and that is why.
+    pub(crate) fn note_why(&mut self, token: Token, why: String) {
+        self.why.push((token, why));
+    }
+
+    fn take_why(&mut self, token: Token) -> String {
+        let place = self.why.iter().position(|(whose, _)| *whose == token);
+        place.map(|place| format!(" ({})", self.why.swap_remove(place).1)).unwrap_or_default()
     }
 
     /// A receiver was found full.
@@ -98,7 +110,7 @@ impl Reports {
 
 fn limit(reason: CloseReason) -> Limit {
     match reason {
-        CloseReason::Unauthorized => LOG_INS,
+        CloseReason::Unauthorized | CloseReason::TlsFailed => LOG_INS,
         _ if reason.is_fault() => FAULTS,
         _ => ROUTINE,
     }
@@ -120,6 +132,7 @@ impl Engine {
 
     /// A connection has ended.
     pub(crate) fn report_ended(&mut self, token: Token, reason: CloseReason, now: Instant) {
+        let why = self.reports.take_why(token);
         if !log_enabled!(limit(reason).level) {
             return;
         }
@@ -129,7 +142,7 @@ impl Engine {
         let dropped = connection.losses().map_or(0, |losses| losses.dropped);
         log!(
             level,
-            "disconnected: {connection}: {reason}; {} messages, {} bytes, {dropped} dropped, \
+            "disconnected: {connection}: {reason}{why}; {} messages, {} bytes, {dropped} dropped, \
              {undelivered} undelivered",
             traffic.messages,
             traffic.bytes

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{debug, error, info, warn};
+use log::{error, info, warn};
 use mio::Token as PollToken;
 use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
@@ -174,8 +174,7 @@ impl Reactor {
     pub(super) fn heed_time_of_tls(&mut self) {
         let (now, hello) = (self.clock.now(), self.config.timeouts.hello);
         while let Some(token) = self.turn.sockets_mut().late_handshake(now, hello) {
-            debug!("connection {}: the handshake takes too long", token.index());
-            self.turn.connection_failed(token);
+            self.turn.handshake_failed(token, "it takes too long");
         }
         if self.turn.sockets_mut().is_checking() {
             let refused = self.turn.sockets_mut().check_some();

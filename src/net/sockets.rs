@@ -166,7 +166,9 @@ impl AllSockets {
 impl Sockets for AllSockets {
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
         let mut news = News::default();
-        let mut read = self.get(token)?.read(into, &mut news);
+        let transport = self.get(token)?;
+        let was_unsettled = transport.is_unsettled();
+        let mut read = transport.read(into, &mut news);
         if news.settled {
             match self.names(token) {
                 Ok(peer) => news.peer = peer,
@@ -177,6 +179,7 @@ impl Sockets for AllSockets {
             && error.kind() == io::ErrorKind::InvalidData
         {
             debug!("connection {} cannot be understood: {error}", token.index());
+            news.refused = was_unsettled.then(|| error.to_string());
         }
         self.note(news);
         read

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::broker;
-use crate::support::{Broker, Certificates, NatsPeer, PATIENCE, Peer, Relay};
+use crate::support::{Broker, Certificates, Http, NatsPeer, PATIENCE, Peer, Relay, eventually};
 
 /// A client that has sent these bytes.
 fn raw(address: SocketAddr, bytes: &[u8]) -> TcpStream {
@@ -185,4 +185,53 @@ fn certificates_of_clients_are_checked() {
         let verifies = client.info["tls_verify"] == true;
         assert_eq!(verifies, mode == "required");
     }
+}
+
+#[test]
+fn failed_handshakes_are_told_with_address_and_cause_once_a_second_and_counted() {
+    let certificates = Certificates::new();
+    certificates.authority("others");
+    certificates.signed("mallory", "others", "subjectAltName=email:a@b.example", 90);
+    let authority = certificates.text("ca.pem");
+    let broker = broker(
+        &certificates,
+        &[
+            ("tls.client_ca", &authority),
+            ("tls.client_certificates", "optional"),
+            ("monitor.address", "127.0.0.1:0"),
+        ],
+    );
+    let tell = |address: &str, cause: &str| {
+        let line = broker.log().wait_for(cause, |line| {
+            line.contains("disconnected: ") && line.contains(address) && line.contains(cause)
+        });
+        assert!(line.contains("[WARN]") && line.contains(": tls_failed ("), "{line}");
+    };
+    let plain = raw(broker.publishers, b"hello? is anybody there?");
+    tell(&plain.local_addr().expect("it is connected").to_string(), "does not speak TLS");
+    ends(plain);
+    // Each of these is in a second of its own, or in a sum.
+    let many: Vec<_> = (0..30).map(|_| raw(broker.subscribers, &[0x16; 100])).collect();
+    many.into_iter().for_each(ends);
+    let words = "with tls_failed; ";
+    let sum = broker.log().wait_for(words, |line| line.contains(words));
+    assert!(sum.contains("[WARN]") && sum.contains("connections ended in the last"), "{sum}");
+    let told = broker.log().so_far().iter().filter(|it| it.contains(": tls_failed (")).count();
+    assert!(told < 10, "{told} lines for 31 failures");
+    // One that comes while many are counted has no line of its own.
+    eventually("a line about a certificate", || {
+        let relay = certificates.client(broker.subscribers, "-cert mallory.pem -key mallory.key");
+        let mut peer = Peer::connect(relay.address);
+        let _ = peer.try_send(b"x");
+        ends(peer.sender());
+        let told =
+            |line: &String| line.contains(": tls_failed (") && line.contains("UnknownIssuer");
+        broker.log().so_far().iter().any(told).then_some(())
+    });
+    let client = raw(broker.monitor(), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let words = format!("the monitor did not answer {}", client.local_addr().expect("it has one"));
+    broker.log().wait_for(&words, |line| line.contains(&words) && line.contains("tls_failed ("));
+    let metrics = Http::get(certificates.client(broker.monitor(), "").address, "/metrics");
+    assert!(metrics.sample("broker_disconnects_total{reason=\"tls_failed\"}") >= 32.0);
+    assert_eq!(metrics.sample("broker_monitor_tls_failed_total"), 1.0);
 }

@@ -54,6 +54,12 @@ impl Engine {
         self.abort(token, CloseReason::ConnectionLost);
     }
 
+    /// Its socket is about to fail, since its handshake has.
+    pub(crate) fn handshake_has_failed(&mut self, token: Token, why: String) {
+        self.connections[token.index()].reason.get_or_insert(CloseReason::TlsFailed);
+        self.reports.note_why(token, why);
+    }
+
     /// Shuts down: nothing more is read, everything accepted is delivered, GOODBYE behind it. To be
     /// called between two turns.
     pub fn shut_down(&mut self, now: Instant) {

@@ -184,6 +184,7 @@ fn error(reason: CloseReason) -> Option<(ErrorCode, &'static str)> {
         | CloseReason::LineTooLong
         | CloseReason::NoHeaders
         | CloseReason::ConnectionLost
+        | CloseReason::TlsFailed
         | CloseReason::Shutdown
         | CloseReason::DrainTimeout => return None,
     })

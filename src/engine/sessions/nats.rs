@@ -284,6 +284,7 @@ fn error(reason: CloseReason) -> Option<ErrorText<'static>> {
         | CloseReason::HelloExpected
         | CloseReason::SlowConsumer
         | CloseReason::Revoked
+        | CloseReason::TlsFailed
         | CloseReason::FrameTimeout
         | CloseReason::Shutdown
         | CloseReason::DrainTimeout => return None,

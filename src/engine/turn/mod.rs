@@ -69,6 +69,9 @@ pub struct News {
     pub peer: Option<Peer>,
     /// There is more to read, or room for more, though the call did not use all it was given.
     pub again: bool,
+    /// Why the call has failed: the connection has not come to an end of its handshake, and will
+    /// not.
+    pub refused: Option<String>,
 }
 
 /// The engine and its sockets, turn by turn.
@@ -162,6 +165,12 @@ impl<S: Sockets> Turn<S> {
         self.engine.connection_failed(token);
     }
 
+    /// A connection does not come to an end of its handshake; `why` is for people.
+    pub fn handshake_failed(&mut self, token: Token, why: &str) {
+        self.engine.handshake_has_failed(token, why.to_owned());
+        self.engine.connection_failed(token);
+    }
+
     /// The rest of a turn: serves, does what is due, flushes, and lets go of what has ended.
     pub fn run(&mut self, now: Instant) {
         self.serve(now);
@@ -230,6 +239,9 @@ impl<S: Sockets> Turn<S> {
         self.engine.budget.charge(news.units);
         if let Some(peer) = news.peer {
             self.engine.set_peer(token, peer);
+        }
+        if let Some(why) = news.refused {
+            self.engine.handshake_has_failed(token, why);
         }
         if news.settled {
             self.engine.schedule.settle(token);

@@ -80,6 +80,7 @@ impl Monitor {
             uptime: now.saturating_duration_since(self.began),
             busiest: self.busiest,
             refused: self.guard.refused(),
+            failed_handshakes: self.guard.failed_handshakes(),
             certificate_days: self.tls.as_ref().map(|tls| tls.days_left()),
             process,
         };

@@ -41,6 +41,8 @@ pub(super) struct Connection {
     written: usize,
     phase: Phase,
     deadline: Instant,
+    /// Why its handshake has failed, until that is told.
+    refused: Option<io::Error>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,7 @@ impl Connection {
             written: 0,
             phase: Phase::Serving,
             deadline: now + REQUEST_TIME,
+            refused: None,
         }
     }
 
@@ -104,6 +107,11 @@ impl Connection {
 
     pub(super) fn is_gone(&self) -> bool {
         self.phase == Phase::Gone
+    }
+
+    /// Why its handshake has failed, if it has and that was not asked yet.
+    pub(super) fn take_refused(&mut self) -> Option<io::Error> {
+        self.refused.take()
     }
 
     /// When to call [`expire`](Connection::expire).
@@ -156,6 +164,7 @@ impl Connection {
             return None;
         }
         let start = self.input.len();
+        let was_unsettled = self.transport.is_unsettled();
         self.input.resize(MAX_REQUEST_BYTES, 0);
         let result = self.transport.read(&mut self.input[start..], &mut News::default());
         let count = result.as_ref().map_or(0, |count| *count);
@@ -164,7 +173,11 @@ impl Connection {
             Ok(0) => self.phase = Phase::Gone,
             Ok(_) => self.unparsed = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-            Err(_) => self.phase = Phase::Gone,
+            Err(error) => {
+                self.phase = Phase::Gone;
+                let is_refused = was_unsettled && error.kind() == io::ErrorKind::InvalidData;
+                self.refused = Some(error).filter(|_| is_refused);
+            }
         }
         if self.input.is_empty() {
             self.input = Vec::new();

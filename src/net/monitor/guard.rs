@@ -1,8 +1,10 @@
 //! Whether a request to the monitor is answered: whose name and secret are asked for.
 //!
-//! Owns that, and how often it was not shown. What a secret is worth is told by `access`. Hashing
-//! takes its part of the monitor's time, and so is rested from like all else.
+//! Owns that, and how often it was not shown, or a handshake did not even come to its end. What a
+//! secret is worth is told by `access`. Hashing takes its part of the monitor's time, and so is
+//! rested from like all else.
 
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -23,6 +25,8 @@ pub(super) struct Guard {
     user: Option<Rc<User>>,
     refused: u64,
     tally: Tally,
+    failed_handshakes: u64,
+    handshakes: Tally,
 }
 
 impl Guard {
@@ -61,9 +65,7 @@ impl Guard {
             Shown::Other => None,
         };
         self.refused += 1;
-        if log_enabled!(LOG_INS.level) {
-            let has_line = self.tally.count(LOG_INS, now);
-            let level = if has_line { LOG_INS.level } else { Level::Debug };
+        if let Some(level) = level(&mut self.tally, now) {
             let shown = |name: &String| name.chars().take(SHOWN_CHARACTERS).collect::<String>();
             let name = name.map(|name| format!(" for user {:?}", shown(name))).unwrap_or_default();
             log!(level, "the monitor did not answer {address}: no right secret{name}");
@@ -71,9 +73,22 @@ impl Guard {
         false
     }
 
+    /// A client has not come to an end of its handshake.
+    pub(super) fn handshake_failed(&mut self, address: SocketAddr, why: &io::Error, now: Instant) {
+        self.failed_handshakes += 1;
+        if let Some(level) = level(&mut self.handshakes, now) {
+            log!(level, "the monitor did not answer {address}: tls_failed ({why})");
+        }
+    }
+
+    /// Handshakes so far that have failed.
+    pub(super) fn failed_handshakes(&self) -> u64 {
+        self.failed_handshakes
+    }
+
     /// When there is something to sum up.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.tally.due(LOG_INS)
+        self.tally.due(LOG_INS).into_iter().chain(self.handshakes.due(LOG_INS)).min()
     }
 
     /// Sums up what is due.
@@ -81,5 +96,16 @@ impl Guard {
         if let Some(sum) = self.tally.sum_up(LOG_INS, now, false) {
             sum.tell(LOG_INS, "requests to the monitor", " without a right secret");
         }
+        if let Some(sum) = self.handshakes.sum_up(LOG_INS, now, false) {
+            sum.tell(LOG_INS, "connections to the monitor", " with tls_failed");
+        }
     }
+}
+
+/// The level of the line for one more of those that a tally counts, if there is to be a line.
+fn level(tally: &mut Tally, now: Instant) -> Option<Level> {
+    log_enabled!(LOG_INS.level).then(|| match tally.count(LOG_INS, now) {
+        true => LOG_INS.level,
+        false => Level::Debug,
+    })
 }

@@ -131,6 +131,8 @@ fn process(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.labelled("broker_build_info", "version", VERSION, 1);
     let help = "Requests to the monitor with a wrong name or secret.";
     text.counter("broker_monitor_unauthorized_total", help, snapshot.refused);
+    let help = "TLS handshakes with the monitor that failed.";
+    text.counter("broker_monitor_tls_failed_total", help, snapshot.failed_handshakes);
     if let Some(days) = snapshot.certificate_days {
         let help = "Days until the broker's certificate ends.";
         text.gauge("broker_tls_certificate_expiry_days", help, days);

@@ -233,6 +233,9 @@ impl Monitor {
             } else {
                 connection.turn(now)
             };
+            if let Some(why) = connection.take_refused() {
+                self.guard.handshake_failed(connection.address(), &why, now);
+            }
             if let Some(wanted) = wanted {
                 let address = connection.address();
                 let (response, keep) = self.response(&wanted, address, engine, now);

@@ -39,8 +39,9 @@ pub(super) struct Snapshot<'a> {
     pub(super) listed: Vec<Topic>,
     /// The busiest others, the busiest first.
     pub(super) busiest: Vec<Topic>,
-    /// Requests to the monitor with a wrong name or secret.
+    /// Requests to the monitor with a wrong name or secret, and handshakes with it that failed.
     pub(super) refused: u64,
+    pub(super) failed_handshakes: u64,
     /// Days until the broker's certificate ends, if it has one.
     pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
@@ -53,8 +54,9 @@ pub(super) struct Frame<'a> {
     pub(super) uptime: Duration,
     /// How many of the busiest topics.
     pub(super) busiest: usize,
-    /// Requests to the monitor with a wrong name or secret.
+    /// Requests to the monitor with a wrong name or secret, and handshakes with it that failed.
     pub(super) refused: u64,
+    pub(super) failed_handshakes: u64,
     /// Days until the broker's certificate ends, if it has one.
     pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
@@ -93,6 +95,7 @@ impl<'a> Snapshot<'a> {
             listed,
             busiest,
             refused: frame.refused,
+            failed_handshakes: frame.failed_handshakes,
             certificate_days: frame.certificate_days,
             process: frame.process,
         }
