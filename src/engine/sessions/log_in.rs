@@ -21,6 +21,10 @@ impl Engine {
     /// Other users from now on; `None`: all clients may do all. A client whose user is not there
     /// any more is disconnected, and one whose user may subscribe to less loses what it may not
     /// have. Returns whether they are others. Call it between turns, and end the turn behind it.
+    ///
+    /// All of that is done at once, however much it is: no message that is processed from now on
+    /// comes to one who has lost the right to it. It is charged to the turn that is begun, so that
+    /// nothing else is served behind it in that turn if it was much.
     pub fn set_users(&mut self, users: Option<Users>, now: Instant) -> bool {
         let users = users.map(Rc::new);
         if self.access.users() == users.as_ref() {
@@ -28,7 +32,9 @@ impl Engine {
         }
         self.access.set_users(users.clone());
         self.index.forget_permits();
-        for token in self.tokens() {
+        let tokens = self.tokens();
+        self.budget.charge_turn(tokens.len() as u64 * budget::LOOK);
+        for token in tokens {
             let connection = &mut self.connections[token.index()];
             if !connection.is_talking() {
                 continue;
@@ -122,7 +128,10 @@ impl Engine {
         let ending =
             ending.map(|it| (it.id, it.encoding, it.filter.to_vec(), it.group.map(Vec::from)));
         let ending: Vec<_> = ending.collect();
-        self.budget.charge_turn(self.index.held(token).subscriptions as u64 * budget::LOOK);
+        let grants =
+            user.rights.subscribe.len() + user.rights.groups.as_ref().map_or(0, |it| it.len());
+        let each = budget::LOOK + grants as u64 * budget::GRANT;
+        self.budget.charge_turn(self.index.held(token).subscriptions as u64 * each);
         for (id, encoding, filter, group) in ending {
             let sid = self.index.sid_text(encoding);
             self.end_subscription(id);
