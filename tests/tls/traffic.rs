@@ -53,6 +53,41 @@ fn a_slow_reader_gets_all_of_many_large_messages_in_their_order() {
 }
 
 #[test]
+fn what_waits_in_sessions_is_shown_and_is_a_few_records_for_each() {
+    const STALLED: usize = 3;
+    /// Three records of a write, with what stands around their payload.
+    const MOST: f64 = 3.0 * (16_384.0 + 64.0);
+    let certificates = Certificates::new();
+    let settings = [
+        ("overflow.stall_timeout", "600"),
+        ("limits.outbox_bytes", "256KiB"),
+        ("monitor.address", "127.0.0.1:0"),
+    ];
+    let broker = broker(&certificates, &settings);
+    let waiting = || {
+        let relay = certificates.client(broker.monitor(), "");
+        Http::get(relay.address, "/metrics").sample("broker_tls_bytes")
+    };
+    let subscribers: Vec<_> = (0..STALLED)
+        .map(|_| {
+            let relay = certificates.client(broker.subscribers, "");
+            let mut peer = Peer::connect_small(relay.address).hello(b"stalled");
+            peer.subscribe(b"t", b"");
+            peer
+        })
+        .collect();
+    let relay = certificates.client(broker.publishers, "");
+    let publisher = Peer::connect(relay.address).hello(b"publisher");
+    let flood = Flood::start(publisher.sender(), publish(b"t", &[7; 200_000]).repeat(200));
+    flood.wait_until_blocked();
+    let bytes = waiting();
+    assert!(bytes > 0.0 && bytes <= STALLED as f64 * MOST, "{bytes} bytes");
+    drop(subscribers);
+    flood.finish();
+    eventually("sessions with nothing in them", || (waiting() == 0.0).then_some(()));
+}
+
+#[test]
 fn an_end_reaches_the_other_side_behind_all_that_was_said() {
     let certificates = Certificates::new();
     let mut broker = broker(&certificates, &[]);

@@ -81,6 +81,7 @@ impl Monitor {
             busiest: self.busiest,
             refused: self.guard.refused(),
             failed_handshakes: self.guard.failed_handshakes(),
+            tls_bytes: self.tls.as_ref().map(|tls| tls.held_bytes()),
             certificate_days: self.tls.as_ref().map(|tls| tls.days_left()),
             process,
         };

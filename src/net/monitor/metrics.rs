@@ -133,6 +133,10 @@ fn process(text: &mut Text, snapshot: &Snapshot<'_>) {
     text.counter("broker_monitor_unauthorized_total", help, snapshot.refused);
     let help = "TLS handshakes with the monitor that failed.";
     text.counter("broker_monitor_tls_failed_total", help, snapshot.failed_handshakes);
+    if let Some(bytes) = snapshot.tls_bytes {
+        let help = "Bytes that wait in TLS sessions, not counted in broker_memory_bytes.";
+        text.gauge("broker_tls_bytes", help, bytes);
+    }
     if let Some(days) = snapshot.certificate_days {
         let help = "Days until the broker's certificate ends.";
         text.gauge("broker_tls_certificate_expiry_days", help, days);

@@ -42,6 +42,8 @@ pub(super) struct Snapshot<'a> {
     /// Requests to the monitor with a wrong name or secret, and handshakes with it that failed.
     pub(super) refused: u64,
     pub(super) failed_handshakes: u64,
+    /// Bytes that wait in TLS sessions, if there may be any.
+    pub(super) tls_bytes: Option<usize>,
     /// Days until the broker's certificate ends, if it has one.
     pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
@@ -57,6 +59,8 @@ pub(super) struct Frame<'a> {
     /// Requests to the monitor with a wrong name or secret, and handshakes with it that failed.
     pub(super) refused: u64,
     pub(super) failed_handshakes: u64,
+    /// Bytes that wait in TLS sessions, if there may be any.
+    pub(super) tls_bytes: Option<usize>,
     /// Days until the broker's certificate ends, if it has one.
     pub(super) certificate_days: Option<i64>,
     pub(super) process: Process,
@@ -96,6 +100,7 @@ impl<'a> Snapshot<'a> {
             busiest,
             refused: frame.refused,
             failed_handshakes: frame.failed_handshakes,
+            tls_bytes: frame.tls_bytes,
             certificate_days: frame.certificate_days,
             process: frame.process,
         }

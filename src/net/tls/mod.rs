@@ -18,7 +18,7 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::transport::{Offer, WORKSPACE_BYTES, Workspace};
+use super::transport::{Held, Offer, WORKSPACE_BYTES, Workspace};
 use crate::config::{self, ClientCertificates, TlsMode};
 use crate::engine::sessions::nats_requests::TlsInfo;
 use crate::engine::sessions::protocol::Protocol;
@@ -46,6 +46,7 @@ pub(super) struct Tls {
     expires: SystemTime,
     file: String,
     workspace: Workspace,
+    held: Held,
 }
 
 /// Reads all files, and makes of them what is in force from now on; `None`: no TLS. What has not
@@ -95,6 +96,7 @@ pub(super) fn load(
         expires,
         file: certificate.name(),
         workspace: before.map_or_else(new_workspace, |before| Rc::clone(&before.workspace)),
+        held: before.map(|before| before.held.clone()).unwrap_or_default(),
     })))
 }
 
@@ -196,7 +198,13 @@ impl Tls {
             takes_plain: self.mode == TlsMode::Optional,
             greets_plain: protocol == Protocol::Nats && !self.handshake_first,
             workspace: Rc::clone(&self.workspace),
+            held: self.held.clone(),
         }
+    }
+
+    /// Bytes that wait in all sessions.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.bytes()
     }
 
     /// What NATS clients are told of it.

@@ -15,9 +15,11 @@ use socket2::SockRef;
 
 use crate::engine::turn::News;
 
+mod held;
 mod plain;
 mod tls;
 
+pub(super) use held::Held;
 pub(super) use plain::Stream;
 use tls::Session;
 pub(super) use tls::{WORKSPACE_BYTES, Workspace};
@@ -48,6 +50,7 @@ pub(super) struct Offer {
     /// The broker speaks first, and in plain text.
     pub(super) greets_plain: bool,
     pub(super) workspace: Workspace,
+    pub(super) held: Held,
 }
 
 /// A connected byte stream that does not block.
@@ -126,7 +129,7 @@ impl Transport {
     /// Writes what waits in here, since the socket takes something again.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match &mut self.security {
-            Security::Tls(session) => session.flush(&mut self.stream).map(drop),
+            Security::Tls(session) => session.go_on(&mut self.stream),
             Security::None | Security::Undecided(_) => Ok(()),
         }
     }

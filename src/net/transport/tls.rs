@@ -2,7 +2,7 @@
 //!
 //! Owns one session and the few bytes that wait in it: of what comes, no more than was read at
 //! once; of what goes, no more than the records of one write that the socket did not take whole. It
-//! is driven by the loop, and never waits. Must not decide who has to speak TLS.
+//! counts them. It is driven by the loop, and never waits. Must not decide who has to speak TLS.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Write};
@@ -14,6 +14,7 @@ use rustls::{HandshakeKind, ServerConnection};
 use rustls_pki_types::CertificateDer;
 use smallvec::SmallVec;
 
+use super::held::Part;
 use super::plain::Stream;
 use super::{News, Offer};
 use crate::engine::budget::{CIPHERED_BYTES, NANOS, WRITE};
@@ -30,6 +31,8 @@ const RECORDS_IN_A_WRITE: usize = 3;
 /// Bytes that one write takes at most. A peer that reads as fast as the broker writes must not
 /// hold it up.
 const MAX_WRITE_BYTES: usize = 256 << 10;
+/// Bytes of a handshake's message at most, as rustls has it.
+const HANDSHAKE_BYTES: usize = 64 << 10;
 /// Bytes that a read asks the socket for at least: the rest of a record has an overhead.
 const MIN_READ_BYTES: usize = 4 << 10;
 
@@ -49,6 +52,10 @@ pub(super) struct Session {
     is_ending: bool,
     /// It was asked before whether the handshake takes too long.
     was_asked: bool,
+    /// Bytes of the handshake that have come, or of those that count: rustls keeps no message of it
+    /// that is longer.
+    handshake_bytes: usize,
+    held: Part,
 }
 
 impl Session {
@@ -63,7 +70,24 @@ impl Session {
             failure: None,
             is_ending: false,
             was_asked: !offer.takes_plain,
+            handshake_bytes: 0,
+            held: offer.held.part(),
         })
+    }
+
+    /// Counts what waits in here at the end of a call. Where nothing does, that is known without
+    /// asking.
+    fn count(&mut self, is_full: bool) {
+        let mut bytes = self.backlog.capacity();
+        if self.is_opening {
+            bytes += self.handshake_bytes.min(HANDSHAKE_BYTES);
+        }
+        if (self.is_opening || is_full || self.tls.wants_write())
+            && let Ok(state) = self.tls.process_new_packets()
+        {
+            bytes += state.tls_bytes_to_write() + state.plaintext_bytes_to_read();
+        }
+        self.held.set(bytes);
     }
 
     pub(super) fn is_opening(&self) -> bool {
@@ -87,6 +111,7 @@ impl Session {
     /// What came before it was known that this is TLS.
     pub(super) fn begin_with(&mut self, bytes: &[u8]) {
         self.backlog = bytes.to_vec();
+        self.count(false);
     }
 
     /// Reads what is there, as it was before it was encrypted.
@@ -101,6 +126,7 @@ impl Session {
         }
         let workspace = Rc::clone(&self.workspace);
         let read = self.read_through(stream, into, &mut workspace.borrow_mut(), news);
+        self.count(read.as_ref().is_ok_and(|count| *count == into.len()));
         let count = match read {
             Ok(count) => count,
             // What was sent before is heard, and then the reason why nothing else is.
@@ -169,10 +195,12 @@ impl Session {
                 self.backlog.extend_from_slice(bytes);
                 return Ok(());
             }
-            if self.tls.read_tls(&mut bytes)? == 0 {
+            let taken = self.tls.read_tls(&mut bytes)?;
+            if taken == 0 {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             if self.is_opening {
+                self.handshake_bytes += taken;
                 self.open(stream, news)?;
             } else {
                 self.process(stream)?;
@@ -231,9 +259,24 @@ impl Session {
         slices: &[IoSlice<'_>],
         news: &mut News,
     ) -> io::Result<usize> {
-        if self.is_opening || !self.flush(stream)? {
+        if self.is_opening {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        let written = match self.flush(stream) {
+            Ok(true) => self.write_records(stream, slices, news),
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        };
+        self.count(false);
+        written
+    }
+
+    fn write_records(
+        &mut self,
+        stream: &mut Stream,
+        slices: &[IoSlice<'_>],
+        news: &mut News,
+    ) -> io::Result<usize> {
         let mut parts = Parts { slices, offset: 0 };
         let mut total = 0;
         loop {
@@ -266,8 +309,17 @@ impl Session {
         Ok(records)
     }
 
+    /// Writes what waits, since the socket takes something again.
+    pub(super) fn go_on(&mut self, stream: &mut Stream) -> io::Result<()> {
+        if self.tls.wants_write() {
+            self.flush(stream)?;
+            self.count(false);
+        }
+        Ok(())
+    }
+
     /// Writes what waits; whether all of it was taken.
-    pub(super) fn flush(&mut self, stream: &mut Stream) -> io::Result<bool> {
+    fn flush(&mut self, stream: &mut Stream) -> io::Result<bool> {
         while self.tls.wants_write() {
             match self.tls.write_tls(stream) {
                 Ok(_) => {}
