@@ -23,6 +23,8 @@ mod list;
 mod publisher;
 /// TLS and Unix sockets.
 mod secure;
+/// What docs/security.md tells operators to do, done.
+mod security_page;
 /// `subscriber` against a fake broker.
 mod subscriber;
 /// What the tests share.

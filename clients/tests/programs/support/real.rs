@@ -28,6 +28,11 @@ impl Broker {
         Broker::with_args(&format!("-s 0 -p 0 --config {}", file.display()))
     }
 
+    /// On free ports, with these flags beside those that say so.
+    pub fn with_flags(flags: &str) -> Broker {
+        Broker::with_args(&format!("-s 0 -p 0 {flags}"))
+    }
+
     fn with_args(args: &str) -> Broker {
         let process = process::start(program(executable(), args));
         let port = |role: &str| {
