@@ -241,6 +241,9 @@ fn what_the_page_says_leads_to_what_it_promises() {
     reader.is_refused(deceived, "trust its root");
 
     reader.follow("Certificates for clients");
+    // As strictly as Python looks at them.
+    let strictly = "openssl verify -x509_strict -CAfile ca.pem broker.pem alice.pem";
+    assert_eq!(reader.run(strictly).code, Some(0));
     let without = "publisher --tls --ca ca.pem -h localhost orders.eu hello";
     reader.is_refused(without, "--cert and --key");
     assert_eq!(reader.left_out, LEFT_OUT, "nothing else was left out");
