@@ -19,6 +19,9 @@ mod frame;
 #[path = "../fuzz/src/nats.rs"]
 mod nats;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
+#[path = "../fuzz/src/tls.rs"]
+mod tls;
+#[allow(unreachable_pub, reason = "public for the fuzz targets")]
 #[path = "../fuzz/src/users.rs"]
 mod users;
 
@@ -61,6 +64,11 @@ fn config_files_of_the_corpus_are_read_or_refused() {
 #[test]
 fn files_of_users_of_the_corpus_are_read_or_refused() {
     replay("users", users::check);
+}
+
+#[test]
+fn bytes_of_the_corpus_come_to_a_session_to_a_close_or_to_waiting() {
+    replay("tls", tls::check);
 }
 
 #[test]

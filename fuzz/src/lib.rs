@@ -7,4 +7,5 @@ pub mod config;
 pub mod frame;
 pub mod nats;
 pub mod template;
+pub mod tls;
 pub mod users;

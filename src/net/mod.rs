@@ -15,6 +15,7 @@ mod lifecycle;
 mod listener;
 mod monitor;
 mod reactor;
+pub mod secured;
 mod service_manager;
 mod signals;
 mod sockets;
