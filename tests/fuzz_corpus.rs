@@ -16,6 +16,9 @@ mod config;
 #[path = "../fuzz/src/frame.rs"]
 mod frame;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
+#[path = "../fuzz/src/leaf.rs"]
+mod leaf;
+#[allow(unreachable_pub, reason = "public for the fuzz targets")]
 #[path = "../fuzz/src/nats.rs"]
 mod nats;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
@@ -54,6 +57,11 @@ fn frames_of_the_corpus_are_decoded_and_encoded_alike() {
 #[test]
 fn lines_of_the_corpus_are_read_and_written_alike() {
     replay("nats", nats::check);
+}
+
+#[test]
+fn lines_of_hubs_of_the_corpus_are_read_and_written_alike() {
+    replay("leaf", leaf::check);
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod broker;
 pub mod command;
 pub mod config;
 pub mod frame;
+pub mod leaf;
 pub mod nats;
 pub mod template;
 pub mod tls;

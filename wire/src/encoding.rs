@@ -14,6 +14,8 @@ pub enum Encoding {
         /// Whether the receiver takes headers; they are cut off for it otherwise.
         headers: bool,
     },
+    /// LMSG of a link to a NATS hub, and HMSG where there are headers.
+    Leaf,
 }
 
 /// The name that a NATS client has given to a subscription, as a number: one in decimal digits, as

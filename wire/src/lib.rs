@@ -6,10 +6,12 @@
 //! - [`topic`]: topics, filters and queue group names, and what matches what.
 //! - [`native`]: the native protocol, version 1.
 //! - [`nats`]: the protocol of NATS clients.
+//! - [`leaf`]: the protocol between NATS clusters, as a leaf node speaks it.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod encoding;
+pub mod leaf;
 pub mod native;
 pub mod nats;
 pub mod topic;

@@ -55,6 +55,7 @@ fn play(input: &mut Unstructured<'_>, nats: usize) -> Result<()> {
             outbox_bytes: [1, 60, 300, 100_000][nats / 3 % 4],
             ..native
         },
+        link: native,
         memory_bytes,
         min_rate_bytes_per_second: *input.choose(&[0, 100])?,
         hello: *input.choose(&[Duration::from_secs(2), HOUR])?,
@@ -160,6 +161,7 @@ pub fn deliveries(data: &[u8], piece: &mut dyn FnMut(usize) -> usize) -> Vec<Rec
         max_payload: 300,
         native,
         nats: native,
+        link: native,
         memory_bytes: 1 << 30,
         min_rate_bytes_per_second: 0,
         hello: HOUR,

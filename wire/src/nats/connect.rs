@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::json;
+use super::json::{self, Text, set, set_text};
 
 /// The most bytes that are kept of a client's name, its language and its version.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -240,24 +240,6 @@ impl<'de> Visitor<'de> for Merge<'_> {
     }
 }
 
-/// Reads a value; `null` leaves what is there.
-fn set<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-    to: &mut T,
-) -> Result<(), A::Error> {
-    if let Some(value) = map.next_value::<Option<T>>()? {
-        *to = value;
-    }
-    Ok(())
-}
-
-fn set_text<'de, A: MapAccess<'de>>(map: &mut A, to: &mut String) -> Result<(), A::Error> {
-    if let Some(Text(text)) = map.next_value()? {
-        *to = text;
-    }
-    Ok(())
-}
-
 /// Reads a text for people, of which not all has to be kept.
 fn set_name<'de, A: MapAccess<'de>>(map: &mut A, to: &mut String) -> Result<(), A::Error> {
     set_text(map, to)?;
@@ -267,30 +249,6 @@ fn set_name<'de, A: MapAccess<'de>>(map: &mut A, to: &mut String) -> Result<(), 
         to.shrink_to_fit();
     }
     Ok(())
-}
-
-/// A text that may hold what is not Unicode. The bytes are known to be JSON, so this one may be
-/// read without a check.
-struct Text(String);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
-        deserializer.deserialize_bytes(Lossy)
-    }
-}
-
-struct Lossy;
-
-impl Visitor<'_> for Lossy {
-    type Value = Text;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
-        Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
-    }
 }
 
 #[cfg(test)]

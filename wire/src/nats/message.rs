@@ -133,13 +133,13 @@ pub fn walk(bytes: &[u8]) -> Option<Extent> {
 }
 
 /// How many digits a number has.
-fn digits(number: u32) -> usize {
+pub(crate) fn digits(number: u32) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
 /// Appends a number in decimal digits. The formatter of the standard library costs several times as
 /// much, for each message to each receiver.
-pub(super) fn push_number(mut number: u32, out: &mut Vec<u8>) {
+pub(crate) fn push_number(mut number: u32, out: &mut Vec<u8>) {
     let mut text = [0; MAX_DIGITS];
     let mut start = MAX_DIGITS;
     loop {

@@ -28,10 +28,10 @@ pub mod line;
 pub mod message;
 pub mod subject;
 
-mod json;
+pub(crate) mod json;
 #[cfg(test)]
-mod random;
-mod scan;
+pub(crate) mod random;
+pub(crate) mod scan;
 
 /// The port on which NATS clients expect a server.
 pub const DEFAULT_PORT: u16 = 4222;

@@ -1,7 +1,7 @@
 //! Random numbers for tests. The same seed gives the same numbers; nothing else is promised.
 
 /// SplitMix64.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -12,17 +12,17 @@ impl Random {
     }
 
     /// A number below `bound`.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
     /// One of these.
-    pub(super) fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+    pub(crate) fn pick<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
         of[self.below(of.len())]
     }
 
     /// Up to `most` bytes, each from `alphabet`, at least one.
-    pub(super) fn bytes(&mut self, alphabet: &[u8], most: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, alphabet: &[u8], most: usize) -> Vec<u8> {
         (0..=self.below(most)).map(|_| alphabet[self.below(alphabet.len())]).collect()
     }
 }

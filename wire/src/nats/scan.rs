@@ -1,7 +1,7 @@
 //! Reading lines from the left: the verb, the blanks, the end, the fields between.
 //!
-//! Owns what the lines of clients and of servers have in common. Must not know any verb. Whatever
-//! is found or refused here stays so when more bytes come.
+//! Owns what the lines of clients, servers and leaf nodes have in common. Must not know any verb.
+//! Whatever is found or refused here stays so when more bytes come.
 
 use super::LINE_END;
 use super::line::LineError;
@@ -12,7 +12,7 @@ const MAX_DIGITS: usize = 9;
 const MAX_FIELDS: usize = 5;
 
 /// The verb that the bytes begin with, and its length. No verb of `verbs` begins another.
-pub(super) fn find<V: Copy>(
+pub(crate) fn find<V: Copy>(
     verbs: &[(&[u8], V)],
     bytes: &[u8],
 ) -> Result<Option<(V, usize)>, LineError> {
@@ -26,7 +26,7 @@ pub(super) fn find<V: Copy>(
 }
 
 /// Where the arguments begin, behind at least `least` blanks that begin at `start`.
-pub(super) fn skip_blanks(
+pub(crate) fn skip_blanks(
     bytes: &[u8],
     start: usize,
     least: usize,
@@ -44,7 +44,7 @@ pub(super) fn skip_blanks(
 }
 
 /// The line's arguments, which begin at `start`, and the length of the line with its end.
-pub(super) fn cut(
+pub(crate) fn cut(
     bytes: &[u8],
     start: usize,
     max: usize,
@@ -62,7 +62,7 @@ pub(super) fn cut(
 }
 
 /// What stands between the blanks.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     fields: [&'a [u8]; MAX_FIELDS],
     count: usize,
 }
@@ -71,7 +71,7 @@ impl<'a> Fields<'a> {
     /// Splits the arguments. `None`: there are more than any verb has, or there is a CR in them,
     /// which nobody can mean, as servers differ about it.
     #[inline]
-    pub(super) fn split(arguments: &'a [u8]) -> Option<Fields<'a>> {
+    pub(crate) fn split(arguments: &'a [u8]) -> Option<Fields<'a>> {
         let (mut fields, mut count): ([&[u8]; MAX_FIELDS], _) = ([&[]; MAX_FIELDS], 0);
         let mut rest = arguments;
         while !rest.is_empty() {
@@ -93,13 +93,31 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    pub(super) fn as_slice(&self) -> &[&'a [u8]] {
+    pub(crate) fn as_slice(&self) -> &[&'a [u8]] {
         &self.fields[..self.count]
     }
 }
 
+/// The first word, and what is behind it. `None`: there are only blanks.
+#[inline]
+pub(crate) fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let start = bytes.iter().position(|&byte| !is_blank(byte))?;
+    let rest = &bytes[start..];
+    let end = rest.iter().position(|&byte| is_blank(byte)).unwrap_or(rest.len());
+    Some(rest.split_at(end))
+}
+
+/// What is in front of the last word, and that word. `None`: there are only blanks.
+#[inline]
+pub(crate) fn last(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().rposition(|&byte| !is_blank(byte))? + 1;
+    let rest = &bytes[..end];
+    let start = rest.iter().rposition(|&byte| is_blank(byte)).map_or(0, |blank| blank + 1);
+    Some(rest.split_at(start))
+}
+
 /// A number of 1 to 9 digits; zeros may lead.
-pub(super) fn number(digits: &[u8]) -> Option<u32> {
+pub(crate) fn number(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -107,7 +125,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u32> {
 }
 
 /// Two sizes: of headers, and of headers and payload together.
-pub(super) fn sizes(headers: &[u8], total: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn sizes(headers: &[u8], total: &[u8]) -> Option<(u32, u32)> {
     let sizes = (number(headers)?, number(total)?);
     (sizes.0 <= sizes.1).then_some(sizes)
 }
