@@ -52,8 +52,18 @@ impl Server {
 
     /// Ends it by this signal, waits for the end, and starts it on the same port.
     pub fn restart(&mut self, signal: &str) {
+        self.stop(signal);
+        self.start_again();
+    }
+
+    /// Ends it by this signal, and waits for the end.
+    pub fn stop(&mut self, signal: &str) {
         self.signal(signal);
         self.wait();
+    }
+
+    /// Starts it once more on the same port, when it has ended.
+    pub fn start_again(&mut self) {
         let port = self.address.port();
         (self.child, self.address, self.monitor) = spawn(&self.program, port, &self.options);
     }
