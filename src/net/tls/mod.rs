@@ -18,15 +18,13 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
+use super::files::{File, Private};
 use super::transport::{Held, Offer, WORKSPACE_BYTES, Workspace};
 use crate::config::{self, ClientCertificates, TlsMode};
 use crate::engine::sessions::nats_requests::TlsInfo;
 use crate::engine::sessions::protocol::Protocol;
 
 pub(super) mod certificate;
-mod files;
-
-use files::{File, Private};
 
 /// A day.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -64,15 +62,15 @@ pub(super) fn load(
     if settings.mode() == TlsMode::Off {
         return Ok(None);
     }
-    let certificate = File::read("certificate", certificate)?;
-    let key = File::read_private("key", key)?;
+    let certificate = File::read("[tls] certificate", certificate)?;
+    let key = File::read_private("[tls] key", key)?;
     let optional =
         |name, path: &Option<PathBuf>| path.as_ref().map(|it| File::read(name, it)).transpose();
     let roots = match settings.client_certificates {
         ClientCertificates::None => None,
-        _ => optional("client_ca", &settings.client_ca)?,
+        _ => optional("[tls] client_ca", &settings.client_ca)?,
     };
-    let revoked = optional("client_crl", &settings.client_crl)?.filter(|_| roots.is_some());
+    let revoked = optional("[tls] client_crl", &settings.client_crl)?.filter(|_| roots.is_some());
     let fingerprint =
         fingerprint(settings, [Some(&certificate), Some(&key), roots.as_ref(), revoked.as_ref()]);
     if let Some(before) = before.filter(|before| before.fingerprint == fingerprint) {
@@ -100,7 +98,7 @@ pub(super) fn load(
     })))
 }
 
-fn new_workspace() -> Workspace {
+pub(super) fn new_workspace() -> Workspace {
     Rc::new(RefCell::new(vec![0; WORKSPACE_BYTES].into()))
 }
 

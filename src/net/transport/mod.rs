@@ -7,10 +7,9 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use mio::net::TcpListener;
 use mio::{Registry, Token};
-use rustls::ServerConfig;
-use rustls_pki_types::CertificateDer;
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::{CertificateDer, ServerName};
 use socket2::SockRef;
 
 use crate::engine::turn::News;
@@ -24,16 +23,24 @@ pub(super) use plain::Stream;
 use tls::Session;
 pub(super) use tls::{WORKSPACE_BYTES, Workspace};
 
+/// Bytes of a line that are looked at at once.
+const LINE_PART: usize = 4 << 10;
+/// What a line ends with.
+const LF: u8 = b'\n';
 /// What TLS begins with; no frame, line or request does.
 const CLIENT_HELLO: u8 = 0x16;
 
 /// Sets on a listener what its connections are to have; they inherit it, without a system call for
-/// each. Small frames must not wait for others (TCP_NODELAY): the broker itself gathers what can go
-/// together. And a socket takes no more than `unsent_bytes` that are not on their way yet
-/// (TCP_NOTSENT_LOWAT): what waits for a stalled client waits here, where it is counted and shared,
-/// and not once more in the kernel. 0: the kernel's own limit.
-pub(super) fn prepare(listener: &TcpListener, unsent_bytes: usize) -> io::Result<()> {
-    let socket = SockRef::from(listener);
+/// each. The same on a socket that is to connect by itself. Small frames must not wait for others
+/// (TCP_NODELAY): the broker itself gathers what can go together. And a socket takes no more than
+/// `unsent_bytes` that are not on their way yet (TCP_NOTSENT_LOWAT): what waits for a stalled
+/// client waits here, where it is counted and shared, and not once more in the kernel. 0: the
+/// kernel's own limit.
+pub(super) fn prepare<'a, S>(socket: &'a S, unsent_bytes: usize) -> io::Result<()>
+where
+    SockRef<'a>: From<&'a S>,
+{
+    let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     match u32::try_from(unsent_bytes) {
         Ok(0) | Err(_) => Ok(()),
@@ -78,6 +85,90 @@ impl Transport {
     /// Asks for events of both directions, once and for all; mio registers edge-triggered.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.stream.register(registry, token)
+    }
+
+    /// Asks for the same under another token, and for an event if there is something to do by now.
+    pub(super) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.stream.reregister(registry, token)
+    }
+
+    /// Whether a socket that was told to connect has done so. `None`: it is still at it.
+    ///
+    /// # Errors
+    /// Why it has not.
+    pub(super) fn is_connected(&self) -> io::Result<Option<()>> {
+        self.stream.is_connected()
+    }
+
+    /// Begins TLS, as the side that has connected, with a peer that has to be `name`.
+    ///
+    /// # Errors
+    /// If there can be no such session.
+    pub(super) fn secure(
+        &mut self,
+        client: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+        workspace: &Workspace,
+    ) -> io::Result<()> {
+        let session = Session::client(client, name, workspace)?;
+        self.security = Security::Tls(Box::new(session));
+        Ok(())
+    }
+
+    /// Goes on with a handshake that this side has begun; whether it is done.
+    ///
+    /// # Errors
+    /// `InvalidData` holds what TLS has against the peer, or the peer against us.
+    pub(super) fn shake_hands(&mut self) -> io::Result<bool> {
+        match &mut self.security {
+            Security::Tls(session) => session.shake_hands(&mut self.stream),
+            Security::None | Security::Undecided(_) => Ok(true),
+        }
+    }
+
+    /// Appends what is there to `line`, up to the end of the line and no byte beyond, nor more than
+    /// `most` bytes.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there, `UnexpectedEof` at the end.
+    pub(super) fn read_line(&mut self, line: &mut Vec<u8>, most: usize) -> io::Result<()> {
+        match &mut self.security {
+            Security::None | Security::Undecided(_) => {
+                let mut part = [0; LINE_PART];
+                let seen = self.stream.peek(&mut part[..most.min(LINE_PART)])?;
+                let end = part[..seen].iter().position(|&byte| byte == LF);
+                let count = self.stream.read(&mut part[..end.map_or(seen, |end| end + 1)])?;
+                line.extend_from_slice(&part[..count]);
+                if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+            }
+            Security::Tls(session) => {
+                let before = line.len();
+                while line.len() - before < most && line[before..].last() != Some(&LF) {
+                    // What was decrypted beside it stays where it is until it is asked for.
+                    let mut byte = [0];
+                    match session.read(&mut self.stream, &mut byte, &mut News::default()) {
+                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        Ok(_) => line.push(byte[0]),
+                        Err(_) if line.len() > before => return Ok(()),
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether TLS is spoken with one that was connected to.
+    pub(super) fn is_dialled(&self) -> bool {
+        matches!(&self.security, Security::Tls(session) if session.is_dialled())
+    }
+
+    /// What TLS is spoken, for people; `None`: none.
+    pub(super) fn tls_version(&self) -> Option<&'static str> {
+        match &self.security {
+            Security::Tls(session) => session.version(),
+            Security::None | Security::Undecided(_) => None,
+        }
     }
 
     /// Reads what is there. A read that does not fill `into` has emptied the socket, unless there
@@ -166,7 +257,8 @@ impl Transport {
         matches!(&self.security, Security::Tls(session) if session.is_resumed())
     }
 
-    /// The client's certificate and those that lead to its root, if it has shown any.
+    /// The certificate of one that has connected to us, and those that lead to its root, if it has
+    /// shown any.
     pub(super) fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
         match &self.security {
             Security::Tls(session) => session.certificates(),
@@ -177,6 +269,8 @@ impl Transport {
 
 #[cfg(test)]
 mod tests {
+    use mio::net::TcpListener;
+
     use super::*;
 
     #[test]

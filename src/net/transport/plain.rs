@@ -32,6 +32,32 @@ impl Stream {
         with!(self, socket => registry.register(socket, token, both))
     }
 
+    pub(super) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        with!(self, socket => registry.reregister(socket, token, both))
+    }
+
+    /// Whether it is connected; `None`: it is still at it.
+    pub(super) fn is_connected(&self) -> io::Result<Option<()>> {
+        let Stream::Tcp(socket) = self else { return Ok(Some(())) };
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Ok(_) => Ok(Some(())),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the next read would give. Only a TCP socket can tell.
+    pub(super) fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(socket) => retry(|| socket.peek(into)),
+            Stream::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         with!(self, socket => retry(|| socket.read(into)))
     }

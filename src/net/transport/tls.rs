@@ -10,11 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustls::{HandshakeKind, ServerConnection};
-use rustls_pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, Connection, HandshakeKind};
+use rustls::{ProtocolVersion, ServerConnection};
+use rustls_pki_types::{CertificateDer, ServerName};
 use smallvec::SmallVec;
 
-use super::held::Part;
+use super::held::{Held, Part};
 use super::plain::Stream;
 use super::{News, Offer};
 use crate::engine::budget::{CIPHERED_BYTES, NANOS, WRITE};
@@ -38,7 +39,8 @@ const MIN_READ_BYTES: usize = 4 << 10;
 
 /// A session.
 pub(super) struct Session {
-    tls: ServerConnection,
+    /// Of whichever side.
+    tls: Connection,
     workspace: Workspace,
     /// What was read off the socket and there was no room for.
     backlog: Vec<u8>,
@@ -59,20 +61,76 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// The side that was connected to.
     pub(super) fn new(offer: &Offer) -> io::Result<Session> {
         let tls = ServerConnection::new(Arc::clone(&offer.server)).map_err(io::Error::other)?;
-        Ok(Session {
+        let session = Session::of(Connection::Server(tls), &offer.workspace, &offer.held);
+        Ok(Session { was_asked: !offer.takes_plain, ..session })
+    }
+
+    /// The side that has connected, with a peer that has to be `name`.
+    pub(super) fn client(
+        config: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+        workspace: &Workspace,
+    ) -> io::Result<Session> {
+        let tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        // What a link holds is told apart from what clients do.
+        Ok(Session::of(Connection::Client(tls), workspace, &Held::default()))
+    }
+
+    fn of(tls: Connection, workspace: &Workspace, held: &Held) -> Session {
+        Session {
             tls,
-            workspace: Rc::clone(&offer.workspace),
+            workspace: Rc::clone(workspace),
             backlog: Vec::new(),
             is_opening: true,
             has_ended: false,
             failure: None,
             is_ending: false,
-            was_asked: !offer.takes_plain,
+            was_asked: true,
             handshake_bytes: 0,
-            held: offer.held.part(),
+            held: held.part(),
+        }
+    }
+
+    /// Whether this is the side that has connected.
+    pub(super) fn is_dialled(&self) -> bool {
+        matches!(self.tls, Connection::Client(_))
+    }
+
+    /// What is spoken, for people.
+    pub(super) fn version(&self) -> Option<&'static str> {
+        self.tls.protocol_version().map(|version| match version {
+            ProtocolVersion::TLSv1_3 => "TLS 1.3",
+            ProtocolVersion::TLSv1_2 => "TLS 1.2",
+            _ => "TLS",
         })
+    }
+
+    /// Goes on with the handshake; whether it is done. What came behind it waits for a read.
+    pub(super) fn shake_hands(&mut self, stream: &mut Stream) -> io::Result<bool> {
+        self.flush(stream)?;
+        let workspace = Rc::clone(&self.workspace);
+        let mut workspace = workspace.borrow_mut();
+        while self.is_opening {
+            let count = match stream.read(&mut workspace[..MIN_READ_BYTES]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            let mut bytes = &workspace[..count];
+            while !bytes.is_empty() && self.is_opening {
+                if self.tls.read_tls(&mut bytes)? == 0 {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                // The time that it takes is the caller's.
+                self.open(stream, &mut News::default())?;
+            }
+            self.backlog.extend_from_slice(bytes);
+        }
+        Ok(true)
     }
 
     /// Counts what waits in here at the end of a call. Where nothing does, that is known without
@@ -103,9 +161,13 @@ impl Session {
         self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// The client's certificate and those that lead to its root.
+    /// A client's certificate and those that lead to its root. One that was connected to has been
+    /// checked already, by other roots.
     pub(super) fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.tls.peer_certificates()
+        match &self.tls {
+            Connection::Server(tls) => tls.peer_certificates(),
+            Connection::Client(_) => None,
+        }
     }
 
     /// What came before it was known that this is TLS.

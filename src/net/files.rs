@@ -1,4 +1,4 @@
-//! Files of certificates, keys and lists.
+//! Files of certificates, keys, lists and secrets.
 //!
 //! Owns how they are read and what is said about those that cannot be used. Must not log what is in
 //! them.
@@ -20,6 +20,7 @@ const EVERYONE: u32 = 0o007;
 
 /// A file that a setting names, read.
 pub(super) struct File {
+    /// With its section: `[tls] key`.
     setting: &'static str,
     path: PathBuf,
     bytes: Vec<u8>,
@@ -76,7 +77,7 @@ impl File {
 
     /// What is wrong with it, for people.
     pub(super) fn wrong(&self, what: &str) -> String {
-        format!("[tls] {} = {}: {what}", self.setting, self.name())
+        format!("{} = {}: {what}", self.setting, self.name())
     }
 
     /// The certificates in it, at least one.
