@@ -63,7 +63,7 @@ fn changes(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     subscribe(&mut shared, count, filter);
                     let budget = &mut Budget::default();
-                    shared.unsubscribe(token, filter.as_bytes(), None, budget);
+                    shared.unsubscribe(token, filter.as_bytes(), None, Encoding::Native, budget);
                 });
             });
         }

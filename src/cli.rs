@@ -50,14 +50,19 @@ pub struct Cli {
     #[arg(short = 't', long)]
     pub check_config: bool,
 
+    /// Dial the hubs of the configuration, say of each what it is and whether it lets this broker
+    /// in, and end, with 0 if each of them does
+    #[arg(long, conflicts_with = "check_config")]
+    pub check_link: bool,
+
     /// Print a new secret for a user, and below it the line that keeps it in the file of users,
     /// and end
-    #[arg(long, conflicts_with_all = ["hash_secret", "check_config"])]
+    #[arg(long, conflicts_with_all = ["hash_secret", "check_config", "check_link"])]
     pub new_secret: bool,
 
     /// Read a secret, which is one line of standard input, print the line that keeps it in the file
     /// of users, and end
-    #[arg(long, conflicts_with = "check_config")]
+    #[arg(long, conflicts_with_all = ["check_config", "check_link"])]
     pub hash_secret: bool,
 }
 

@@ -16,6 +16,8 @@ use crate::engine::access::Users;
 use crate::engine::rules::{ReceiverRules, Rules};
 use crate::limits::{O_NOCTTY, O_NONBLOCK};
 
+mod defaults;
+mod link;
 mod monitor;
 mod reload;
 mod sections;
@@ -24,6 +26,7 @@ mod syntax;
 pub mod users;
 mod value;
 
+pub use link::{Link, LinkTls, Server};
 pub use reload::{Change, Reloaded};
 pub use sections::{
     ClientCertificates, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts, Tls, TlsMode,
@@ -41,6 +44,8 @@ pub const DEFAULT_FILE: &str = "config.ini";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// In messages, sizes are rounded up to this many bytes.
 const KIB: u64 = 1 << 10;
+/// Filters that a hub may ask for: those of all its clients.
+const LINK_SUBSCRIPTIONS: usize = 1_000_000;
 /// More errors than this help nobody.
 const MAX_ERRORS: usize = 20;
 
@@ -63,11 +68,13 @@ pub struct Config {
     pub monitor: Monitor,
     /// Where the users stand.
     pub users: UsersFile,
+    /// The NATS cluster that the broker joins.
+    pub link: Link,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        settings::defaults()
+        defaults::defaults()
     }
 }
 
@@ -170,9 +177,10 @@ impl Config {
         Ok(Some(users))
     }
 
-    /// Whether the broker comes to hold secrets: those that clients give, or a key.
+    /// Whether the broker comes to hold secrets: those that clients give, what it shows to a hub,
+    /// or a key.
     pub fn has_secrets(&self) -> bool {
-        self.users.file.is_some() || self.tls.key.is_some()
+        self.users.file.is_some() || self.tls.key.is_some() || self.link.has_secrets()
     }
 
     /// What of it the broker's core works by.
@@ -194,12 +202,19 @@ impl Config {
             policy: self.overflow.nats_policy,
             stall_timeout: self.overflow.nats_stall_timeout,
         };
+        let link = ReceiverRules {
+            max_subscriptions: LINK_SUBSCRIPTIONS,
+            outbox_bytes: self.link.buffer_bytes,
+            policy: self.link.policy,
+            stall_timeout: self.overflow.stall_timeout,
+        };
         Rules {
             max_connections: self.network.max_connections,
             max_payload: self.limits.max_payload,
             native,
             // Where there are none, nothing is to depend on what would hold for them.
             nats: if has_nats { nats } else { native },
+            link: if self.link.is_on() { link } else { native },
             memory_bytes: self.limits.memory_bytes,
             min_rate_bytes_per_second: self.overflow.min_rate_bytes_per_second,
             hello: self.timeouts.hello,
@@ -243,6 +258,7 @@ impl Config {
             ));
         }
         self.tls.validate()?;
+        self.link.validate()?;
         // One frame being read and one chunk for another publisher must fit, or nothing can move.
         let least = self.limits.max_payload + 3 * network.read_bytes + (64 << 10);
         if self.limits.memory_bytes < least {

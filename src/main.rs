@@ -36,6 +36,9 @@ fn main() -> ExitCode {
     if cli.check_config {
         return check(&config);
     }
+    if cli.check_link {
+        return check_link(&config);
+    }
     if cli.exit_with_stdin {
         thread::spawn(stop_with_standard_input);
     }
@@ -62,8 +65,27 @@ fn check(config: &Config) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match writeln!(io::stdout(), "{text}") {
-        Ok(()) => ExitCode::SUCCESS,
+    print(&format!("{text}\n"), ExitCode::SUCCESS)
+}
+
+/// Whether the hubs let a broker in that would start with that.
+fn check_link(config: &Config) -> ExitCode {
+    match net::check_link(config) {
+        Ok(report) => {
+            let code = if report.all_good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) };
+            print(&report.text, code)
+        }
+        Err(error) => {
+            logging::tell_failure(None, &format!("broker: {error}"));
+            ExitCode::from(if error.is_of_configuration() { USAGE } else { FAILED })
+        }
+    }
+}
+
+/// Writes the outcome to standard output, and gives the code if that is possible.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => code,
         Err(error) => {
             logging::tell_failure(
                 None,

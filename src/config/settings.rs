@@ -5,13 +5,10 @@
 use log::LevelFilter;
 
 use super::value::{
-    choice, chosen, count, file, filters, group, host_and_port, optional_port, permissions, port,
-    seconds, show_path, show_seconds, show_size, size, socket_path,
+    choice, chosen, count, file, filters, grants, group, host_and_port, optional_port, permissions,
+    port, seconds, show_grants, show_path, show_seconds, show_size, size, socket_path,
 };
-use super::{
-    ClientCertificates, Config, Limits, Log, LogFormat, Monitor, Network, Overflow, Timeouts, Tls,
-    TlsMode, UsersFile, monitor, users,
-};
+use super::{ClientCertificates, Config, LinkTls, LogFormat, TlsMode, link, monitor, users};
 use crate::engine::routing::counts::MAX_LISTED;
 use crate::engine::rules::OverflowPolicy;
 
@@ -40,11 +37,20 @@ const CLIENT_CERTIFICATES: &[(&str, ClientCertificates)] = &[
     ("required", ClientCertificates::Required),
 ];
 const YES_OR_NO: &[(&str, bool)] = &[("no", false), ("yes", true)];
+const LINK_TLS: &[(&str, LinkTls)] =
+    &[("auto", LinkTls::Auto), ("yes", LinkTls::Yes), ("no", LinkTls::No)];
+const LINK_POLICIES: &[(&str, OverflowPolicy)] =
+    &[("drop", OverflowPolicy::Drop), ("block", OverflowPolicy::Block)];
 const FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("journal", LogFormat::Journal)];
 
 /// A day: no time-out needs to be longer.
 const DAY: f64 = 86_400.0;
+/// Filters that are sent over the link unasked: each is looked at for a topic that is new.
+const MAX_FORWARDED: usize = 1_000;
+/// Keys of `[link]` that name files.
+const LINK_FILES: [&str; 6] =
+    ["secret_file", "nkey_file", "credentials", "ca", "certificate", "key"];
 
 /// One setting of `config.ini`.
 pub struct Setting {
@@ -77,6 +83,7 @@ impl Setting {
         [("log", "file"), ("users", "file")].contains(&(self.section, self.key))
             || (self.section == "network" && self.key.ends_with("_socket"))
             || (self.section == "tls" && !["mode", "client_certificates"].contains(&self.key))
+            || (self.section == "link" && LINK_FILES.contains(&self.key))
     }
 
     /// Its value in `config`, as it would be written.
@@ -250,6 +257,60 @@ pub const SETTINGS: &[Setting] = &[
         "the user whose rights clients have that show nothing; empty: they are refused",
         |c, t| c.users.anonymous => users::optional_name(t),
         c.users.anonymous.clone().unwrap_or_default()),
+    setting!(reload "link", "servers", "",
+        "ports for leaf nodes of a NATS cluster to join, like hub1:7422, hub2:7422; empty: none",
+        |c, t| c.link.servers => link::servers(t), link::show_servers(&c.link.servers)),
+    setting!(reload "link", "name", "",
+        "what this broker is called there, unlike all others; empty: by its host and port",
+        |c, t| c.link.name => link::optional_name(t), c.link.name.clone().unwrap_or_default()),
+    setting!(reload "link", "cluster", "",
+        "the hub sends brokers of one name nothing of each other; empty: a name of its own",
+        |c, t| c.link.cluster => link::cluster(t), c.link.cluster.clone()),
+    setting!(reload "link", "user", "", "the hub's user that the broker is; empty: none",
+        |c, t| c.link.user => link::optional_name(t), c.link.user.clone().unwrap_or_default()),
+    setting!(reload "link", "secret_file", "",
+        "file of one line: the user's password, or without a user a token",
+        |c, t| c.link.secret_file => file(t), show_path(c.link.secret_file.as_deref())),
+    setting!(reload "link", "nkey_file", "",
+        "file of one line: the seed of an nkey, which begins with SU",
+        |c, t| c.link.nkey_file => file(t), show_path(c.link.nkey_file.as_deref())),
+    setting!(reload "link", "credentials", "", "file of a JWT and its seed, as nsc makes it",
+        |c, t| c.link.credentials => file(t), show_path(c.link.credentials.as_deref())),
+    setting!(reload "link", "tls", "auto",
+        "whether the link is encrypted: yes, no, or auto: if the hub asks for it",
+        |c, t| c.link.tls => choice(t, LINK_TLS), chosen(&c.link.tls, LINK_TLS)),
+    setting!(reload "link", "tls_first", "no",
+        "whether TLS begins at once, as hubs with handshake_first want it: yes or no",
+        |c, t| c.link.tls_first => choice(t, YES_OR_NO), chosen(&c.link.tls_first, YES_OR_NO)),
+    setting!(reload "link", "ca", "",
+        "PEM file of the roots that the hub's certificate has to come from; empty: the system's",
+        |c, t| c.link.ca => file(t), show_path(c.link.ca.as_deref())),
+    setting!(reload "link", "certificate", "",
+        "PEM file of a certificate to show to the hub; empty: none",
+        |c, t| c.link.certificate => file(t), show_path(c.link.certificate.as_deref())),
+    setting!(reload "link", "key", "", "PEM file of its private key, which nobody else may read",
+        |c, t| c.link.key => file(t), show_path(c.link.key.as_deref())),
+    setting!(reload "link", "export", ">, !$SYS.>, !$LDS.>, !$JS.EVENT.>",
+        "topics and filters that may be sent to the hub, with ! in front of those that may not",
+        |c, t| c.link.export => grants(t), show_grants(&c.link.export)),
+    setting!(reload "link", "import", ">, !$SYS.>, !$LDS.>, !$JS.EVENT.>, !$GR.>, !_GR_.>, !_R_.>",
+        "the same for those that are taken from it",
+        |c, t| c.link.import => grants(t), show_grants(&c.link.import)),
+    setting!(reload "link", "forward", "$KV.>, $OBJ.>",
+        "topics and filters that are sent though the hub does not ask for them",
+        |c, t| c.link.forward => filters(t, MAX_FORWARDED), c.link.forward.join(", ")),
+    setting!(reload "link", "policy", "drop",
+        "when the hub is slow or away: drop (what has no room is lost), block (publishers wait)",
+        |c, t| c.link.policy => choice(t, LINK_POLICIES), chosen(&c.link.policy, LINK_POLICIES)),
+    setting!(reload "link", "buffer_bytes", "64MiB", "bytes that may wait for the hub",
+        |c, t| c.link.buffer_bytes => size(t, 1..=1 << 40),
+        show_size(c.link.buffer_bytes as u64)),
+    setting!(reload "link", "reconnect_min", "1",
+        "seconds until the hub is dialled again, at least; up to twice that by chance",
+        |c, t| c.link.reconnect_min => seconds(t, 0.01..=DAY), show_seconds(c.link.reconnect_min)),
+    setting!(reload "link", "reconnect_max", "30",
+        "the same at most, after several attempts in vain",
+        |c, t| c.link.reconnect_max => seconds(t, 0.01..=DAY), show_seconds(c.link.reconnect_max)),
 ];
 
 /// The text of `config.ini`: every setting with its default and a line on what it does.
@@ -272,64 +333,6 @@ pub fn config_file() -> String {
         text.push('\n');
     }
     text
-}
-
-/// The configuration that the table's defaults make.
-pub(super) fn defaults() -> Config {
-    // Every field is overwritten by its row; the table's test fails if one is not.
-    let mut config = Config {
-        network: Network {
-            host: String::new(),
-            publisher_port: 0,
-            subscriber_port: 0,
-            nats_port: None,
-            publisher_socket: None,
-            subscriber_socket: None,
-            nats_socket: None,
-            socket_mode: 0,
-            socket_group: None,
-            max_connections: 0,
-            read_bytes: 0,
-            unsent_bytes: 0,
-        },
-        tls: Tls {
-            certificate: None,
-            key: None,
-            mode: TlsMode::Off,
-            client_ca: None,
-            client_certificates: ClientCertificates::None,
-            client_crl: None,
-            nats_handshake_first: false,
-        },
-        limits: Limits {
-            max_payload: 0,
-            max_subscriptions: 0,
-            nats_max_subscriptions: 0,
-            outbox_bytes: 0,
-            nats_outbox_bytes: 0,
-            memory_bytes: 0,
-        },
-        overflow: Overflow {
-            policy: OverflowPolicy::Block,
-            nats_policy: OverflowPolicy::Block,
-            stall_timeout: std::time::Duration::ZERO,
-            nats_stall_timeout: std::time::Duration::ZERO,
-            min_rate_bytes_per_second: 0,
-        },
-        timeouts: Timeouts {
-            hello: std::time::Duration::ZERO,
-            heartbeat: std::time::Duration::ZERO,
-            drain: std::time::Duration::ZERO,
-        },
-        log: Log { level: LevelFilter::Off, file: None, format: LogFormat::Auto },
-        monitor: Monitor { address: None, topics: Vec::new(), busiest: 0, user: None },
-        users: UsersFile { file: None, anonymous: None },
-    };
-    for setting in SETTINGS {
-        let applied = setting.apply(&mut config, setting.default);
-        assert!(applied.is_ok(), "default of [{}] {} is valid", setting.section, setting.key);
-    }
-    config
 }
 
 /// An address or a name to listen on; an IPv6 address may stand in brackets.
@@ -376,7 +379,7 @@ mod tests {
         let mut sections: Vec<_> = SETTINGS.iter().map(|s| s.section).collect();
         sections.dedup();
         let expected =
-            ["network", "tls", "limits", "overflow", "timeouts", "log", "monitor", "users"];
+            ["network", "tls", "limits", "overflow", "timeouts", "log", "monitor", "users", "link"];
         assert_eq!(sections, expected);
         names.sort_unstable();
         names.dedup();

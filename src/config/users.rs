@@ -11,10 +11,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::syntax::{comment_behind, line_of, places, without_mark};
-use super::value::{choice, count, filters};
+use super::value::{MAX_FILTERS, boxed, choice, count, filters, grants};
 use super::{ConfigErrors, MAX_ERRORS, ini, read};
 use crate::engine::access::credentials::{PublicKey, Secret};
-use crate::engine::access::{Grants, User, Users};
+use crate::engine::access::{User, Users};
 
 /// Keys that may be given several times, with a number behind them from the second one on.
 const NUMBERED: [&str; 5] = ["secret", "token", "nkey", "certificate", "uid"];
@@ -30,8 +30,6 @@ const MAX_NAME_BYTES: usize = 255;
 const MAX_CERTIFICATE_BYTES: usize = 1_024;
 /// Users of a file: a running broker reads them between two turns of its loop.
 const MAX_USERS: usize = 10_000;
-/// Filters in one list: each of them is looked at for a topic that is new.
-const MAX_FILTERS: usize = 1_000;
 /// Unknown keys that are longer are not shown: they may be a secret whose key was forgotten.
 const MAX_SHOWN_KEY: usize = 20;
 /// The bits of a file's mode that let everyone do something with it.
@@ -328,30 +326,6 @@ fn certificate(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// Filters that are granted, and behind `!` those that are not.
-fn grants(text: &str) -> Result<Grants, String> {
-    let (mut allow, mut deny) = (Vec::new(), Vec::new());
-    for part in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
-        match part.strip_prefix('!') {
-            _ if part.is_empty() => return Err(format!("{LIST}; one of them is empty")),
-            Some(rest) if rest.starts_with('!') => {
-                return Err(format!("{LIST}; {part:?}: no topic that begins with ! can be named"));
-            }
-            Some(denied) => deny.push(denied),
-            None => allow.push(part),
-        }
-    }
-    let read = |list: &[&str]| filters(&list.join(","), MAX_FILTERS);
-    if deny.contains(&"") {
-        return Err(format!("{LIST}; nothing stands behind a !"));
-    }
-    Ok(Grants { allow: boxed(&read(&allow)?), deny: Vec::from(boxed(&read(&deny)?)).into() })
-}
-
-/// What a list of grants is.
-const LIST: &str = "topics and filters separated by commas, with ! in front of those that are not \
-                    granted";
-
 /// Filters for names of groups. There is no denying any.
 fn groups(text: &str) -> Result<Vec<String>, String> {
     let groups = filters(text, MAX_FILTERS)?;
@@ -359,10 +333,6 @@ fn groups(text: &str) -> Result<Vec<String>, String> {
         Some(group) => Err(format!("groups that may be joined; {group:?}: none can be denied")),
         None => Ok(groups),
     }
-}
-
-fn boxed(filters: &[String]) -> Box<[Box<[u8]>]> {
-    filters.iter().map(|filter| filter.as_bytes().into()).collect()
 }
 
 fn twice(user: &str, key: &str) -> String {

@@ -8,8 +8,16 @@ use std::time::Duration;
 
 use wire::topic;
 
+use crate::engine::access::Grants;
+
 /// The longest path of a Unix socket, in bytes: sockaddr_un, with the zero behind it.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// Filters in one list: each of them is looked at for a topic that is new.
+pub(super) const MAX_FILTERS: usize = 1_000;
+/// What a list of grants is.
+const GRANTS: &str = "topics and filters separated by commas, with ! in front of those that are \
+                      not granted";
 
 const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 
@@ -120,6 +128,41 @@ pub(super) fn filters(text: &str, most: usize) -> Result<Vec<String>, String> {
         }
     }
     Ok(filters)
+}
+
+/// Filters that are granted, and behind `!` those that are not.
+pub(super) fn grants(text: &str) -> Result<Grants, String> {
+    let (mut allow, mut deny) = (Vec::new(), Vec::new());
+    for part in text.split(',').map(str::trim).filter(|_| !text.is_empty()) {
+        match part.strip_prefix('!') {
+            _ if part.is_empty() => return Err(format!("{GRANTS}; one of them is empty")),
+            Some(rest) if rest.starts_with('!') => {
+                return Err(format!(
+                    "{GRANTS}; {part:?}: no topic that begins with ! can be named"
+                ));
+            }
+            Some(denied) => deny.push(denied),
+            None => allow.push(part),
+        }
+    }
+    let read = |list: &[&str]| filters(&list.join(","), MAX_FILTERS);
+    if deny.contains(&"") {
+        return Err(format!("{GRANTS}; nothing stands behind a !"));
+    }
+    Ok(Grants { allow: boxed(&read(&allow)?), deny: Vec::from(boxed(&read(&deny)?)).into() })
+}
+
+/// Grants as they are written.
+pub(super) fn show_grants(grants: &Grants) -> String {
+    let text = |filter: &[u8]| String::from_utf8_lossy(filter).into_owned();
+    let denied = grants.deny.iter().map(|filter| format!("!{}", text(filter)));
+    let all = grants.allow.iter().map(|filter| text(filter)).chain(denied);
+    all.collect::<Vec<_>>().join(", ")
+}
+
+/// The same as the engine has them.
+pub(super) fn boxed(filters: &[String]) -> Box<[Box<[u8]>]> {
+    filters.iter().map(|filter| filter.as_bytes().into()).collect()
 }
 
 /// Seconds within `range`, decimals allowed.

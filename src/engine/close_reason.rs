@@ -47,13 +47,15 @@ pub enum CloseReason {
     TooManyOfUser,
     /// The client's user is not there any more.
     Revoked,
+    /// The link to a hub leads back here: what it sends would come again for ever.
+    LoopDetected,
     /// The client does not speak TLS where it has to, or its handshake failed.
     TlsFailed,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [CloseReason; 21] = [
+    pub const ALL: [CloseReason; 22] = [
         CloseReason::ClientClosed,
         CloseReason::ConnectionLost,
         CloseReason::Malformed,
@@ -74,6 +76,7 @@ impl CloseReason {
         CloseReason::NoHeaders,
         CloseReason::TooManyOfUser,
         CloseReason::Revoked,
+        CloseReason::LoopDetected,
         CloseReason::TlsFailed,
     ];
 
@@ -92,6 +95,7 @@ impl CloseReason {
                 | Unauthorized
                 | TooManyOfUser
                 | Revoked
+                | LoopDetected
                 | TlsFailed
         )
     }
@@ -119,6 +123,7 @@ impl CloseReason {
             CloseReason::NoHeaders => "no_headers",
             CloseReason::TooManyOfUser => "too_many_of_user",
             CloseReason::Revoked => "revoked",
+            CloseReason::LoopDetected => "loop_detected",
             CloseReason::TlsFailed => "tls_failed",
         }
     }

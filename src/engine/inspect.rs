@@ -33,6 +33,8 @@ pub struct Crowd {
     pub subscribers: usize,
     /// NATS clients, which may do both.
     pub clients: usize,
+    /// Links to a NATS hub, of which there is one and maybe those before it that have just ended.
+    pub links: usize,
 }
 
 impl Crowd {
@@ -40,6 +42,7 @@ impl Crowd {
     pub(super) fn of(&mut self, role: Role) -> &mut usize {
         match (role.protocol, role.may_publish) {
             (Protocol::Nats, _) => &mut self.clients,
+            (Protocol::Leaf, _) => &mut self.links,
             (Protocol::Native, true) => &mut self.publishers,
             (Protocol::Native, false) => &mut self.subscribers,
         }

@@ -25,6 +25,8 @@ pub(crate) enum Entry {
     /// A member of a queue group is given the message that was just delivered: its connection, the
     /// name of its subscription, and the group's.
     Chosen(Token, Box<[u8]>, Box<[u8]>),
+    /// A hub is given the message that was just delivered for a queue group of this name.
+    Named(Token, Box<[u8]>),
     /// A part of a CONNECT was carried out: the subscriptions that are left, and whether they take
     /// headers.
     Partly(Token, Vec<(Box<[u8]>, bool)>),
@@ -66,6 +68,14 @@ impl Journal {
         }
         #[cfg(not(test))]
         let _ = (group, member, index);
+    }
+
+    /// A hub is given a message for a queue group.
+    pub(crate) fn named(&mut self, hub: Token, group: &[u8]) {
+        #[cfg(test)]
+        self.entries.push(Entry::Named(hub, group.into()));
+        #[cfg(not(test))]
+        let _ = (hub, group);
     }
 
     /// A part of a CONNECT is carried out.

@@ -32,6 +32,7 @@ pub mod close_reason;
 mod delivery;
 pub mod inspect;
 mod journal;
+pub mod link;
 pub(crate) mod reports;
 pub mod routing;
 pub mod rules;
@@ -52,6 +53,7 @@ use delivery::waits::{Obstacle, Waits};
 use delivery::{Admission, Encoder, Series};
 use inspect::Crowd;
 use journal::Journal;
+use link::Link;
 use reports::Reports;
 use routing::Index;
 use rules::Rules;
@@ -119,6 +121,7 @@ pub struct Engine {
     journal: Journal,
     reports: Reports,
     access: Access,
+    link: Option<Box<Link>>,
     /// Grows with each connection, so that no two are mistaken for each other.
     epoch: NonZeroU64,
     /// What NATS clients are told of the broker.
@@ -156,6 +159,7 @@ impl Engine {
             journal: Journal::default(),
             reports: Reports::default(),
             access: Access::default(),
+            link: None,
             epoch: NonZeroU64::MIN,
             identity: Identity::default(),
             refused: 0,
@@ -309,6 +313,7 @@ impl Engine {
     /// log what is due.
     pub(crate) fn end_turn(&mut self, now: Instant) {
         self.give_up_subscriptions();
+        self.end_turn_of_link(now);
         self.end_turn_of_memory(now);
         self.report(now);
     }

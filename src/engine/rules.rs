@@ -17,6 +17,8 @@ pub struct Rules {
     pub native: ReceiverRules,
     /// What holds for NATS connections.
     pub nats: ReceiverRules,
+    /// What holds for the link to a hub; where there is none, the same as for native connections.
+    pub link: ReceiverRules,
     /// Bytes of all inboxes and outboxes together.
     pub memory_bytes: usize,
     /// Under `Block`: bytes a second that a subscriber that holds up publishers must take, on
@@ -49,17 +51,20 @@ impl Rules {
         match protocol {
             Protocol::Native => &self.native,
             Protocol::Nats => &self.nats,
+            Protocol::Leaf => &self.link,
         }
     }
 
     /// Whether all receivers have the policy `Block`.
     pub fn only_block(&self) -> bool {
-        [self.native, self.nats].iter().all(|rules| rules.policy == OverflowPolicy::Block)
+        [self.native, self.nats, self.link]
+            .iter()
+            .all(|rules| rules.policy == OverflowPolicy::Block)
     }
 
     /// Whether any receivers have this policy.
     pub fn has_policy(&self, policy: OverflowPolicy) -> bool {
-        [self.native, self.nats].iter().any(|rules| rules.policy == policy)
+        [self.native, self.nats, self.link].iter().any(|rules| rules.policy == policy)
     }
 }
 
@@ -79,6 +84,7 @@ impl Rules {
             max_payload: 10_000,
             native,
             nats: native,
+            link: native,
             memory_bytes: 1 << 20,
             min_rate_bytes_per_second: 1,
             hello: long,

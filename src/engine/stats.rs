@@ -4,7 +4,7 @@
 //! depends on them.
 
 /// How many close reasons there are.
-pub(crate) const REASONS: usize = 21;
+pub(crate) const REASONS: usize = 22;
 
 /// What happened since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

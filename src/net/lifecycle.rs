@@ -12,6 +12,7 @@ use log::{error, info, warn};
 use mio::Token as PollToken;
 use wire::native::{DEFAULT_PUBLISHER_PORT, DEFAULT_SUBSCRIBER_PORT};
 
+use super::link::{self, Link, Plan};
 use super::listener::Listener;
 use super::listener::unix::Access;
 use super::monitor::Monitor;
@@ -221,6 +222,9 @@ impl Reactor {
             // then each connection to it would wake us up. That it fails changes nothing else.
             let _ = listener.deregister(self.poll.registry());
         }
+        if let Some(link) = &mut self.link {
+            link.stop();
+        }
         let now = self.clock.now();
         self.turn.engine_mut().shut_down(now);
         self.undelivered = self.turn.engine().stats().undelivered;
@@ -281,6 +285,7 @@ impl Reactor {
         }
         let tls = tls::load(&config.tls, self.tls.as_ref()).map_err(ConfigErrors::message)?;
         let users = config.users()?;
+        let plan = link::load(&config).map_err(ConfigErrors::message)?;
         // From here on nothing fails.
         let moved = config.log.file.as_ref().filter(|_| config.log.file != self.config.log.file);
         if let Some(file) = moved {
@@ -320,7 +325,38 @@ impl Reactor {
             monitor.note_reload();
         }
         self.config = config;
+        self.relink(plan);
         Ok(())
+    }
+
+    /// What holds for the link from now on. One that goes by the same is left alone; else it ends,
+    /// and the hub is dialled anew.
+    pub(super) fn relink(&mut self, plan: Option<Plan>) {
+        let plan = match (&mut self.link, plan) {
+            (None, None) => return,
+            (Some(link), Some(plan)) => match link.adopt(plan) {
+                None => return,
+                other => other,
+            },
+            (_, plan) => plan,
+        };
+        let now = self.clock.now();
+        if self.link.take().is_some() {
+            info!("link: what it goes by has changed: it ends");
+            self.turn.engine_mut().set_link(None, now);
+            self.end_turn();
+            // What has happened on it until now is of no interest any more.
+            drop(self.turn.engine_mut().take_link_events());
+        }
+        let Some(plan) = plan else { return };
+        self.turn.engine_mut().set_link(Some(self.config.link.rules()), now);
+        self.end_turn();
+        let own = self.listeners.first().map(|listener| match listener.address() {
+            Ok(Some(address)) => address.port().to_string(),
+            _ => listener.place().unwrap_or_default(),
+        });
+        let name = Link::usual_name(&own.unwrap_or_default());
+        self.link = Some(Link::new(plan, name, now));
     }
 
     /// Tells the service manager at the end of a turn what is due.

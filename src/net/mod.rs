@@ -11,7 +11,9 @@ use crate::config::{Config, ConfigErrors};
 
 mod activation;
 mod clock;
+mod files;
 mod lifecycle;
+mod link;
 mod listener;
 mod monitor;
 mod reactor;
@@ -84,7 +86,8 @@ pub fn run(config: &Config) -> Result<Ended, RunError> {
     reactor::Reactor::new(config, None)?.run()
 }
 
-/// Whether the names of a configuration are those of addresses; binds none.
+/// Whether the names of a configuration are those of addresses, and its files hold what they
+/// should; binds and dials none.
 ///
 /// # Errors
 /// Which is not.
@@ -93,6 +96,7 @@ pub fn check(config: &Config) -> Result<(), RunError> {
         RunError::new(format!("cannot listen on {}", config.network.host), error)
     })?;
     tls::load(&config.tls, None).map_err(RunError::configuration)?;
+    link::load(config).map_err(RunError::configuration)?;
     if let Some(group) = &config.network.socket_group {
         listener::unix::group_id(group)
             .map_err(|error| RunError::new("cannot listen on Unix sockets", error))?;
@@ -101,6 +105,29 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     let resolved = listener::resolve(address).map(drop);
     resolved
         .map_err(|error| RunError::new(format!("cannot listen for monitors on {address}"), error))
+}
+
+/// What dialling the hubs of a configuration has shown.
+#[derive(Debug)]
+pub struct LinkReport {
+    /// A few lines for people on each of them.
+    pub text: String,
+    /// Each lets the broker in.
+    pub all_good: bool,
+}
+
+/// Dials each hub of a configuration and says what is there. Blocks, up to twice the hello time-out
+/// for each.
+///
+/// # Errors
+/// When there is none to dial, a file of the link cannot be used, or the operating system refuses
+/// what is needed.
+pub fn check_link(config: &Config) -> Result<LinkReport, RunError> {
+    let plan = link::load(config).map_err(RunError::configuration)?;
+    let none = || RunError::configuration("[link] servers is empty: there is no hub".to_owned());
+    let report = link::check::check(&plan.ok_or_else(none)?);
+    let report = report.map_err(|error| RunError::new("cannot wait for events", error))?;
+    Ok(LinkReport { text: report.text, all_good: report.all_good })
 }
 
 /// Tells the service manager, if there is one, why the broker does not start: its status shows it.

@@ -15,6 +15,7 @@ use log::info;
 use mio::{Events, Poll, Token as PollToken};
 
 use super::clock::Clock;
+use super::link::{self, Link};
 use super::listener::Listener;
 use super::monitor::Monitor;
 use super::service_manager::ServiceManager;
@@ -51,6 +52,8 @@ pub(super) struct Reactor {
     pub(super) listeners: Vec<Listener>,
     pub(super) turn: Turn<AllSockets>,
     pub(super) monitor: Option<Monitor>,
+    /// `None`: the settings name no hub.
+    pub(super) link: Option<Link>,
     /// What clients may or have to speak over ports; `None`: plain bytes.
     pub(super) tls: Option<Rc<Tls>>,
     /// When to look at the certificate's end again, and the days that the log has warned of.
@@ -86,6 +89,7 @@ impl Reactor {
             listeners: Vec::new(),
             turn: Turn::new(engine, AllSockets::default(), read_bytes),
             monitor: None,
+            link: None,
             tls: None,
             expiry: (None, None),
             signalled: false,
@@ -98,6 +102,7 @@ impl Reactor {
             .collect();
         info!("broker {} starts: {}", env!("CARGO_PKG_VERSION"), settings.join(" "));
         let tls = tls::load(&config.tls, None).map_err(RunError::configuration)?;
+        let plan = link::load(config).map_err(RunError::configuration)?;
         let users = config.users().map_err(|errors| RunError::configuration(errors.to_string()))?;
         if let Some(users) = &users {
             info!("{} users may come in", users.len());
@@ -109,6 +114,7 @@ impl Reactor {
         reactor.turn.sockets_mut().secure(tls.clone());
         reactor.secure(tls);
         reactor.open_ports()?;
+        reactor.relink(plan);
         Ok(reactor)
     }
 
@@ -144,7 +150,9 @@ impl Reactor {
             }
             self.accept();
             self.heed_time_of_tls();
+            self.dial();
             self.run_turn();
+            self.heed_link();
             self.serve_monitor();
             self.tell_service_manager();
             if self.is_drained() {
@@ -158,7 +166,9 @@ impl Reactor {
         let waiting = self.listeners.iter().any(Listener::is_waiting);
         let asked = self.monitor.as_ref().is_some_and(Monitor::is_busy);
         let checking = self.turn.sockets_mut().is_checking();
-        let busy = waiting || asked || checking || self.signalled || self.turn.is_busy();
+        let dialling = self.link.as_ref().is_some_and(Link::is_busy);
+        let busy = waiting || asked || checking || dialling;
+        let busy = busy || self.signalled || self.turn.is_busy();
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
@@ -167,6 +177,7 @@ impl Reactor {
             let own = self.turn.next_deadline().into_iter().chain(handshake).chain(self.expiry.0);
             let due = own.chain(retries).chain(self.drained_by);
             let due = due.chain(self.monitor.as_ref().and_then(Monitor::deadline));
+            let due = due.chain(self.link.as_ref().and_then(Link::deadline));
             let due = due.min().map(|at| at.saturating_duration_since(self.clock.now()));
             let told = self.service.deadline();
             let told = told.map(|at| at.saturating_duration_since(self.clock.real()));
@@ -194,6 +205,8 @@ impl Reactor {
                     readiness.failed = true;
                 }
                 self.turn.note(token, readiness);
+            } else if let Some(link) = &mut self.link {
+                link.note(event.token());
             }
         }
         if let Some(monitor) = &mut self.monitor {
@@ -235,6 +248,20 @@ impl Reactor {
                     self.turn.connection_failed(token);
                 }
             }
+        }
+    }
+
+    /// Dials the hub, if there is one to dial.
+    fn dial(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.dial(&mut self.turn, self.poll.registry(), self.clock.now());
+        }
+    }
+
+    /// Heeds what has happened on the link.
+    fn heed_link(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.heed(&mut self.turn, self.clock.now());
         }
     }
 

@@ -167,7 +167,8 @@ impl Sockets for AllSockets {
     fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<usize> {
         let mut news = News::default();
         let transport = self.get(token)?;
-        let was_unsettled = transport.is_unsettled();
+        // A hub that does not like our certificate says so when the handshake is done for us.
+        let may_refuse = transport.is_unsettled() || transport.is_dialled();
         let mut read = transport.read(into, &mut news);
         if news.settled {
             match self.names(token) {
@@ -179,7 +180,7 @@ impl Sockets for AllSockets {
             && error.kind() == io::ErrorKind::InvalidData
         {
             debug!("connection {} cannot be understood: {error}", token.index());
-            news.refused = was_unsettled.then(|| error.to_string());
+            news.refused = may_refuse.then(|| error.to_string());
         }
         self.note(news);
         read

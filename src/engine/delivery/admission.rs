@@ -75,6 +75,8 @@ pub(crate) struct Admission {
     planned: Vec<usize>,
     /// Connections that get several copies and were looked at already.
     looked_at: HashMap<Token, Option<Exception>>,
+    /// The hub takes messages as large as the first one.
+    hub_takes: bool,
     /// The publisher, if it wants no messages of its own.
     silent: Option<Token>,
     /// Receivers that were found full, and their obstacle if they are plain ones.
@@ -136,18 +138,28 @@ impl Engine {
         route: &Rc<Route>,
         now: Instant,
     ) -> Verdict {
-        let is_silent =
-            run.protocol == Protocol::Nats && !self.connections[publisher.index()].wants_echo();
+        let is_silent = match run.protocol {
+            Protocol::Native => false,
+            Protocol::Nats => !self.connections[publisher.index()].wants_echo(),
+            Protocol::Leaf => route.leads_to_hub() || !route.groups.is_empty(),
+        };
         let silent = is_silent.then_some(publisher);
         self.admission.begin(self.waits.is_oldest(publisher), silent);
         self.admission.is_exempt = self.waits.is_exempt(publisher);
         let is_scarce = !self.rules.only_block() && self.memory_is_scarce();
         let mut part = run;
-        if is_scarce || route.needs_look || silent.is_some() || !self.all_have_room(&run, route) {
+        let has_limits = is_scarce || route.needs_look || silent.is_some();
+        let is_limited = has_limits || (route.leads_to_hub() && self.is_hub_limited());
+        self.admission.hub_takes = self.hub_takes(source, run);
+        if is_limited || !self.all_have_room(&run, route) {
             part = self.look_at_plain(source, run, route, is_scarce, now);
         }
         for group in &route.groups {
-            self.look_at_group(group, &run, route, is_scarce, now);
+            if run.protocol == Protocol::Leaf && !self.is_named(group, source, &run) {
+                self.admission.members.push(None);
+            } else {
+                self.look_at_group(group, &run, route, is_scarce, now);
+            }
         }
         let admission = &self.admission;
         if !admission.flush_first.is_empty() {
@@ -198,7 +210,8 @@ impl Engine {
                     part = part.first(source, left);
                 }
                 let connection = &self.connections[token.index()];
-                let has_one = !route.needs_look && self.admission.silent.is_none();
+                let is_open = audience.encoding != Encoding::Leaf || !self.is_hub_limited();
+                let has_one = is_open && !route.needs_look && self.admission.silent.is_none();
                 if has_one && !is_scarce && connection.room >= one.of(&part) {
                     continue;
                 }
@@ -246,6 +259,15 @@ impl Engine {
         let connection = &self.connections[token.index()];
         if connection.state != State::Open || self.admission.silent == Some(token) {
             return Some(Exception::Nothing);
+        }
+        if connection.role.protocol == Protocol::Leaf
+            && let Some(too_large) = self.too_large_for_hub(source, *part)
+        {
+            if too_large.messages > 0 {
+                *part = too_large;
+                return Some(Exception::Drop);
+            }
+            *part = self.small_enough_for_hub(source, *part);
         }
         let refused = match self.takes(token, source, *part, copies, is_scarce) {
             Takes::Part(taken) => {

@@ -38,7 +38,15 @@ impl Engine {
         let exceptions = std::mem::take(&mut self.admission.exceptions);
         let mut ended = Vec::new();
         let mut next = &exceptions[..];
+        let named = self.groups_for_hub(route);
         for audience in &route.plain {
+            if audience.encoding == Encoding::Leaf && named.is_some() {
+                // It stands last, and has one message for all that is wanted there. Beside it there
+                // may be one that has gone.
+                let gone = next.iter().filter(|(_, exception)| *exception == Exception::Nothing);
+                gone.for_each(|(hub, _)| self.note_lost(publisher, *hub, run.messages));
+                break;
+            }
             let mut encoded = self.encode(&run, source, audience.encoding);
             let mut receivers = &audience.receivers[..];
             let all = next;
@@ -48,12 +56,12 @@ impl Engine {
             {
                 next = rest;
                 self.push_to_all(&receivers[..place], &mut encoded);
-                self.push_exception(token, exception, &mut encoded, now);
+                self.push_exception(publisher, token, exception, &mut encoded, now);
                 receivers = &receivers[place + 1..];
             }
             self.push_to_all(receivers, &mut encoded);
             self.encoder.take_back(encoded);
-            if audience.encoding != Encoding::Native {
+            if matches!(audience.encoding, Encoding::Nats { .. }) {
                 let of_it = &all[..all.len() - next.len()];
                 self.count_for_subscriptions(audience, run.messages, of_it, &mut ended);
             }
@@ -61,23 +69,30 @@ impl Engine {
         self.admission.exceptions = exceptions;
         for (place, group) in route.groups.iter().enumerate() {
             let Some((member, exception)) = self.admission.members[place] else {
+                self.note_group_lost(publisher, group, run.messages);
                 continue;
             };
+            if named.as_ref().is_some_and(|(_, names)| names.contains(&group.group)) {
+                continue;
+            }
             self.index.pass_turn(group.group, &member);
             let Member { token, encoding, subscription } = member;
             self.journal.chosen(group.group, &member, &self.index);
             let mut encoded = self.encode(&run, source, encoding);
             match exception {
                 None => self.push_to_all(&[token], &mut encoded),
-                Some(it) => self.push_exception(token, it, &mut encoded, now),
+                Some(it) => self.push_exception(publisher, token, it, &mut encoded, now),
             }
             self.encoder.take_back(encoded);
-            if encoding != Encoding::Native
+            if matches!(encoding, Encoding::Nats { .. })
                 && exception != Some(Exception::Close)
                 && self.index.note_delivered(subscription, run.messages)
             {
                 ended.push(subscription);
             }
+        }
+        if let Some((hub, names)) = named {
+            self.deliver_to_hub(hub, &names, &run, source);
         }
         let has_ended = !ended.is_empty();
         ended.into_iter().for_each(|id| self.end_subscription(id));
@@ -118,7 +133,7 @@ impl Engine {
         }
         let sid = self.index.sid_text(encoding);
         let mut encoded = self.encoder.encode(run, source, encoding, &sid, &self.pool);
-        if self.access.has_responders() && encoding != Encoding::Native {
+        if self.access.has_responders() && matches!(encoding, Encoding::Nats { .. }) {
             encoded.replies = replies(run, source);
         }
         self.charge_encoded(run, encoded.made_bytes());
@@ -163,6 +178,7 @@ impl Engine {
 
     fn push_exception(
         &mut self,
+        publisher: Token,
         token: Token,
         exception: Exception,
         encoded: &mut Encoded<'_>,
@@ -173,10 +189,12 @@ impl Engine {
                 self.tell_lost(token);
                 self.push_to_all(&[token], encoded);
             }
-            Exception::Nothing => {}
+            Exception::Nothing => self.note_lost(publisher, token, encoded.messages),
             Exception::Drop => {
-                let losses = self.connections[token.index()].losses_mut();
-                losses.untold += encoded.messages;
+                let connection = &mut self.connections[token.index()];
+                let is_told = connection.role.protocol != Protocol::Leaf;
+                let losses = connection.losses_mut();
+                losses.untold += if is_told { encoded.messages } else { 0 };
                 losses.dropped += encoded.messages;
                 self.stats.dropped += encoded.messages;
                 self.connections[token.index()].update_room(&self.rules);

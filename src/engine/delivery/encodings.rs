@@ -138,7 +138,7 @@ impl Encoder {
         let (messages, length) = (run.messages, run.len_in(encoding, sid.len()));
         let form = if is_shared_body(run) {
             let line = std::mem::take(&mut self.line);
-            let mut maker = Maker { bytes: source.bytes(), encoding, sid, line };
+            let mut maker = Maker { bytes: source.bytes(), encoding, sid, groups: &[], line };
             let (lines, parts) = maker.share(run);
             self.line = maker.line;
             Form::Parts(source, Slice::shared(pool, lines), parts)
@@ -156,6 +156,34 @@ impl Encoder {
         Encoded { messages, length, replies: Vec::new(), form }
     }
 
+    /// One message for a hub, which is to give it to one member of each of these queue groups as
+    /// well.
+    pub(super) fn encode_for_groups<'a>(
+        &mut self,
+        run: &Run,
+        source: &'a Slice,
+        groups: &[&[u8]],
+        pool: &Pool,
+    ) -> Encoded<'a> {
+        let line = std::mem::take(&mut self.line);
+        let encoding = Encoding::Leaf;
+        let mut maker = Maker { bytes: source.bytes(), encoding, sid: b"", groups, line };
+        let encoded = if is_shared_body(run) {
+            let (lines, parts) = maker.share(run);
+            let length = parts.iter().map(|part| part.end - part.start).sum();
+            let form = Form::Parts(source, Slice::shared(pool, lines), parts);
+            Encoded { messages: run.messages, length, replies: Vec::new(), form }
+        } else {
+            let mut out = std::mem::take(&mut self.short);
+            for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
+                maker.copy(run.protocol, &alike, &mut out);
+            }
+            Encoded::made(run.messages, &mut out, pool)
+        };
+        self.line = maker.line;
+        encoded
+    }
+
     /// Appends a run in an encoding to what was made before.
     pub(super) fn append(
         &mut self,
@@ -166,7 +194,7 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) {
         let line = std::mem::take(&mut self.line);
-        let mut maker = Maker { bytes: source.bytes(), encoding, sid, line };
+        let mut maker = Maker { bytes: source.bytes(), encoding, sid, groups: &[], line };
         for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
             maker.copy(run.protocol, &alike, out);
         }
@@ -186,6 +214,8 @@ struct Maker<'a> {
     bytes: &'a [u8],
     encoding: Encoding,
     sid: &'a [u8],
+    /// The queue groups that a hub is to serve.
+    groups: &'a [&'a [u8]],
     /// The line of the messages at hand.
     line: Vec<u8>,
 }
@@ -195,9 +225,9 @@ impl Maker<'_> {
     fn copy(&mut self, protocol: Protocol, alike: &Alike<'_>, out: &mut Vec<u8>) {
         self.make_line(alike);
         let body = alike.first.body_for(self.encoding);
-        // A NATS publisher's line end is taken along.
+        // The line end behind a message that came over NATS is taken along.
         let is_nats = self.encoding != Encoding::Native;
-        let takes_end = is_nats && protocol == Protocol::Nats;
+        let takes_end = is_nats && protocol != Protocol::Native;
         let end = if takes_end { body.end + LINE_END.len() } else { body.end };
         let makes_end = is_nats && !takes_end;
         let mut at = alike.start;
@@ -218,7 +248,7 @@ impl Maker<'_> {
             self.make_line(&alike);
             let body = alike.first.body_for(self.encoding);
             let is_nats = self.encoding != Encoding::Native;
-            let takes_end = is_nats && run.protocol == Protocol::Nats;
+            let takes_end = is_nats && run.protocol != Protocol::Native;
             let end = if takes_end { body.end + LINE_END.len() } else { body.end };
             for message in 0..alike.count {
                 let at = alike.start + message * alike.first.length;
@@ -240,11 +270,12 @@ impl Maker<'_> {
             Encoding::Native => {
                 // A payload is no larger than the largest frame allows.
                 let payload = message.body_for(self.encoding).len();
-                frame::encode_head(Kind::Publish, 0, message.topic, payload, &mut self.line);
+                frame::encode_head(Kind::Publish, 0, message.subject, payload, &mut self.line);
             }
             Encoding::Nats { headers, .. } => {
                 message.line(self.sid, headers).write(&mut self.line);
             }
+            Encoding::Leaf => message.leaf_line(self.groups).write(&mut self.line),
         }
     }
 }

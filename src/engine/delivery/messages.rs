@@ -4,10 +4,14 @@
 //! encoding. Must not copy, nor decide who gets it.
 
 use wire::Encoding;
+use wire::leaf;
+use wire::leaf::subject::is_reply_carried;
+use wire::leaf::subject::jetstream_reply;
 use wire::native::frame::{HEADER_BYTES, Header};
 use wire::nats::line::{self, Line, Publish};
 use wire::nats::message::MessageLine;
 use wire::nats::{LINE_END, MAX_CONTROL_LINE_BYTES};
+use wire::topic::validate_topic;
 
 use crate::engine::sessions::protocol::Protocol;
 
@@ -15,6 +19,8 @@ use crate::engine::sessions::protocol::Protocol;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) topic: &'a [u8],
+    /// What receivers are shown in its place: nearly always the same.
+    pub(super) subject: &'a [u8],
     pub(super) reply: Option<&'a [u8]>,
     /// Bytes in front of headers and payload: a native header and the topic, or a control line.
     pub(super) line: usize,
@@ -35,6 +41,12 @@ impl<'a> Message<'a> {
                 Ok(Some((Line::Publish(publish), line))) => Some(Message::nats(publish, line)),
                 _ => None,
             },
+            Protocol::Leaf => match leaf::line::parse(bytes, leaf::MAX_LINE_BYTES) {
+                Ok(Some((leaf::line::Line::Message(message), line))) => {
+                    Some(Message::leaf(&message, line))
+                }
+                _ => None,
+            },
         };
         found.expect("a run consists of whole messages")
     }
@@ -43,7 +55,8 @@ impl<'a> Message<'a> {
         let header = Header::parse(head).expect("a run consists of valid messages");
         let (line, length) = (HEADER_BYTES + header.topic_len(), header.frame_len());
         let topic = &bytes[HEADER_BYTES..line];
-        Message { topic, reply: None, line, headers: 0, body: length - line, length }
+        let body = length - line;
+        Message { topic, subject: topic, reply: None, line, headers: 0, body, length }
     }
 
     /// The message that a control line of so many bytes begins.
@@ -51,7 +64,37 @@ impl<'a> Message<'a> {
         let body = publish.total_bytes as usize;
         let headers = publish.header_bytes.map_or(0, |bytes| bytes as usize);
         let length = line + body + LINE_END.len();
-        Message { topic: publish.subject, reply: publish.reply, line, headers, body, length }
+        let (topic, reply) = (publish.subject, publish.reply);
+        Message { topic, subject: topic, reply, line, headers, body, length }
+    }
+
+    /// The same for a hub's. A stream delivers to an inbox, and says behind the reply which subject
+    /// is to be shown.
+    pub(super) fn leaf(message: &leaf::line::Message<'a>, line: usize) -> Message<'a> {
+        let body = message.total_bytes as usize;
+        let headers = message.header_bytes.map_or(0, |bytes| bytes as usize);
+        let length = line + body + LINE_END.len();
+        let topic = message.subject;
+        let cut = message.reply.and_then(jetstream_reply);
+        let cut = cut.filter(|(_, shown)| validate_topic(shown).is_ok());
+        let (reply, subject) = cut.map_or((message.reply, topic), |(ack, it)| (Some(ack), it));
+        Message { topic, subject, reply, line, headers, body, length }
+    }
+
+    /// The line that announces it to a hub; the names are those of queue groups of which one member
+    /// each is to be given it.
+    pub(super) fn leaf_line<'b>(
+        &'b self,
+        groups: &'b [&'b [u8]],
+    ) -> leaf::line::Message<'b, &'b [&'b [u8]]> {
+        leaf::line::Message {
+            subject: self.subject,
+            // One that cannot cross is a reply that nobody here may ask for either.
+            reply: self.reply.filter(|reply| is_reply_carried(reply)),
+            groups,
+            header_bytes: (self.headers > 0).then_some(self.headers as u32),
+            total_bytes: self.body as u32,
+        }
     }
 
     /// The line that announces it to a NATS client.
@@ -62,7 +105,7 @@ impl<'a> Message<'a> {
         let (headers, cut) = if takes_headers { (self.headers, 0) } else { (0, self.headers) };
         // A message of the native protocol is no larger than 1 GiB.
         MessageLine {
-            subject: self.topic,
+            subject: self.subject,
             sid,
             reply: self.reply,
             header_bytes: headers as u32,
@@ -73,7 +116,8 @@ impl<'a> Message<'a> {
     /// Where the bytes lie that a receiver gets behind the line, counted from the message's start:
     /// headers if it takes them, and payload.
     pub(super) fn body_for(&self, encoding: Encoding) -> std::ops::Range<usize> {
-        let takes_headers = matches!(encoding, Encoding::Nats { headers: true, .. });
+        let takes_headers =
+            matches!(encoding, Encoding::Nats { headers: true, .. } | Encoding::Leaf);
         let cut = if takes_headers { 0 } else { self.headers };
         self.line + cut..self.line + self.body
     }
@@ -86,8 +130,9 @@ impl<'a> Message<'a> {
         };
         let nats = in_nats(true);
         Sizes {
-            native: HEADER_BYTES + self.topic.len() + self.body - self.headers,
+            native: HEADER_BYTES + self.subject.len() + self.body - self.headers,
             nats,
+            leaf: self.leaf_line(&[]).line_bytes() + self.body + LINE_END.len(),
             without_headers: if self.headers > 0 { in_nats(false) } else { nats },
         }
     }
@@ -98,6 +143,7 @@ impl<'a> Message<'a> {
 pub(super) struct Sizes {
     native: usize,
     nats: usize,
+    leaf: usize,
     without_headers: usize,
 }
 
@@ -106,6 +152,7 @@ impl Sizes {
     pub(super) fn of(&self, encoding: Encoding, sid_bytes: usize, messages: u64) -> usize {
         match encoding {
             Encoding::Native => self.native,
+            Encoding::Leaf => self.leaf,
             Encoding::Nats { headers: true, .. } => self.nats + messages as usize * sid_bytes,
             Encoding::Nats { .. } => self.without_headers + messages as usize * sid_bytes,
         }
@@ -115,6 +162,7 @@ impl Sizes {
     pub(super) fn add(&mut self, other: Sizes, times: usize) {
         self.native += other.native * times;
         self.nats += other.nats * times;
+        self.leaf += other.leaf * times;
         self.without_headers += other.without_headers * times;
     }
 
@@ -123,6 +171,7 @@ impl Sizes {
         Sizes {
             native: self.native - part.native,
             nats: self.nats - part.nats,
+            leaf: self.leaf - part.leaf,
             without_headers: self.without_headers - part.without_headers,
         }
     }

@@ -19,6 +19,7 @@
 mod admission;
 mod deliver;
 mod encodings;
+mod hub;
 pub(super) mod memory;
 mod messages;
 mod reading;

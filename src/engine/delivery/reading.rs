@@ -48,7 +48,7 @@ impl Engine {
         let is_writable = self.schedule.is_writable(token);
         let connection = &mut self.connections[token.index()];
         // Of one that may publish and subscribe, all is read that stands in front of a message.
-        let is_nats = connection.role.protocol == Protocol::Nats && !has_begun;
+        let is_nats = connection.role.protocol != Protocol::Native && !has_begun;
         let is_brief =
             !connection.role.may_publish || connection.state == State::Handshake || is_nats;
         let reads_no_answers = !is_writable && connection.outbox.answers() > 0;

@@ -88,7 +88,7 @@ impl Run {
     }
 
     /// The first messages, as long as the part with the next one is as it may be.
-    fn take_while(self, source: &Slice, mut may_be: impl FnMut(&Run) -> bool) -> Run {
+    pub(super) fn take_while(self, source: &Slice, mut may_be: impl FnMut(&Run) -> bool) -> Run {
         let mut part = Run { end: self.start, messages: 0, sizes: Sizes::default(), ..self };
         while part.messages < self.messages {
             let message = Message::at(&source.bytes()[part.end..self.end], self.protocol);

@@ -8,8 +8,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use log::{Level, log_enabled, trace};
+use wire::leaf;
 use wire::nats::MAX_CONTROL_LINE_BYTES;
 use wire::nats::line::{self, Line};
+use wire::topic::TopicError;
 
 use super::admission::Verdict;
 use super::memory::NO_MESSAGES;
@@ -48,13 +50,14 @@ impl Engine {
         now: Instant,
     ) -> Option<Stop> {
         let start = *at;
-        if self.memory.has(token, NO_MESSAGES) && begins_message(&input.bytes()[start..]) {
+        let protocol = self.connections[token.index()].role.protocol;
+        if self.memory.has(token, NO_MESSAGES) && begins_message(protocol, &input.bytes()[start..])
+        {
             self.park(token, Obstacle::Memory, None);
             return Some(Stop::Parked);
         }
         let stop = self.process_runs(token, input, at, now);
         if self.is_counting_topics {
-            let protocol = self.connections[token.index()].role.protocol;
             for alike in alike(input.bytes(), start..*at, protocol) {
                 let bytes = alike.count * alike.first.length;
                 self.index.count_messages(alike.first.topic, alike.count as u64, bytes as u64);
@@ -135,7 +138,7 @@ impl Engine {
     ) -> Outcome {
         let is_nats = run.protocol == Protocol::Nats;
         if is_nats && self.wants_no_responders(token) && !self.is_heard(token, route) {
-            return self.process_unheard(token, input, &run, at, now);
+            return self.process_unheard(token, input, &run, route, at, now);
         }
         while run.messages > 0 {
             match self.admit(token, input, run, route, now) {
@@ -273,12 +276,20 @@ impl Engine {
         if rest.len() < length || !scan.ends_well(&rest[..length]) {
             return None;
         }
+        if scan.protocol == Protocol::Leaf && topic != scan.topic && !self.is_imported(topic) {
+            return None;
+        }
         let route = match before {
             Some(route) if topic == scan.topic => route.clone(),
             _ => {
                 self.budget.charge(budget::TOPIC);
                 match self.index.route(topic, &mut self.budget) {
                     Ok(route) => route,
+                    Err(NoRoute::BadTopic(TopicError::WildcardInTopic)) => {
+                        let (route, is_searching) = self.route_to_hub(scan.publisher, topic);
+                        scan.is_searching = is_searching;
+                        route?
+                    }
                     Err(error) => {
                         scan.is_searching = error == NoRoute::NotYet;
                         return None;
@@ -300,7 +311,13 @@ impl Engine {
     }
 }
 
-/// Whether the control line of a NATS message is there.
-fn begins_message(bytes: &[u8]) -> bool {
-    matches!(line::parse(bytes, MAX_CONTROL_LINE_BYTES), Ok(Some((Line::Publish(_), _))))
+/// Whether the control line of a message that came over NATS is there.
+fn begins_message(protocol: Protocol, bytes: &[u8]) -> bool {
+    match protocol {
+        Protocol::Leaf => {
+            let found = leaf::line::parse(bytes, leaf::MAX_LINE_BYTES);
+            matches!(found, Ok(Some((leaf::line::Line::Message(_), _))))
+        }
+        _ => matches!(line::parse(bytes, MAX_CONTROL_LINE_BYTES), Ok(Some((Line::Publish(_), _)))),
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use wire::leaf;
 use wire::native::frame::{HEADER_BYTES, Header, Kind, Reader};
 use wire::nats::line::{self, Line};
 use wire::nats::subject::is_reply_carried;
@@ -128,10 +129,27 @@ impl<'a> Scan<'a> {
                 if publish.reply.is_some_and(|reply| !is_reply_carried(reply)) {
                     return None;
                 }
-                let Message { topic, length, body, headers, .. } = Message::nats(publish, line);
-                Some(Seen { line: &rest[..line], topic, length, payload: body - headers })
+                Some(Message::nats(publish, line).seen(&rest[..line]))
+            }
+            Protocol::Leaf => {
+                let (found, line) = leaf::line::parse(rest, leaf::MAX_LINE_BYTES).ok()??;
+                let leaf::line::Line::Message(message) = found else { return None };
+                if message.total_bytes as usize > max_payload {
+                    return None;
+                }
+                if message.reply.is_some_and(|reply| !leaf::subject::is_reply_carried(reply)) {
+                    return None;
+                }
+                Some(Message::leaf(&message, line).seen(&rest[..line]))
             }
         }
+    }
+}
+
+impl<'a> Message<'a> {
+    fn seen(self, line: &'a [u8]) -> Seen<'a> {
+        let Message { topic, length, body, headers, .. } = self;
+        Seen { line, topic, length, payload: body - headers }
     }
 }
 

@@ -71,7 +71,8 @@ impl Engine {
             return Ok(true);
         }
         self.close_series(publisher).map_or(Ok(()), Err)?;
-        let Some(audience) = audience.filter(|_| self.is_ordinary(publisher)) else {
+        let is_ordinary = |it: &&Audience| self.is_ordinary(publisher, it.encoding);
+        let Some(audience) = audience.filter(is_ordinary) else {
             return Ok(false);
         };
         self.series.room = self.room_for_series(&audience.receivers);
@@ -81,7 +82,10 @@ impl Engine {
     }
 
     /// Whether nothing but the room of its receivers is to be looked at for a publisher's messages.
-    fn is_ordinary(&self, publisher: Token) -> bool {
+    fn is_ordinary(&self, publisher: Token, encoding: Encoding) -> bool {
+        if encoding == Encoding::Leaf && !self.is_link_ordinary(publisher) {
+            return false;
+        }
         let session = self.connections[publisher.index()].nats.as_ref();
         session.is_none_or(|session| session.echo && !session.verbose)
             && !self.access.has_responders()

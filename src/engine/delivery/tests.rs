@@ -26,7 +26,7 @@ impl World {
     fn new(change: impl FnOnce(&mut Rules)) -> World {
         let mut rules = Rules { max_connections: 1_000, ..Rules::of_a_test() };
         change(&mut rules);
-        rules.nats = rules.native;
+        (rules.nats, rules.link) = (rules.native, rules.native);
         World { engine: Engine::new(rules, 100_000, "test".to_owned()), now: Instant::now() }
     }
 

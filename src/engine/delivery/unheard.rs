@@ -32,6 +32,7 @@ impl Engine {
         token: Token,
         source: &Slice,
         run: &Run,
+        route: &Route,
         at: &mut usize,
         now: Instant,
     ) -> Outcome {
@@ -45,6 +46,7 @@ impl Engine {
             self.end_wait(token);
             self.answer_done(token, 1);
             self.note_published(token, 1, message.length);
+            self.note_unheard_lost(token, route, 1);
             self.journal.delivered(token, 1, 0);
             if run.is_reply {
                 self.take_reply(token, source, *run);

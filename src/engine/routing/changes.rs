@@ -64,12 +64,14 @@ impl Registry {
             member_hash(hasher, list, token, encoding)
         };
         self.by_member.insert_unique(hash(&subscription), subscription, hash);
+        self.note_interest(list, encoding);
     }
 
     /// Undoes `link`, and forgets a list, a filter and a group that nothing is left in.
     pub(super) fn unlink(&mut self, number: u32) {
         let Subscription { list, token, in_list, in_connection, encoding, .. } =
             self.subscriptions[number as usize];
+        self.note_interest(list, encoding);
         remove(&mut self.by_member, member_hash(&self.hasher, list, token, encoding), number);
         self.limits.remove(&number);
         let weight = self.weight(list, encoding);
@@ -126,7 +128,7 @@ impl Registry {
             Encoding::Nats { sid, .. } => {
                 sid.value().map_or_else(|_| self.sids.text_bytes(sid), |_| 0)
             }
-            Encoding::Native => 0,
+            Encoding::Native | Encoding::Leaf => 0,
         };
         SUBSCRIPTION_BYTES + 2 * (name.len() + group + sid) + NODE_BYTES * nodes
     }

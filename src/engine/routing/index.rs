@@ -20,6 +20,10 @@ use super::cache::{Cache, Cached};
 use super::counts::{TopicCount, TopicCounts};
 use super::registry::{Holding, Registry, Subscribed};
 use super::route::{Audience, GroupId, Member, Route, RouteGroup, SubscriptionId};
+pub(super) use interest::Changed;
+pub(crate) use interest::Interest;
+
+use crate::engine::access::Grants;
 use crate::engine::budget::{self, Budget};
 use crate::engine::token::Token;
 
@@ -52,10 +56,14 @@ pub struct Index {
     generation: u64,
     /// The filters with which it grew, the latest last.
     changes: VecDeque<Box<[u8]>>,
+    /// The last search took many nodes.
+    is_last_costly: bool,
     /// The route that was asked for last is not remembered.
     is_last_new: bool,
     /// What connections are not to be given, though their filters match it.
     withheld: HashMap<Token, Rc<[Box<[u8]>]>>,
+    /// What a link may be given, or the one before it: topics that all of these grant.
+    exported: HashMap<Token, Box<[Grants]>>,
     /// Another limit of nodes in a call than the budget's.
     #[cfg(test)]
     max_nodes: u64,
@@ -69,8 +77,10 @@ impl Index {
             cache: Cache::new(),
             generation: 1,
             changes: VecDeque::new(),
+            is_last_costly: false,
             is_last_new: false,
             withheld: HashMap::new(),
+            exported: HashMap::new(),
             #[cfg(test)]
             max_nodes: u64::MAX,
         }
@@ -123,11 +133,11 @@ impl Index {
 
     /// Whether a native connection holds a valid filter, in `group` if one is given.
     pub fn holds(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> bool {
-        self.registry.find(token, filter, group).is_some()
+        self.registry.find(token, filter, group, Encoding::Native).is_some()
     }
 
-    /// Adds a subscription to a valid filter. Nothing changes if a native connection holds it
-    /// already; a sid must not be in use.
+    /// Adds a subscription to a valid filter. Nothing changes if a native connection or a link
+    /// holds it already; a sid must not be in use.
     pub fn subscribe(
         &mut self,
         token: Token,
@@ -136,21 +146,23 @@ impl Index {
         encoding: Encoding,
         budget: &mut Budget,
     ) {
-        if encoding != Encoding::Native || !self.holds(token, filter, group) {
+        let is_named = matches!(encoding, Encoding::Nats { .. });
+        if is_named || self.registry.find(token, filter, group, encoding).is_none() {
             self.registry.link(token, filter, group, encoding);
             self.make_stale(filter, budget);
         }
     }
 
-    /// Ends a subscription; nothing changes if it is not held.
+    /// Ends a subscription of a native connection or a link; nothing changes if it is not held.
     pub fn unsubscribe(
         &mut self,
         token: Token,
         filter: &[u8],
         group: Option<&[u8]>,
+        encoding: Encoding,
         budget: &mut Budget,
     ) {
-        if let Some(subscription) = self.registry.find(token, filter, group) {
+        if let Some(subscription) = self.registry.find(token, filter, group, encoding) {
             self.registry.unlink(subscription);
             self.make_stale(filter, budget);
         }
@@ -188,6 +200,41 @@ impl Index {
                 topic::validate_topic(topic).map_err(NoRoute::BadTopic)?;
             }
         }
+        let filters = self.search(topic, budget)?;
+        let route = self.make_route(topic, &filters, budget);
+        self.is_last_new = false;
+        if is_known || self.is_last_costly || self.cache.is_worth_a_place(topic) {
+            Ok(self.remember(topic, route, budget))
+        } else {
+            self.is_last_new = true;
+            Ok(self.cache.shared(route))
+        }
+    }
+
+    /// Whether a hub wants a subject that is no topic, since a token of it is a wildcard: by its
+    /// letters, as NATS takes it. Nothing of that is remembered.
+    ///
+    /// # Errors
+    /// That it is to be asked for again.
+    pub(crate) fn wants(
+        &mut self,
+        hub: Token,
+        subject: &[u8],
+        budget: &mut Budget,
+    ) -> Result<bool, NoRoute> {
+        if self.is_withheld(hub, subject) {
+            return Ok(false);
+        }
+        let filters = self.search(subject, budget)?;
+        let of_hub = |filter: &u32| self.registry.plain(*filter).any(|(_, token, _)| token == hub);
+        Ok(filters.iter().any(of_hub))
+    }
+
+    /// The filters with a wildcard that match.
+    ///
+    /// # Errors
+    /// That it is to be asked for again.
+    fn search(&mut self, topic: &[u8], budget: &mut Budget) -> Result<Vec<u32>, NoRoute> {
         if budget.is_share_used() {
             return Err(NoRoute::NotYet);
         }
@@ -196,20 +243,12 @@ impl Index {
         let nodes = nodes.min(self.max_nodes);
         let step = self.registry.matching(topic, nodes);
         budget.charge(budget::ROUTE + step.visited * budget::NODE);
+        self.is_last_costly = step.visited > COSTLY_NODES;
         if let Some((other, filters)) = step.other {
             let route = self.make_route(&other, &filters, budget);
             self.remember(&other, route, budget);
         }
-        let filters = step.found.ok_or(NoRoute::NotYet)?;
-        let route = self.make_route(topic, &filters, budget);
-        let is_costly = step.visited > COSTLY_NODES;
-        self.is_last_new = false;
-        if is_known || is_costly || self.cache.is_worth_a_place(topic) {
-            Ok(self.remember(topic, route, budget))
-        } else {
-            self.is_last_new = true;
-            Ok(self.cache.shared(route))
-        }
+        step.found.ok_or(NoRoute::NotYet)
     }
 
     /// The topic that was asked for last is published to again. The first time that it is, that is
@@ -285,8 +324,7 @@ impl Index {
         self.max_nodes = nodes;
     }
 
-    /// The name of a queue group.
-    #[cfg(test)]
+    /// The name of a queue group that has members.
     pub(crate) fn group_name(&self, group: GroupId) -> &[u8] {
         self.registry.queue_groups().name(group.number)
     }
@@ -295,7 +333,7 @@ impl Index {
     #[cfg(test)]
     pub(crate) fn names_of(&self, token: Token) -> Vec<(Box<[u8]>, bool)> {
         let name = |encoding| match encoding {
-            Encoding::Native => None,
+            Encoding::Native | Encoding::Leaf => None,
             Encoding::Nats { headers, .. } => Some((self.sid_text(encoding)[..].into(), headers)),
         };
         self.registry.encodings_of(token).filter_map(name).collect()
@@ -311,20 +349,20 @@ impl Index {
         let own = self.registry.find_filter(topic);
         let filters = || filters.iter().copied().chain(own);
         let mut plain: Vec<_> = filters().flat_map(|filter| self.registry.plain(filter)).collect();
-        if !self.withheld.is_empty() {
+        if self.withholds() {
             plain.retain(|(_, token, _)| !self.is_withheld(*token, topic));
         }
         let mut lists: Vec<_> = filters().flat_map(|filter| self.registry.groups(filter)).collect();
         budget.charge((plain.len() + lists.len()) as u64 * budget::RECEIVER);
         plain.sort_unstable();
-        // A native connection gets a message once, whatever subscriptions match.
+        // A native connection gets a message once, whatever subscriptions match, and so does a hub.
         plain.dedup_by_key(|(encoding, token, _)| (*encoding, *token));
         lists.sort_unstable();
         let audience = |same: &[(Encoding, Token, u32)]| Audience {
             encoding: same[0].0,
             receivers: same.iter().map(|(_, token, _)| *token).collect(),
             subscriptions: match same[0].0 {
-                Encoding::Native => Box::default(),
+                Encoding::Native | Encoding::Leaf => Box::default(),
                 Encoding::Nats { .. } => same.iter().map(|it| SubscriptionId(it.2)).collect(),
             },
         };
@@ -374,6 +412,7 @@ fn has_twice(receivers: impl Iterator<Item = Token> + Clone) -> bool {
     all.windows(2).any(|pair| pair[0] == pair[1])
 }
 
+mod interest;
 mod names;
 mod permits;
 #[cfg(test)]

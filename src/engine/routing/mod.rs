@@ -29,6 +29,7 @@ mod sids;
 mod table;
 mod trie;
 
+pub(crate) use index::Interest;
 pub use index::{Index, NoRoute};
 pub(crate) use registry::Subscribed;
 pub use route::{GroupId, Member, Route, RouteGroup, SubscriptionId};

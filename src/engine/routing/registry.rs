@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use wire::{Encoding, Sid};
 
 use super::groups::Groups;
+use super::index::Changed;
 use super::route::{GroupId, SubscriptionId};
 use super::search::Step;
 use super::sids::Sids;
@@ -120,6 +121,7 @@ pub(super) struct Registry {
     /// By token: the subscriptions of each connection.
     pub(super) by_connection: Vec<Held>,
     pub(super) groups: Groups,
+    pub(super) changed: Changed,
     pub(super) bytes: usize,
     /// Keyed at random: names that collide cannot be made up.
     pub(super) hasher: RandomState,
@@ -141,6 +143,7 @@ impl Registry {
             sids: Sids::default(),
             by_connection: Vec::with_capacity(expected),
             groups: Groups::new(),
+            changed: None,
             bytes: 0,
             hasher: RandomState::new(),
         }
@@ -177,8 +180,14 @@ impl Registry {
         self.bytes
     }
 
-    /// The number of a native connection's subscription.
-    pub(super) fn find(&self, token: Token, filter: &[u8], group: Option<&[u8]>) -> Option<u32> {
+    /// The number of a native connection's subscription, or a link's.
+    pub(super) fn find(
+        &self,
+        token: Token,
+        filter: &[u8],
+        group: Option<&[u8]>,
+        encoding: Encoding,
+    ) -> Option<u32> {
         let group = match group {
             Some(name) => Some(self.groups.find(name)?),
             None => None,
@@ -186,9 +195,9 @@ impl Registry {
         let list = self.find_list(self.find_filter(filter)?, group)?;
         let is_it = |&number: &u32| {
             let found = &self.subscriptions[number as usize];
-            (found.list, found.token, found.encoding) == (list, token, Encoding::Native)
+            (found.list, found.token, found.encoding) == (list, token, encoding)
         };
-        let hash = member_hash(&self.hasher, list, token, Encoding::Native);
+        let hash = member_hash(&self.hasher, list, token, encoding);
         self.by_member.find(hash, is_it).copied()
     }
 
@@ -361,13 +370,13 @@ impl Subscription {
     /// What a NATS client calls it.
     pub(super) fn sid(&self) -> Option<Sid> {
         match self.encoding {
-            Encoding::Native => None,
+            Encoding::Native | Encoding::Leaf => None,
             Encoding::Nats { sid, .. } => Some(sid),
         }
     }
 }
 
-/// The hash by which a subscription is found: native ones by their list, others by their sid.
+/// The hash by which a subscription is found: by its list, or by its sid if it has one.
 pub(super) fn member_hash(
     hasher: &RandomState,
     list: u32,
@@ -375,7 +384,7 @@ pub(super) fn member_hash(
     encoding: Encoding,
 ) -> u64 {
     match encoding {
-        Encoding::Native => hasher.hash_one((list, token)),
+        Encoding::Native | Encoding::Leaf => hasher.hash_one((list, token)),
         Encoding::Nats { sid, .. } => hasher.hash_one((sid, token)),
     }
 }

@@ -79,6 +79,18 @@ impl Route {
         self.groups.is_empty() && self.plain.iter().all(is_native)
     }
 
+    /// The way to a hub alone.
+    pub(crate) fn to_hub(hub: Token) -> Route {
+        let (receivers, subscriptions) = ([hub].into(), Box::default());
+        let audience = Audience { encoding: Encoding::Leaf, receivers, subscriptions };
+        Route { plain: [audience].into_iter().collect(), groups: Box::default(), needs_look: false }
+    }
+
+    /// Whether a hub is among the plain receivers.
+    pub fn leads_to_hub(&self) -> bool {
+        self.plain.last().is_some_and(|audience| audience.encoding == Encoding::Leaf)
+    }
+
     /// Copies of a message that a connection gets through its plain subscriptions.
     pub fn plain_copies(&self, token: Token) -> usize {
         self.plain_encodings(token).count()

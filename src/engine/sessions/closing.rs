@@ -64,6 +64,7 @@ impl Engine {
     /// called between two turns.
     pub fn shut_down(&mut self, now: Instant) {
         self.draining = true;
+        self.forget_hub_of_before();
         for token in self.tokens() {
             if self.connections[token.index()].is_talking() {
                 self.begin_finishing(token, CloseReason::Shutdown);
@@ -163,9 +164,14 @@ impl Engine {
         self.journal.left(token);
         self.end_stall(token);
         self.wake_groups_of(token);
-        if self.index.held(token).subscriptions > 0 {
+        if self.index.held(token).subscriptions > 0 && !self.keep_as_memory_of_hub(token) {
             self.departures.leaving.push_back(token);
         }
+    }
+
+    /// Gives up the subscriptions of a connection that has ended before.
+    pub(crate) fn begin_giving_up(&mut self, token: Token) {
+        self.departures.leaving.push_back(token);
     }
 
     pub(crate) fn tokens(&self) -> Vec<Token> {
@@ -239,6 +245,7 @@ impl Engine {
             self.stats.closed[reason as usize] += 1;
             self.stats.undelivered += connection.undelivered();
             self.report_ended(*token, reason, now);
+            self.link_has_ended(*token, reason);
             self.log_out(*token);
         }
         // Before a new connection has the token of one that is gone.
@@ -256,7 +263,7 @@ impl Engine {
             }
             let connection = self.connections.remove(token.index());
             self.memory.forget(*token);
-            self.index.withhold(*token, None);
+            self.index.end_withholding(*token);
             self.refused -= usize::from(connection.refused);
             *self.crowd.of(connection.role) -= 1;
             false

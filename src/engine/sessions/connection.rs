@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::leaf::LeafSession;
 use super::nats::Session;
 use super::protocol::Protocol;
 use crate::engine::access::{Peer, Replies, User};
@@ -35,6 +36,8 @@ impl Role {
     /// Sends and receives messages, in the NATS protocol.
     pub const NATS: Role =
         Role { protocol: Protocol::Nats, may_publish: true, may_subscribe: true };
+    /// Sends and receives messages, as a NATS cluster does; it was dialled.
+    pub const HUB: Role = Role { protocol: Protocol::Leaf, may_publish: true, may_subscribe: true };
     /// Receives messages, in the native protocol.
     pub const SUBSCRIBER: Role =
         Role { protocol: Protocol::Native, may_publish: false, may_subscribe: true };
@@ -45,6 +48,7 @@ impl Role {
     pub fn key(self) -> &'static str {
         match (self.protocol, self.may_publish) {
             (Protocol::Nats, _) => "nats_port",
+            (Protocol::Leaf, _) => "servers",
             (Protocol::Native, true) => "publisher_port",
             (Protocol::Native, false) => "subscriber_port",
         }
@@ -54,6 +58,7 @@ impl Role {
     pub fn socket_key(self) -> &'static str {
         match (self.protocol, self.may_publish) {
             (Protocol::Nats, _) => "nats_socket",
+            (Protocol::Leaf, _) => "servers",
             (Protocol::Native, true) => "publisher_socket",
             (Protocol::Native, false) => "subscriber_socket",
         }
@@ -63,6 +68,7 @@ impl Role {
     pub fn plural(self) -> &'static str {
         match (self.protocol, self.may_publish) {
             (Protocol::Nats, _) => "NATS clients",
+            (Protocol::Leaf, _) => "hubs",
             (Protocol::Native, true) => "publishers",
             (Protocol::Native, false) => "subscribers",
         }
@@ -72,6 +78,7 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.may_publish, self.may_subscribe) {
+            _ if self.protocol == Protocol::Leaf => "hub",
             (true, false) => "publisher",
             (false, true) => "subscriber",
             _ => "client",
@@ -156,6 +163,8 @@ pub(crate) struct Connection {
     pub(crate) traffic: Traffic,
     /// What only a NATS connection has.
     pub(crate) nats: Option<Box<Session>>,
+    /// What only the connection to a hub has.
+    pub(crate) leaf: Option<Box<LeafSession>>,
     /// What is known of the client without its word, if anything.
     pub(crate) peer: Option<Box<Peer>>,
     /// The user that it is, where there are users.
@@ -191,6 +200,7 @@ impl Connection {
             reason: None,
             traffic: Traffic::default(),
             nats: None,
+            leaf: None,
             peer: None,
             user: None,
             replies: None,
@@ -288,15 +298,17 @@ impl Connection {
 
     /// What went over it from the client, if it may subscribe as well.
     pub(crate) fn published(&self) -> Traffic {
-        self.nats.as_ref().map_or(self.traffic, |session| session.published)
+        let leaf = self.leaf.as_ref().map(|session| session.published);
+        self.nats.as_ref().map(|session| session.published).or(leaf).unwrap_or(self.traffic)
     }
 
     /// Messages of it were accepted.
     pub(crate) fn note_published(&mut self, messages: u64, bytes: u64) {
         self.traffic.frames += messages;
-        let published = match &mut self.nats {
-            Some(session) => &mut session.published,
-            None => &mut self.traffic,
+        let published = match (&mut self.nats, &mut self.leaf) {
+            (Some(session), _) => &mut session.published,
+            (None, Some(session)) => &mut session.published,
+            (None, None) => &mut self.traffic,
         };
         published.messages += messages;
         published.bytes += bytes;
@@ -328,7 +340,8 @@ impl Connection {
 
     /// Whether it is given messages that it published itself.
     pub(crate) fn wants_echo(&self) -> bool {
-        self.nats.as_ref().is_none_or(|session| session.echo)
+        self.role.protocol != Protocol::Leaf
+            && self.nats.as_ref().is_none_or(|session| session.echo)
     }
 
     /// Whether the conversation still goes on.

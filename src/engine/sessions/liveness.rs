@@ -21,7 +21,7 @@ pub(crate) const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// A NATS client whose socket takes nothing of what is queued for so long is closed as too slow,
 /// under the policy `disconnect`: the `write_deadline` of nats-server.
 const WRITE_TIME: Duration = Duration::from_secs(10);
-/// NATS clients ping by themselves and expect to be asked rarely.
+/// NATS clients and hubs ping by themselves and expect to be asked rarely.
 const MIN_NATS_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Room for so many HELLOs that are due is kept when none is.
 const MANY_HELLOS: usize = 64;
@@ -43,7 +43,9 @@ impl Rules {
     /// never are.
     pub fn heartbeat_of(&self, protocol: Protocol) -> Duration {
         match protocol {
-            Protocol::Nats if !self.heartbeat.is_zero() => self.heartbeat.max(MIN_NATS_HEARTBEAT),
+            Protocol::Nats | Protocol::Leaf if !self.heartbeat.is_zero() => {
+                self.heartbeat.max(MIN_NATS_HEARTBEAT)
+            }
             _ => self.heartbeat,
         }
     }
@@ -79,7 +81,10 @@ impl Connection {
         let blocked = session.and_then(|session| session.blocked).map(|at| at + WRITE_TIME);
         let unread = session.and_then(|session| session.unread);
         let unread = unread.map(|since| since + rules.nats.stall_timeout);
-        [stall, silence, blocked, unread].into_iter().flatten().min()
+        // Behind its end nothing is asked of a hub.
+        let leaf = self.leaf.as_ref().filter(|_| !draining && self.state == State::Open);
+        let leaf = leaf.and_then(|session| session.join_due.or(session.ask_due));
+        [stall, silence, blocked, unread, leaf].into_iter().flatten().min()
     }
 }
 
@@ -204,6 +209,7 @@ impl Engine {
         self.check_write_time(token, now);
         self.check_unread(token, now);
         self.check_heartbeat(token, now);
+        self.check_link(token, now);
     }
 
     /// Closes a NATS client whose socket has taken nothing for too long.
@@ -253,12 +259,15 @@ impl Engine {
         } else {
             connection.since = now;
             connection.pings += 1;
-            let may_be_asked = connection.nats.as_ref().is_none_or(|it| it.has_ponged);
+            // A hub's first answer says that it knows what is wanted here.
+            let may_be_asked = connection.nats.as_ref().is_none_or(|it| it.has_ponged)
+                && connection.leaf.as_ref().is_none_or(|it| it.has_joined);
             let is_open = connection.state == State::Open;
             if is_open && may_be_asked && !connection.outbox.has_ping() {
                 let mut ping = Vec::new();
                 connection.role.protocol.say(Notice::Ping, &mut ping);
                 connection.outbox.push_ping(&self.pool, &ping);
+                connection.note_asked();
                 connection.update_room(&self.rules);
                 self.budget.charge_turn(budget::WRITE);
                 self.schedule.mark_dirty(token);

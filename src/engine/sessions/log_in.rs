@@ -11,7 +11,7 @@ use wire::nats::error_text::Because;
 use wire::topic::validate_topic;
 
 use super::connection::State;
-use super::protocol::Refusal;
+use super::protocol::{Protocol, Refusal};
 use crate::engine::access::{Credentials, Grant, User, Users};
 use crate::engine::close_reason::CloseReason;
 use crate::engine::token::Token;
@@ -36,7 +36,7 @@ impl Engine {
         self.budget.charge_turn(tokens.len() as u64 * budget::LOOK);
         for token in tokens {
             let connection = &mut self.connections[token.index()];
-            if !connection.is_talking() {
+            if !connection.is_talking() || connection.role.protocol == Protocol::Leaf {
                 continue;
             }
             // One who came before there were users has shown nothing that was looked at: who it is

@@ -5,7 +5,8 @@
 //! `delivery`.
 //!
 //! - `connection`: one peer and its state.
-//! - `protocol`, `native`, `nats`: what clients ask for and are told, in general and as bytes.
+//! - `protocol`, `native`, `nats`, `leaf`: what peers ask for and are told, in general and as
+//!   bytes.
 //! - `requests`, `nats_requests`: from bytes that were read to what they ask for.
 //! - `log_in`: which user a client is, and what other users mean for those connected.
 //! - `liveness`: what is due when: hello time-outs, heartbeats, stalls.
@@ -14,6 +15,7 @@
 
 pub(super) mod closing;
 pub mod connection;
+mod leaf;
 pub(super) mod liveness;
 mod log_in;
 mod native;
@@ -22,3 +24,5 @@ pub mod nats_requests;
 pub mod protocol;
 pub(super) mod requests;
 mod rule_change;
+
+pub(super) use leaf::LeafSession;

@@ -183,6 +183,7 @@ fn error(reason: CloseReason) -> Option<(ErrorCode, &'static str)> {
         | CloseReason::UnknownOperation
         | CloseReason::LineTooLong
         | CloseReason::NoHeaders
+        | CloseReason::LoopDetected
         | CloseReason::ConnectionLost
         | CloseReason::TlsFailed
         | CloseReason::Shutdown

@@ -284,6 +284,7 @@ fn error(reason: CloseReason) -> Option<ErrorText<'static>> {
         | CloseReason::HelloExpected
         | CloseReason::SlowConsumer
         | CloseReason::Revoked
+        | CloseReason::LoopDetected
         | CloseReason::TlsFailed
         | CloseReason::FrameTimeout
         | CloseReason::Shutdown

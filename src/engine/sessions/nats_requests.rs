@@ -140,7 +140,7 @@ impl Engine {
         let rules = self.rules_of(token);
         let most = match connection.role.protocol {
             Protocol::Native => MAX_ANSWER_BYTES,
-            Protocol::Nats => rules.outbox_bytes.max(MAX_ANSWER_BYTES),
+            Protocol::Nats | Protocol::Leaf => rules.outbox_bytes.max(MAX_ANSWER_BYTES),
         };
         if connection.outbox.answers() <= most {
             return true;

@@ -10,7 +10,7 @@ use wire::nats::info::Info;
 use wire::topic::TopicError;
 
 use super::connection::Connection;
-use super::{native, nats};
+use super::{leaf, native, nats};
 use crate::engine::access::Credentials;
 use crate::engine::buffers::outbox::Walk;
 use crate::engine::close_reason::CloseReason;
@@ -22,6 +22,8 @@ pub enum Protocol {
     Native,
     /// That of NATS clients.
     Nats,
+    /// That of links to a NATS hub.
+    Leaf,
 }
 
 /// What a client asks for, messages aside.
@@ -44,6 +46,18 @@ pub(super) enum Request<'a> {
     Refused { about: &'a [u8], refusal: Refusal<'a> },
     /// A valid message that its publisher may not publish.
     Denied { topic: &'a [u8] },
+    /// A hub's message that is not carried here, so many bytes of which are still to be read over;
+    /// or so many of these.
+    NotCarried { behind: usize, skipped: usize },
+    /// A hub wants messages that match a filter: for plain subscribers, or for a queue group of so
+    /// many members.
+    Interest { filter: &'a [u8], group: Option<(&'a [u8], u32)> },
+    /// It does not any more.
+    EndInterest { filter: &'a [u8], group: Option<&'a [u8]> },
+    /// A hub tells of itself, as JSON.
+    HubInfo { json: &'a [u8] },
+    /// A hub tells an error.
+    HubError { text: &'a [u8] },
     /// It says what means nothing here.
     Ignored,
     /// It asks for an answer behind everything that it sent before.
@@ -112,6 +126,7 @@ impl Protocol {
                 native::cut(bytes, (connection.role, connection.state), max_payload)
             }
             Protocol::Nats => nats::cut(bytes, connection, max_payload),
+            Protocol::Leaf => leaf::cut(bytes, connection, max_payload),
         }
     }
 
@@ -121,6 +136,7 @@ impl Protocol {
         match self {
             Protocol::Native => native::begun_bytes(bytes),
             Protocol::Nats => nats::begun_bytes(bytes, in_a_read),
+            Protocol::Leaf => leaf::begun_bytes(bytes, in_a_read),
         }
     }
 
@@ -129,6 +145,7 @@ impl Protocol {
         match self {
             Protocol::Native => native::walk,
             Protocol::Nats => nats::walk,
+            Protocol::Leaf => leaf::walk,
         }
     }
 
@@ -137,6 +154,7 @@ impl Protocol {
         match self {
             Protocol::Native => native::say(notice, out),
             Protocol::Nats => nats::say(notice, out),
+            Protocol::Leaf => leaf::say(notice, out),
         }
     }
 
@@ -145,7 +163,7 @@ impl Protocol {
         match self {
             Protocol::Native => native::LOST_BYTES,
             // It has no word for that.
-            Protocol::Nats => 0,
+            Protocol::Nats | Protocol::Leaf => 0,
         }
     }
 
@@ -153,7 +171,7 @@ impl Protocol {
     pub fn max_pings(self) -> u8 {
         match self {
             Protocol::Native => 1,
-            Protocol::Nats => 2,
+            Protocol::Nats | Protocol::Leaf => 2,
         }
     }
 
@@ -162,6 +180,7 @@ impl Protocol {
         match self {
             Protocol::Native => "native",
             Protocol::Nats => "nats",
+            Protocol::Leaf => "leaf",
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 10;
 const MAX_SUBSCRIPTION_BYTES: usize = 32 << 20;
 /// What the subscriptions of all connections may weigh in any case, in bytes; beyond it, as much
 /// as in- and outboxes may.
-const MIN_INDEX_BYTES: usize = 64 << 20;
+pub(crate) const MIN_INDEX_BYTES: usize = 64 << 20;
 /// Names of queue groups that one connection may be a member of. A message that matches all of them
 /// is delivered so many times at once.
 const MAX_GROUPS: usize = 1_000;
@@ -113,6 +113,7 @@ impl Engine {
             let connection = &self.connections[token.index()];
             if connection.role.may_publish
                 && connection.state == State::Open
+                && connection.leaf.as_ref().is_none_or(|session| session.skip == 0)
                 && let Some(stop) = self.process_messages(token, input, at, now)
             {
                 return stop;
@@ -125,13 +126,17 @@ impl Engine {
                 Ok(Some(_)) if self.budget.is_share_used() => return Stop::Yield,
                 Ok(Some((request, length))) => {
                     self.budget.charge(budget::FRAME);
+                    // More of what was begun before, however many pieces it comes in.
+                    let is_rest = matches!(request, Request::NotCarried { skipped: 1.., .. });
                     if !self.process(token, request, length, now) {
                         return Stop::Yield;
                     }
                     *at += length;
                     let connection = &mut self.connections[token.index()];
-                    connection.traffic.frames += 1;
-                    self.journal.processed(token);
+                    if !is_rest {
+                        connection.traffic.frames += 1;
+                        self.journal.processed(token);
+                    }
                     if !connection.is_talking() {
                         return Stop::Closed;
                     }
@@ -175,7 +180,15 @@ impl Engine {
             }
             Request::Denied { topic } => self.refuse_message(token, topic),
             // Its arrival is the sign of life that it stands for.
-            Request::Pong | Request::Ignored => {}
+            Request::Pong => self.hub_has_answered(token),
+            Request::Ignored => {}
+            Request::NotCarried { behind, skipped } => self.skip_message(token, behind, skipped),
+            Request::Interest { filter, group } => {
+                self.hear_interest(token, filter, group, now);
+            }
+            Request::EndInterest { filter, group } => self.hear_end(token, filter, group),
+            Request::HubInfo { json } => self.hear_info(token, json),
+            Request::HubError { text } => self.hear_error(token, text),
             Request::Refused { about, refusal } => self.refuse(token, about, refusal),
             Request::BadTopic { topic, error } => {
                 let connection = &self.connections[token.index()];
@@ -241,7 +254,7 @@ impl Engine {
         }
         let connection = &self.connections[token.index()];
         debug!("unsubscribed: {connection}: {}", Shown { filter, group });
-        self.index.unsubscribe(token, filter, group, &mut self.budget);
+        self.index.unsubscribe(token, filter, group, Encoding::Native, &mut self.budget);
     }
 
     /// Why a connection may not have one subscription more.
@@ -282,7 +295,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn push_own(&mut self, token: Token, bytes: &[u8], own: Own) {
+    pub(crate) fn push_own(&mut self, token: Token, bytes: &[u8], own: Own) {
         let connection = &mut self.connections[token.index()];
         connection.outbox.push_own(&self.pool, bytes, own);
         connection.update_room(&self.rules);

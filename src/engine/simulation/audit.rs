@@ -53,7 +53,7 @@ impl Recount {
 fn largest_line(protocol: Protocol) -> usize {
     match protocol {
         Protocol::Native => 20,
-        Protocol::Nats => 70,
+        Protocol::Nats | Protocol::Leaf => 70,
     }
 }
 
@@ -207,7 +207,7 @@ impl World {
             let is_unread = !waits || answers > least || self.changed;
             assert!(is_unread, "unread for {answers} bytes of answers");
             assert!(answers < most || self.changed, "{answers} bytes of answers wait");
-            if connection.role.protocol == Protocol::Nats {
+            if connection.role.protocol != Protocol::Native {
                 continue;
             }
             for slice in connection.outbox.slices().filter(|slice| slice.is_answers()) {
@@ -224,8 +224,8 @@ impl World {
         let revoked = if self.revoked { 32 * KIB } else { 0 };
         match protocol {
             Protocol::Native => (64 * KIB, 66 * KIB + revoked),
-            Protocol::Nats => {
-                let least = self.setup.nats.outbox_bytes.max(64 * KIB);
+            Protocol::Nats | Protocol::Leaf => {
+                let least = self.setup.of(protocol).outbox_bytes.max(64 * KIB);
                 let lines = self.setup.turn_units / 8 / budget::FRAME + 2;
                 (least, least + 2 * KIB + 200 * lines as usize + revoked)
             }
@@ -293,7 +293,10 @@ impl World {
         let all = || engine.connections.iter();
         let load = engine.load();
         let crowd = load.crowd;
-        assert_eq!(crowd.publishers + crowd.subscribers + crowd.clients, all().count());
+        assert_eq!(
+            crowd.publishers + crowd.subscribers + crowd.clients + crowd.links,
+            all().count()
+        );
         let waits = |token: usize| engine.waits.obstacle(Token::new(token));
         let for_memory = all().filter(|(it, _)| waits(*it) == Some(Obstacle::Memory));
         assert_eq!(load.waiting_for_memory, for_memory.count());

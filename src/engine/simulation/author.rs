@@ -22,7 +22,9 @@ const CROWD: usize = 300;
 pub(super) const FLOOD: usize = 1_500;
 /// Connections that come and go behind one another.
 const VISITORS: usize = 150;
-const HOUR: u64 = 3_600_000;
+pub(super) const HOUR: u64 = 3_600_000;
+/// Makes numbers of their own for links, so that worlds without one stay as they are.
+const LINKS: u64 = 0x6C69_6E6B;
 
 /// Makes up a script.
 pub(super) struct Author {
@@ -45,7 +47,9 @@ pub(super) struct Author {
     /// By NATS client: whether it says that it has headers.
     pub(super) with_headers: BTreeMap<usize, bool>,
     /// Sizes of socket buffers in this world.
-    rooms: [usize; 4],
+    pub(super) rooms: [usize; 4],
+    /// There is a link.
+    pub(super) is_linked: bool,
 }
 
 impl Script {
@@ -72,6 +76,7 @@ impl Script {
             with_changes: random.chance(20),
             nats_percent: random.pick(&[0, 20, 50, 80]),
             with_headers: BTreeMap::new(),
+            is_linked: false,
             rooms: random.pick(&[
                 [0, 1, 10, 100],
                 [100, 1_000, 10_000, 100_000],
@@ -90,6 +95,8 @@ impl Script {
         if with_users {
             setup.users = of_users.pick(&tables);
         }
+        let mut of_link = Random::new(seed ^ LINKS);
+        setup.link = of_link.chance(33).then(|| author.link(&mut of_link));
         if crowded {
             (0..CROWD).for_each(|_| author.connect());
         }
@@ -101,6 +108,7 @@ impl Script {
             if with_other_users && of_users.chance(1) {
                 author.actions.push(Action::Users(of_users.pick(&tables)));
             }
+            author.hub_step(&mut of_link);
             author.step();
         }
         Script { setup, actions: author.actions }
@@ -135,6 +143,7 @@ fn setup(random: &mut Random, crowded: bool) -> Setup {
         turn_units: random.pick(&[2_000, 20_000, budget::TURN]),
         watched: random.chance(50),
         nodes_in_a_call: random.pick(&[1, 4, 1_000]),
+        link: None,
         users: usize::MAX,
     }
 }

@@ -57,7 +57,7 @@ impl Work {
             }
             // They are queued for their receivers once.
             Entry::Joined(_, runs, receivers) => self.receivers -= (runs - 1) * receivers as u64,
-            Entry::Chosen(..) | Entry::Partly(..) => {}
+            Entry::Chosen(..) | Entry::Named(..) | Entry::Partly(..) => {}
             Entry::Left(_) => self.left += 1,
         }
     }
@@ -93,6 +93,7 @@ pub(super) fn token(entry: &Entry) -> Token {
         | Entry::Delivered(token, ..)
         | Entry::Joined(token, ..)
         | Entry::Chosen(token, ..)
+        | Entry::Named(token, _)
         | Entry::Partly(token, _)
         | Entry::Left(token) => *token,
     }
@@ -198,9 +199,12 @@ impl World {
         let compactions = engine.stats().compactions - before.compactions;
         let copied = (before.held + engine.pool.held() + 4 * sockets.reads_bytes) as u64;
         let compaction = 2 * connections * budget::LOOK + copied / budget::COPIED_BYTES;
+        // What the hub is told of filters.
+        let told = if self.setup.link.is_some() { share + 2 * budget::FRAME } else { 0 };
         let most = 2 * units + served + asked_for
             // Those that end, deadlines, frames that do not end.
             + share + served
+            + told
             + share + budget::WRITE + 2 * connections * budget::LOOK
             // The flush.
             + units / 2 + share + largest
@@ -210,6 +214,16 @@ impl World {
             + compactions * compaction
             + (work.left + 2) * (budget::CLOSE + 2 * connections);
         assert!(charged <= most, "a turn of {units} units was charged {charged}, {most} at most");
+    }
+
+    /// Where all members here had room in all of a turn, none behind a hub was served.
+    pub(super) fn check_passed_over(&mut self, work: &Work, before: &Figures, passed_over: u64) {
+        let short_of_room = self.short_of_room() / 2;
+        let is_roomy = before.is_roomy && self.is_roomy() && work.left == 0;
+        let is_far = |write: &Write| write.offered < short_of_room;
+        if is_roomy && self.sockets().writes.iter().all(is_far) {
+            assert_eq!(self.model.link.passed_over, passed_over, "a member here was passed over");
+        }
     }
 
     /// Connections that have used up their share wait for a flush, but not for ever.

@@ -1,10 +1,11 @@
 //! One client of a simulated world, and its end of a fake socket.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use wire::native::error_code::ErrorCode;
 use wire::native::frame::{self, Frame, Header, Kind, Reader, decode_error};
 
+use super::hub;
 use super::nats::{self, Line, ident, payload};
 use super::script::{GROUP_FLOOD, Said};
 use super::*;
@@ -57,8 +58,12 @@ pub(super) struct Client {
     pub(super) told_end: bool,
     received: Vec<u8>,
     pub(super) heard: Vec<Heard>,
+    /// By number of the message: the topic that a native client was shown.
+    pub(super) topics: BTreeMap<u64, String>,
     /// The same of a NATS client, in full.
     pub(super) transcript: Vec<nats::Heard>,
+    /// The same of a hub.
+    pub(super) hub: Vec<hub::Heard>,
     /// Since when its socket takes nothing though it was offered something.
     pub(super) stuck: Option<Instant>,
     /// What it had said is not processed since then, since it waits for receivers.
@@ -95,7 +100,9 @@ impl Client {
             told_end: false,
             received: Vec::new(),
             heard: Vec::new(),
+            topics: BTreeMap::new(),
             transcript: Vec::new(),
+            hub: Vec::new(),
             stuck: None,
             unread: None,
             was_open: false,
@@ -131,6 +138,14 @@ impl Client {
             Said::Nats(line) => {
                 out.extend(line.bytes(max_payload));
                 if let Line::Part(_) = line {
+                    self.mute = true;
+                    self.on_its_way.extend(bytes);
+                    return;
+                }
+            }
+            Said::Hub(line) => {
+                out.extend(line.bytes(max_payload));
+                if let hub::Line::Part(_) = line {
                     self.mute = true;
                     self.on_its_way.extend(bytes);
                     return;
@@ -179,8 +194,10 @@ impl Client {
         assert!(!self.hung_up, "nothing is written behind the end");
         self.room -= bytes.len();
         self.received.extend_from_slice(bytes);
-        if self.role.protocol == Protocol::Nats {
-            return self.hear_lines();
+        match self.role.protocol {
+            Protocol::Native => {}
+            Protocol::Nats => return self.hear_lines(),
+            Protocol::Leaf => return self.hear_as_hub(),
         }
         let mut at = 0;
         while let Some(frame) = Frame::decode(&self.received[at..], Reader::Client, 1 << 20)
@@ -189,6 +206,12 @@ impl Client {
             at += frame.encoded_len();
             let heard = understand(&frame);
             self.unanswered += usize::from(heard == Heard::Ping);
+            if let Heard::Message(number) = heard
+                && nats::is_number(number)
+            {
+                let topic = String::from_utf8(frame.topic.to_vec()).expect("names are text here");
+                self.topics.insert(number, topic);
+            }
             if let Some(Heard::Goodbye | Heard::Error(_, true)) = self.heard.last() {
                 panic!("{heard:?} came behind the last frame");
             }
@@ -214,6 +237,23 @@ impl Client {
         self.received.drain(..at);
     }
 
+    fn hear_as_hub(&mut self) {
+        let mut at = 0;
+        while let Some((heard, length)) = hub::hear(&self.received[at..]) {
+            at += length;
+            let plain = match heard {
+                hub::Heard::Message(_, ident) => Heard::Message(ident),
+                hub::Heard::Ping => Heard::Ping,
+                hub::Heard::Pong => Heard::Pong,
+                _ => Heard::Other,
+            };
+            self.unanswered += usize::from(plain == Heard::Ping);
+            self.heard.push(plain);
+            self.hub.push(heard);
+        }
+        self.received.drain(..at);
+    }
+
     /// It takes what it has received: its socket holds so many bytes again.
     pub(super) fn make_room(&mut self, room: usize) {
         let was_full = self.room == 0;
@@ -227,6 +267,7 @@ impl Client {
             let pong = match self.role.protocol {
                 Protocol::Native => Said::Pong,
                 Protocol::Nats => Said::Nats(Line::Pong),
+                Protocol::Leaf => Said::Hub(hub::Line::Pong),
             };
             self.say(pong, 0);
         }

@@ -20,7 +20,7 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 fn heartbeat(setup: &Setup, protocol: Protocol) -> (u64, usize) {
     match protocol {
         Protocol::Native => (setup.heartbeat, 3),
-        Protocol::Nats => (setup.heartbeat.max(10_000), 4),
+        Protocol::Nats | Protocol::Leaf => (setup.heartbeat.max(10_000), 4),
     }
 }
 
@@ -60,6 +60,9 @@ impl World {
                 }
                 State::Closing | State::Discarding => {
                     assert!(in_time(connection.since + CLOSING_TIME), "{token:?}: closing");
+                }
+                State::Open if connection.leaf.as_ref().is_some_and(|it| !it.has_joined) => {
+                    assert!(draining || in_time(hello), "{token:?}: the hub is to have joined");
                 }
                 State::Open | State::Finishing | State::Gone => {}
             }

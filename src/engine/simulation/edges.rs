@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 79] = [
+const EDGES: [(&str, u64); 105] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("turn that used up its budget", 50),
@@ -86,6 +86,32 @@ const EDGES: [(&str, u64); 79] = [
     ("subscription ended by other users", 100),
     ("reply allowed once", 50),
     ("reply refused the second time", 20),
+    ("hub joined", 100),
+    ("interest of a hub that has gone kept", 100),
+    ("message of a hub", 100),
+    ("message of a hub too large", 100),
+    ("message of a hub not carried", 100),
+    ("hub named queue groups", 100),
+    ("subject of a stream shown", 100),
+    ("permissions of a hub", 100),
+    ("mark of the broker came back", 50),
+    ("filter of a hub not carried", 100),
+    ("too many filters of a hub", 100),
+    ("message too large for a hub", 100),
+    ("message dropped for a hub", 30),
+    ("queue group served behind a hub", 50),
+    ("several groups behind a hub", 50),
+    ("plain subscribers and a group behind a hub", 100),
+    ("message for a group kept from a hub", 10),
+    ("lost without a hub", 100),
+    ("messages unconfirmed", 100),
+    ("filter taken back from a hub", 100),
+    ("weight of a group told anew", 50),
+    ("filter that was not asked for", 50),
+    ("publisher waits for a hub", 10),
+    ("member here served before a hub", 50),
+    ("closed: slow hub", 5),
+    ("other rules of the link", 50),
 ];
 
 /// What one world, or many, reached: how often, and in how many worlds.

@@ -29,6 +29,7 @@ impl World {
         }
         self.settle();
         self.check_settled();
+        self.check_link();
         self.stop();
         for _ in 0..50 {
             self.settle();
@@ -37,6 +38,7 @@ impl World {
             }
         }
         self.check_end();
+        self.check_link();
         let sockets = self.turn.sockets_mut();
         Trace { most: self.most, hash: sockets.hash, edges: self.edges }
     }
@@ -81,6 +83,9 @@ impl World {
             let dropped = connection.and_then(|it| it.losses()).map_or(0, |it| it.dropped);
             let ending = Ending { complete: alive, may_drop, dropped: alive.then_some(dropped) };
             self.model.check(number, client, ending);
+            if client.role == Role::HUB {
+                self.edges.note("message dropped for a hub", dropped);
+            }
             if client.role == Role::NATS && dropped > 0 {
                 self.edges.note("NATS message dropped", dropped);
             }
@@ -108,6 +113,7 @@ impl World {
                     self.edges.note("NATS client closed: stale", is_stale.into());
                     check_last_error(number, client);
                 }
+                Protocol::Leaf => {}
             }
         }
         let messages = |client: &Client| -> u64 {
@@ -119,7 +125,9 @@ impl World {
         assert_eq!(deliveries, heard + undelivered, "each message is heard or undelivered");
         let processed = sockets.clients.iter().flat_map(|it| &it.said[..it.processed]);
         let messages = processed.filter(|said| is_accepted(said)).count() as u64;
-        let messages = messages - self.model.denied_messages;
+        let messages = messages - self.model.denied_messages
+            + self.model.link.accepted
+            + self.model.link.accepted_before;
         assert_eq!(stats.denied, self.model.denied, "what users may not do is counted");
         assert_eq!((stats.bytes_out, stats.messages_in), (sockets.taken, messages), "counters");
         // Full memory leaves a member of a group without room, too.
@@ -151,7 +159,7 @@ fn check_traffic(number: usize, client: &Client, engine: &Engine) {
     }
     let connection = &engine.connections[client.token.index()];
     let mut dropped = connection.losses().map_or(0, |losses| losses.dropped);
-    if client.role == Role::NATS {
+    if client.role != Role::SUBSCRIBER {
         // It is not told; its transcript shows it.
         dropped = 0;
     }

@@ -10,7 +10,7 @@ use crate::engine::rules::OverflowPolicy::{Block, Disconnect};
 use crate::engine::sessions::connection::Role;
 
 /// A world whose limits do not matter.
-fn roomy() -> Setup {
+pub(super) fn roomy() -> Setup {
     Setup {
         max_connections: 100,
         max_payload: 3_000,
@@ -32,11 +32,12 @@ fn roomy() -> Setup {
         turn_units: budget::TURN,
         watched: true,
         nodes_in_a_call: 1_000,
+        link: None,
         users: usize::MAX,
     }
 }
 
-const WHOLE_TURN: Action = Turn(0);
+pub(super) const WHOLE_TURN: Action = Turn(0);
 
 /// The copy of a half-written message held all of it, so it was sparse itself, and shared by
 /// nobody any more.

@@ -9,7 +9,8 @@
 //! edges the worlds reached, and fails if some were not.
 //!
 //! Some worlds have users, whose rights change while clients are there; the model has them as lists
-//! of filters.
+//! of filters. Some have a link: hubs that come and go, want and send, and say what may cross. The
+//! model tells what each must have been told and given, and what is lost.
 //!
 //! `SIMULATION_SEEDS=1000000 cargo test --release --lib simulation` runs more seeds,
 //! `SIMULATION_SEED=42` one. A failing seed is told, and its script shrunk and printed as Rust;
@@ -30,6 +31,12 @@ mod client;
 mod deadlines;
 mod edges;
 mod end;
+mod hub;
+mod hub_author;
+mod hub_check;
+mod hub_kept;
+mod hub_model;
+mod hub_world;
 mod kept;
 mod model;
 mod nats;

@@ -7,6 +7,8 @@ use wire::topic::{matches, validate_topic};
 
 use super::charges::Encodings;
 use super::client::{Client, Heard};
+use super::hub;
+use super::hub_model::Link;
 use super::nats::{Copied, Sent, ident, is_number, payload};
 use super::nats_model::Talk;
 use super::rounds::Rounds;
@@ -40,6 +42,7 @@ pub(super) type Group = &'static str;
 pub(super) struct Model {
     max_subscriptions: usize,
     pub(super) max_nats_subscriptions: usize,
+    pub(super) link: Link,
     pub(super) held: Vec<Held>,
     /// The table of users, and by client the user id of its process if that is known.
     table: usize,
@@ -56,6 +59,8 @@ pub(super) struct Model {
     /// told from others.
     place: BTreeMap<u64, usize>,
     pub(super) messages: usize,
+    /// By number: the topic that receivers of a message are shown.
+    shown: BTreeMap<u64, &'static str>,
     /// By native client: the messages that it must get, one with as many copies as often.
     expected: BTreeMap<usize, Vec<u64>>,
     /// By NATS client: its conversation.
@@ -69,8 +74,8 @@ pub(super) struct Model {
     /// By native client: answers that it must get.
     pongs: BTreeMap<usize, usize>,
     /// The message at hand, and the queue groups that have still to give it to a member.
-    at_hand: Option<Sent>,
-    open: BTreeMap<Group, BTreeSet<Member>>,
+    pub(super) at_hand: Option<Sent>,
+    pub(super) open: BTreeMap<Group, BTreeSet<Member>>,
     rounds: Rounds,
     /// Subscriptions made and ended since that was asked last.
     pub(super) changes: Vec<(&'static str, bool)>,
@@ -88,6 +93,7 @@ impl Model {
         Model {
             max_subscriptions: setup.max_subscriptions,
             max_nats_subscriptions: setup.nats.max_subscriptions,
+            link: Link::new(setup),
             held: Vec::new(),
             table: setup.users.min(TABLES.len()),
             uids: BTreeMap::new(),
@@ -97,6 +103,7 @@ impl Model {
             denied_messages: 0,
             place: BTreeMap::new(),
             messages: 0,
+            shown: BTreeMap::new(),
             expected: BTreeMap::new(),
             talks: BTreeMap::new(),
             grouped: BTreeMap::new(),
@@ -127,7 +134,9 @@ impl Model {
 
     /// A connection receives nothing from now on.
     pub(super) fn forget(&mut self, client: usize) {
+        self.hub_leaves(client);
         self.held.retain(|held| held.client != client);
+        self.forget_wants();
     }
 
     /// The broker has processed what a client said.
@@ -163,6 +172,7 @@ impl Model {
             }
             Said::Ping => *self.pongs.entry(client).or_default() += 1,
             Said::Nats(line) => self.process_line(client, line),
+            Said::Hub(line) => self.process_hub(client, line),
             Said::Hello
             | Said::Pong
             | Said::BadTopic
@@ -174,6 +184,9 @@ impl Model {
 
     /// What a client may do; `None`: everything.
     fn may(&self, client: usize) -> Option<&'static May> {
+        if self.is_hub(client) {
+            return None;
+        }
         users::find(self.table, self.uids.get(&client).copied())
     }
 
@@ -221,6 +234,9 @@ impl Model {
     /// Whether a topic is kept from a client though a filter of its matches.
     pub(super) fn is_kept_from(&self, client: usize, topic: &[u8]) -> bool {
         let topic = std::str::from_utf8(topic).expect("names are text here");
+        if let Some(exports) = self.link.exports(client, topic) {
+            return !exports;
+        }
         self.may(client).is_some_and(|may| may.is_denied(topic))
     }
 
@@ -236,6 +252,7 @@ impl Model {
             may.is_none_or(|may| may.subscribe(held.filter, held.group))
         });
         self.held = kept;
+        self.forget_wants();
         let mut by_client = BTreeMap::<usize, Vec<Held>>::new();
         for held in ended {
             self.note("subscription ended by other users");
@@ -268,12 +285,14 @@ impl Model {
         let ending = self.held.iter().filter(|held| ends(held));
         self.changes.extend(ending.map(|held| (held.filter, false)));
         self.held.retain(|held| !ends(held));
+        self.forget_wants();
     }
 
     /// The publisher, if it wants no messages of its own.
     fn silent(&self, publisher: usize) -> Option<usize> {
         let talk = self.talks.get(&publisher);
-        talk.is_some_and(|talk| !talk.session.echo).then_some(publisher)
+        let is_silent = talk.is_some_and(|talk| !talk.session.echo) || self.is_hub(publisher);
+        is_silent.then_some(publisher)
     }
 
     /// The subscriptions that match a message.
@@ -295,10 +314,23 @@ impl Model {
     }
 
     pub(super) fn publish(&mut self, publisher: usize, sent: Sent) {
+        self.publish_as(publisher, sent, sent, None);
+    }
+
+    /// Delivers a message, which receivers may be shown in another way; a hub's goes to no other
+    /// queue groups than those that it names.
+    pub(super) fn publish_as(
+        &mut self,
+        publisher: usize,
+        sent: Sent,
+        shown: Sent,
+        names: Option<&[&str]>,
+    ) {
         let number = ident(&payload(sent.number, sent.length));
         self.messages += 1;
         if is_number(number) {
             let before = self.place.insert(number, self.messages);
+            self.shown.insert(number, shown.subject);
             assert!(before.is_none(), "a message was processed twice");
         }
         let (mut native, mut named) = (BTreeSet::new(), Vec::new());
@@ -307,6 +339,8 @@ impl Model {
             match (held.group, &held.nats) {
                 (None, None) => drop(native.insert(held.client)),
                 (None, Some(_)) => named.push(at),
+                (Some(name), _) if names.is_some_and(|names| !names.contains(&name)) => {}
+                (Some(_), _) if self.link.is_too_large(held.client, sent) => {}
                 (Some(name), nats) => {
                     let member = (held.client, nats.as_ref().map(|named| named.sid));
                     self.open.entry(name).or_default().insert(member);
@@ -317,11 +351,16 @@ impl Model {
         self.encodings.plain = self.encodings_for(publisher, sent);
         self.encodings.members = self.open.len() as u64;
         self.encodings.bytes += sent.bytes_at_most() as u64;
-        self.at_hand = Some(sent);
+        self.at_hand = Some(shown);
+        self.lose(publisher, sent);
         let mut copies = BTreeMap::<usize, usize>::new();
         for &client in &native {
             *copies.entry(client).or_default() += 1;
-            self.expected.entry(client).or_default().push(number);
+            if self.is_hub(client) {
+                self.hub_gets(client, sent);
+            } else {
+                self.expected.entry(client).or_default().push(number);
+            }
         }
         if named.len() > named.iter().map(|at| self.held[*at].client).collect::<BTreeSet<_>>().len()
         {
@@ -329,7 +368,7 @@ impl Model {
         }
         for at in named {
             *copies.entry(self.held[at].client).or_default() += 1;
-            self.give(at, sent);
+            self.give(at, shown);
         }
         for &(client, _) in self.open.values().flatten() {
             *copies.entry(client).or_default() += 1;
@@ -373,7 +412,16 @@ impl Model {
     /// The broker has given the message at hand to this member of a queue group.
     pub(super) fn choose(&mut self, client: usize, sid: &[u8], group: &[u8]) {
         let name = *self.open.keys().find(|name| name.as_bytes() == group).expect("it is matched");
-        let members = self.open.remove(name).unwrap_or_default();
+        if self.is_hub(client) {
+            return self.keep_group_from_hub(client, group);
+        }
+        let mut members = self.open.remove(name).unwrap_or_default();
+        // One elsewhere has no turn.
+        let before = members.len();
+        members.retain(|member| !self.is_hub(member.0));
+        if members.len() < before {
+            self.note("member here served before a hub");
+        }
         let is_it =
             |member: &&Member| member.0 == client && member.1.unwrap_or("").as_bytes() == sid;
         let member = *members.iter().find(is_it).expect("a member that matches gets a message");
@@ -407,6 +455,8 @@ impl Model {
         is_group: impl Fn(&str) -> bool,
     ) -> impl Iterator<Item = usize> {
         let matching = self.matching(publisher, sent).into_iter().map(|at| &self.held[at]);
+        let takes = move |held: &&Held| !self.link.is_too_large(held.client, sent);
+        let matching = matching.filter(takes);
         matching.filter(move |held| held.group.is_some_and(&is_group)).map(|held| held.client)
     }
 
@@ -421,6 +471,10 @@ impl Model {
     ) -> usize {
         let matching = self.matching(publisher, sent).into_iter().map(|at| &self.held[at]);
         let own = matching.filter(|held| held.client == client && held.group.is_none());
+        if self.is_hub(client) {
+            let is_one = own.count() > 0 && copies == 1 && !self.link.is_too_large(client, sent);
+            return if is_one { hub::given_bytes(sent) } else { 0 };
+        }
         let mut own: Vec<_> = own.map(|held| bytes_of(held, sent)).collect();
         if !self.talks.contains_key(&client) {
             // A native client gets one copy.
@@ -454,6 +508,13 @@ impl Model {
                 assert!(last <= Some(*place), "client {client} received out of order");
                 last = Some(*place);
             }
+        }
+        for (number, topic) in &who.topics {
+            assert_eq!(self.shown.get(number), Some(&topic.as_str()), "client {client}: {number}");
+        }
+        if self.is_hub(client) {
+            self.check_hub(client, who, ending);
+            return;
         }
         if let Some(talk) = self.talks.get(&client) {
             return talk.hears.check(client, &who.transcript, ending);

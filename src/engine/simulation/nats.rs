@@ -83,7 +83,7 @@ impl Options {
 
 impl Sent {
     /// The bytes behind the line, its end aside, as one sees them who takes headers or does not.
-    fn body(&self, with_headers: bool) -> Vec<u8> {
+    pub(super) fn body(&self, with_headers: bool) -> Vec<u8> {
         let headers = self.headers.filter(|_| with_headers).unwrap_or(0);
         let text = b"NATS/1.0\r\nNumber: ".iter().chain(b"7\r\nPUB a 1\r\n".iter().cycle());
         let headers = text.take(headers).copied();
@@ -212,7 +212,7 @@ pub(super) fn hear(received: &[u8]) -> Option<(Heard, usize)> {
     Some((heard, at))
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, step)
 }

@@ -99,6 +99,11 @@ impl Model {
         self.talks.entry(client).or_default()
     }
 
+    /// Whether a client wants to be told of requests that nobody hears.
+    pub(super) fn wants_no_responders(&self, client: usize) -> bool {
+        self.talks.get(&client).is_some_and(|talk| talk.session.no_responders)
+    }
+
     pub(super) fn process_line(&mut self, client: usize, line: Line) {
         match line {
             Line::Connect(options) => self.configure(client, options),
@@ -272,8 +277,15 @@ impl Model {
         let plain = self.held.iter().filter(|held| held.group.is_none());
         let plain = plain.filter(|held| matches(held.filter.as_bytes(), topic));
         let plain = plain.filter(|held| !self.is_kept_from(held.client, topic));
-        let encodings: BTreeSet<_> =
-            plain.map(|held| held.nats.as_ref().map(|named| (named.sid, named.headers))).collect();
+        let encoding = |held: &Held| match &held.nats {
+            Some(named) => Some((named.sid, named.headers)),
+            // It has no name; for its own messages none is made.
+            None if self.is_hub(held.client) => {
+                Some(("", true)).filter(|_| held.client != publisher)
+            }
+            None => None,
+        };
+        let encodings: BTreeSet<_> = plain.map(encoding).collect();
         let is_native = !self.talks.contains_key(&publisher);
         // What a native publisher sent is what native receivers get.
         encodings.iter().filter(|encoding| encoding.is_some() || !is_native).count() as u64
@@ -281,7 +293,7 @@ impl Model {
 
     /// Notes what is odd about a message.
     pub(super) fn note_message(&mut self, publisher: usize, sent: Sent) {
-        let from_nats = self.talks.contains_key(&publisher);
+        let from_nats = self.talks.contains_key(&publisher) || self.is_hub(publisher);
         let topic = sent.subject.as_bytes();
         let mut edges = BTreeSet::new();
         for held in self.held.iter().filter(|it| matches(it.filter.as_bytes(), topic)) {
@@ -290,6 +302,9 @@ impl Model {
                 if held.group.is_some() {
                     edges.insert("denial passed over a member of a queue group");
                 }
+                continue;
+            }
+            if self.is_hub(held.client) {
                 continue;
             }
             match (&held.nats, from_nats) {

@@ -34,6 +34,14 @@ impl World {
             let obstacle = engine.waits.obstacle(token);
             let for_group = matches!(obstacle, Some(Obstacle::Group(_)));
             edges.note("publisher waits for a queue group", for_group.into());
+            let is_hub = |token: Token| {
+                let found = engine.connections.get(token.index());
+                found.is_some_and(|found| found.role == Role::HUB)
+            };
+            let for_hub = matches!(obstacle, Some(Obstacle::Outbox(it)) if is_hub(it));
+            edges.note("publisher waits for a hub", for_hub.into());
+            let is_slow = connection.reason == Some(CloseReason::SlowConsumer);
+            edges.note("closed: slow hub", (is_slow && is_hub(token)).into());
             let for_answers = matches!(obstacle, Some(Obstacle::Answers(_)));
             edges.note("unread for its answers", for_answers.into());
             edges.note("frame ends in full memory", engine.memory.may_finish(token).into());

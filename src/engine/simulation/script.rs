@@ -7,6 +7,7 @@
 
 use wire::native::error_code::ErrorCode;
 
+use super::hub;
 use super::nats::Line;
 use super::*;
 use crate::engine::rules::{OverflowPolicy, ReceiverRules};
@@ -40,8 +41,18 @@ pub(super) struct Setup {
     pub(super) watched: bool,
     /// Nodes that one call for a route may visit.
     pub(super) nodes_in_a_call: u64,
+    /// Its link to a hub, if it has one.
+    pub(super) link: Option<LinkSetup>,
     /// The number of its table of users; there are none if there is no such table.
     pub(super) users: usize,
+}
+
+/// A world's link.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct LinkSetup {
+    /// The number of its rules in the table of them.
+    pub(super) rules: usize,
+    pub(super) limits: Limits,
 }
 
 /// What holds for the receivers of one protocol.
@@ -84,6 +95,8 @@ pub(super) enum Said {
     Part(usize),
     /// A line of a NATS client.
     Nats(Line),
+    /// A line of a hub.
+    Hub(hub::Line),
 }
 
 /// What an operator changes while the broker runs. Times are in milliseconds.
@@ -102,6 +115,9 @@ pub(super) enum Change {
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Action {
+    /// A hub is dialled that takes so many bytes of payload, and whose socket holds so many; unless
+    /// one is there.
+    Dial(usize, usize, usize),
     /// A client connects, whose socket holds so many bytes.
     Connect(usize, Role, usize),
     Say(usize, Said),
@@ -122,6 +138,8 @@ pub(super) enum Action {
     Rule(Change),
     /// The broker has the users of this table from now on.
     Users(usize),
+    /// The link has these rules from now on; there is none if there are no such rules.
+    Link(usize),
     /// The broker is told to stop.
     Stop,
 }
@@ -141,6 +159,7 @@ impl Setup {
             max_payload: self.max_payload,
             native: self.of(Protocol::Native).rules(),
             nats: self.nats.rules(),
+            link: self.of(Protocol::Leaf).rules(),
             memory_bytes: self.memory_bytes,
             min_rate_bytes_per_second: self.min_rate,
             hello: time(self.hello),
@@ -152,6 +171,10 @@ impl Setup {
     pub(super) fn of(&self, protocol: Protocol) -> Limits {
         match protocol {
             Protocol::Nats => self.nats,
+            Protocol::Leaf => match &self.link {
+                Some(link) => link.limits,
+                None => self.of(Protocol::Native),
+            },
             Protocol::Native => Limits {
                 max_subscriptions: self.max_subscriptions,
                 outbox_bytes: self.outbox_bytes,

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::panic::{catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
+use super::hub;
 use super::nats::{Line, Sent};
 use super::script::{Action, Said, Script};
 use super::world::{Trace, play};
@@ -118,6 +119,10 @@ fn plainer(action: Action) -> Option<Action> {
             let length = sent.length.min(8);
             let sent = Sent { length, headers: sent.headers.map(|_| 12), reply: None, ..sent };
             Action::Say(name, Said::Nats(Line::Pub(sent)))
+        }
+        Action::Say(name, Said::Hub(hub::Line::Message(sent, groups))) => {
+            let sent = Sent { length: sent.length.min(8), headers: None, reply: None, ..sent };
+            Action::Say(name, Said::Hub(hub::Line::Message(sent, groups)))
         }
         Action::Read(name, _) => Action::Read(name, 1 << 20),
         _ => return None,

@@ -157,7 +157,7 @@ impl Sockets for SimSockets {
         let pings = client.unanswered;
         client.take(&all[..count]);
         // A PING is no sign of life when it is taken.
-        let ping = if client.role.protocol == Protocol::Nats { 6 } else { 8 };
+        let ping = if client.role.protocol == Protocol::Native { 8 } else { 6 };
         if count > ping * (client.unanswered - pings) {
             (client.last_sign, client.silences) = (now, 0);
         }

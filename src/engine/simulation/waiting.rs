@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use wire::leaf::{MAX_LINE_BYTES, line};
 use wire::native::frame::{HEADER_BYTES, Header};
 use wire::nats::client::{self, ServerLine};
 
 use super::client::Client;
+use super::hub;
 use super::model::Model;
 use super::nats::{Line, Sent};
 use super::script::Said;
@@ -40,7 +42,15 @@ fn next_message(client: &Client) -> Option<Sent> {
         Said::Publish(subject, number, length) => {
             Some(Sent { subject, reply: None, number, headers: None, length: length.max(8) })
         }
-        Said::Nats(Line::Pub(sent)) => Some(sent),
+        Said::Nats(Line::Pub(sent)) | Said::Hub(hub::Line::Message(sent, _)) => Some(sent),
+        _ => None,
+    }
+}
+
+/// The queue groups that the next message of a hub names.
+fn named(client: &Client) -> Option<&'static [&'static str]> {
+    match client.said.get(client.processed)? {
+        Said::Hub(hub::Line::Message(_, groups)) => Some(groups),
         _ => None,
     }
 }
@@ -55,7 +65,11 @@ pub(super) fn members(
 ) -> Vec<Token> {
     let publisher = sockets.owner(token);
     let next = next_message(&sockets.clients[publisher]).expect("it waits to deliver a message");
-    let is_it = |name: &str| engine.index.group(name.as_bytes()) == Some(group);
+    let names = named(&sockets.clients[publisher]);
+    let is_it = |name: &str| {
+        let is_named = names.is_none_or(|names| names.contains(&name));
+        is_named && engine.index.group(name.as_bytes()) == Some(group)
+    };
     let members = model.members(publisher, next, is_it);
     members.map(|number| sockets.clients[number].token).collect()
 }
@@ -91,6 +105,11 @@ fn extent(bytes: &[u8], protocol: Protocol) -> Option<(usize, usize)> {
             let ServerLine::Message(message) = line else { return None };
             let body = at + message.header_bytes as usize;
             Some((body, at + message.total_bytes as usize + 2))
+        }
+        Protocol::Leaf => {
+            let (line, at) = line::parse(bytes, MAX_LINE_BYTES).ok()??;
+            let line::Line::Message(message) = line else { return None };
+            Some((at, at + message.total_bytes as usize + 2))
         }
     }
 }

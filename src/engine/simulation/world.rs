@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::charges::{Work, token};
 use super::client::Client;
 use super::edges::Edges;
+use super::hub::RULES;
+use super::hub_world::set_link;
 use super::model::Model;
 use super::random::Random;
 use super::script::{Action, Change, Script, Setup};
@@ -27,7 +29,9 @@ pub(super) struct World {
     pub(super) model: Model,
     pub(super) edges: Edges,
     /// Which client an action means.
-    by_name: BTreeMap<usize, usize>,
+    pub(super) by_name: BTreeMap<usize, usize>,
+    /// The hub that was dialled last.
+    pub(super) hub: Option<usize>,
     /// An outbox was half full once, so queue groups may have passed over a member.
     pub(super) was_short: bool,
     /// Subscribers closed for being slow, and all connections that have gone.
@@ -72,6 +76,7 @@ impl World {
             turn: Turn::new(engine(setup), sockets, setup.read_bytes),
             edges: Edges::default(),
             by_name: BTreeMap::new(),
+            hub: None,
             was_short: false,
             slow: 0,
             gone: 0,
@@ -100,6 +105,7 @@ impl World {
     /// One thing happens. What is said about a client that has gone, or never came, is nothing.
     fn apply(&mut self, action: Action) {
         match action {
+            Action::Dial(name, max_payload, room) => self.dial(name, max_payload, room),
             Action::Connect(name, role, room) => self.connect(name, role, room),
             Action::Say(name, said) => {
                 // The broker sees nothing of it before the next turn.
@@ -123,6 +129,7 @@ impl World {
             }
             Action::Rule(change) => self.change_rules(change),
             Action::Users(table) => self.change_users(table),
+            Action::Link(rules) => self.change_link(rules),
             Action::Stop => self.stop(),
         }
         self.recount();
@@ -175,6 +182,7 @@ impl World {
     fn make_turn(&mut self, cuts: &mut Option<Random>) {
         let now = self.now();
         let (figures, waiting) = (self.figures(), self.waiting());
+        let passed_over = self.model.link.passed_over;
         self.turn.begin();
         for (token, readiness) in self.sockets().arrive(cuts) {
             self.turn.note(token, readiness);
@@ -183,6 +191,7 @@ impl World {
         let work = self.follow();
         self.check_charges(&work, &figures);
         self.check_spent(&work);
+        self.check_passed_over(&work, &figures, passed_over);
         self.check_waiting(&waiting, work.left);
         self.check_turn();
     }
@@ -204,6 +213,10 @@ impl World {
                 }
                 Entry::Chosen(_, sid, group) => {
                     self.model.choose(number, sid, group);
+                    0
+                }
+                Entry::Named(_, group) => {
+                    self.model.name_group(number, group);
                     0
                 }
                 Entry::Partly(_, left) => {
@@ -240,6 +253,7 @@ impl World {
         if self.engine().is_draining() {
             return;
         }
+        self.model.stop_link();
         let queued = self.engine().connections.iter().any(|(_, found)| !found.outbox.is_empty());
         self.edges.note("told to stop while a client was busy", u64::from(queued));
         let now = self.now();
@@ -319,5 +333,8 @@ fn engine(setup: &Setup) -> Engine {
     engine.index.limit_calls(setup.nodes_in_a_call);
     engine.budget = Budget::new(setup.turn_units);
     engine.set_users(users::table(setup.users), Instant::now());
+    if let Some(link) = &setup.link {
+        set_link(&mut engine, Some(&RULES[link.rules]), Instant::now());
+    }
     engine
 }

@@ -19,6 +19,7 @@ mod schedule;
 
 use super::access::Peer;
 use super::budget;
+use super::link::Hub;
 use super::sessions::connection::Role;
 use super::token::Token;
 use super::{Engine, Input, Progress};
@@ -152,6 +153,13 @@ impl<S: Sockets> Turn<S> {
     pub fn accept(&mut self, role: Role, address: &str, now: Instant) -> Token {
         self.engine.budget.charge_turn(budget::ACCEPT);
         self.engine.accept(role, address, now)
+    }
+
+    /// A hub at `address` (for people) was dialled, and has introduced itself; its socket is to be
+    /// known by the token before the turn runs.
+    pub fn join(&mut self, hub: Hub, address: &str, now: Instant) -> Token {
+        self.engine.budget.charge_turn(budget::ACCEPT);
+        self.engine.join(hub, address, now)
     }
 
     /// A connection that was just accepted may begin with a handshake. Until there is news that it

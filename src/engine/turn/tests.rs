@@ -88,7 +88,7 @@ impl World {
         rules.native.max_subscriptions = 10_000;
         rules.native.outbox_bytes = 1 << 20;
         change(&mut rules);
-        rules.nats = rules.native;
+        (rules.nats, rules.link) = (rules.native, rules.native);
         let engine = Engine::new(rules, READ_BYTES, "test".into());
         let turn = Turn::new(engine, Clients::default(), READ_BYTES);
         let none = Token::new(0);

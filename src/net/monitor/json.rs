@@ -130,7 +130,18 @@ struct Stats<'a> {
     queued_bytes: usize,
     memory_bytes: usize,
     memory_limit_bytes: usize,
+    /// `null`: there is to be none.
+    link: Option<LinkStats>,
     topics: Vec<TopicStats<'a>>,
+}
+
+#[derive(Serialize)]
+struct LinkStats {
+    up: bool,
+    joins: u64,
+    messages_sent: u64,
+    messages_received: u64,
+    lost: u64,
 }
 
 #[derive(Serialize)]
@@ -194,6 +205,13 @@ pub(super) fn stats(snapshot: &Snapshot<'_>) -> Vec<u8> {
         queued_bytes: load.queued_bytes,
         memory_bytes: snapshot.memory_bytes,
         memory_limit_bytes: load.memory_limit_bytes,
+        link: snapshot.link.map(|figures| LinkStats {
+            up: figures.is_up,
+            joins: figures.joins,
+            messages_sent: figures.messages_out,
+            messages_received: figures.messages_in,
+            lost: figures.lost,
+        }),
         topics,
     })
 }

@@ -7,6 +7,7 @@ use std::fmt::{Display, Write as _};
 
 use super::snapshot::{Snapshot, Topic, VERSION, is_c1};
 use crate::engine::close_reason::CloseReason;
+use crate::engine::link::LinkFigures;
 use crate::engine::routing::counts::Published;
 
 /// What the format is called.
@@ -19,6 +20,9 @@ pub(super) fn render(snapshot: &Snapshot<'_>) -> String {
     connections(&mut text, snapshot);
     waiting(&mut text, snapshot);
     topics(&mut text, snapshot);
+    if let Some(figures) = &snapshot.link {
+        link(&mut text, figures);
+    }
     turns(&mut text, snapshot);
     process(&mut text, snapshot);
     text.0
@@ -111,6 +115,26 @@ fn topics(text: &mut Text, snapshot: &Snapshot<'_>) {
             text.labelled(name, "topic", topic, figure(*published));
         }
     }
+}
+
+fn link(text: &mut Text, figures: &LinkFigures) {
+    let help = "Whether a hub has let the broker in.";
+    text.gauge("broker_link_up", help, u8::from(figures.is_up));
+    text.counter("broker_link_joins_total", "Times that a hub has done so.", figures.joins);
+    let help = "Messages queued for the hub.";
+    text.counter("broker_link_messages_sent_total", help, figures.messages_out);
+    text.counter("broker_link_sent_bytes_total", "Bytes of them.", figures.bytes_out);
+    let help = "Messages that came from the hub.";
+    text.counter("broker_link_messages_received_total", help, figures.messages_in);
+    text.counter("broker_link_received_bytes_total", "Bytes of them.", figures.bytes_in);
+    let help = "Messages for the hub that it did not get.";
+    text.counter("broker_link_lost_messages_total", help, figures.lost);
+    let help = "Messages sent to the hub, behind which it has not answered yet.";
+    text.gauge("broker_link_unconfirmed_messages", help, figures.unconfirmed);
+    let help = "Messages and filters of the hub that break a rule here.";
+    text.counter("broker_link_not_carried_total", help, figures.not_carried);
+    text.gauge("broker_link_filters_told", "Filters that the hub was told of.", figures.told);
+    text.gauge("broker_link_filters_heard", "Filters that the hub wants.", figures.heard);
 }
 
 fn turns(text: &mut Text, snapshot: &Snapshot<'_>) {

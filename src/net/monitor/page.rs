@@ -14,7 +14,7 @@ pub(super) const POLICY: &str = concat!(
     "default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'; ",
     "style-src 'sha256-a+8asaNMPBsdguLsrthfsluNT+bkmwbSurrE9kwsHXE='; ",
-    "script-src 'sha256-a8gUtilQnqDbVL1ekpV28wR9qOvbU4ZQgMN3uZAP858='"
+    "script-src 'sha256-D3qMI0Rzv7uBRfZPbk0t5uGBbgstUmmpKR33bIJzt5g='"
 );
 
 #[cfg(test)]

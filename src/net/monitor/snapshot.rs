@@ -10,6 +10,7 @@ use super::process::Process;
 use super::turns::Turns;
 use crate::engine::Engine;
 use crate::engine::inspect::Load;
+use crate::engine::link::LinkFigures;
 use crate::engine::routing::counts::{Published, TopicCount};
 use crate::engine::stats::Stats;
 
@@ -46,6 +47,8 @@ pub(super) struct Snapshot<'a> {
     pub(super) tls_bytes: Option<usize>,
     /// Days until the broker's certificate ends, if it has one.
     pub(super) certificate_days: Option<i64>,
+    /// What went over the link to a hub, if there is to be one.
+    pub(super) link: Option<LinkFigures>,
     pub(super) process: Process,
 }
 
@@ -102,6 +105,7 @@ impl<'a> Snapshot<'a> {
             failed_handshakes: frame.failed_handshakes,
             tls_bytes: frame.tls_bytes,
             certificate_days: frame.certificate_days,
+            link: engine.link_figures(),
             process: frame.process,
         }
     }

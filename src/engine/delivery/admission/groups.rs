@@ -4,9 +4,11 @@
 
 use std::time::Instant;
 
+use wire::Encoding;
+
 use super::{Exception, Run};
 use crate::engine::delivery::waits::Obstacle;
-use crate::engine::routing::{Route, RouteGroup};
+use crate::engine::routing::{Member, Route, RouteGroup};
 use crate::engine::rules::OverflowPolicy;
 use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
@@ -32,13 +34,18 @@ impl Engine {
             self.admission.full_group = Some(Obstacle::Group(group.group));
             return;
         }
-        let (mut looks, mut first, mut chosen) = (0, None, None);
+        let (mut looks, mut first, mut chosen, mut hub) = (0, None, None, None);
         let mut full = Vec::new();
         for member in self.index.members(group) {
             looks += 1;
             let token = member.token;
             let is_open = self.connections[token.index()].state == State::Open;
             if !is_open || self.admission.silent == Some(token) {
+                continue;
+            }
+            if member.encoding == Encoding::Leaf {
+                // Members elsewhere come last: as servers do, one here is served first.
+                hub = Some(member).filter(|_| self.admission.hub_takes);
                 continue;
             }
             first = first.or(Some(member));
@@ -51,15 +58,37 @@ impl Engine {
             full.push((token, length));
         }
         self.budget.charge(looks * budget::LOOK);
+        if chosen.is_none()
+            && let Some(hub) = hub
+        {
+            let length = self.copies_in(hub.encoding).of(run) + self.name_bytes(group.group);
+            first = first.or(Some(hub));
+            if self.takes_one(hub.token, length, run, route, is_scarce) {
+                chosen = Some((hub, length));
+            } else {
+                full.push((hub.token, length));
+            }
+        }
         if let Some((member, length)) = chosen {
             let tells = self.connections[member.token.index()].untold() > 0;
             self.admission.choose(member, tells.then_some(Exception::TellLost), length);
             return;
         }
-        let Some(first) = first else {
-            self.admission.members.push(None);
-            return;
-        };
+        match first {
+            Some(first) => self.find_none(group, first, full, now),
+            None => self.admission.members.push(None),
+        }
+    }
+
+    /// No member of a queue group has room: they are flushed, or waited for, or the policy strikes
+    /// the first one.
+    fn find_none(
+        &mut self,
+        group: &RouteGroup,
+        first: Member,
+        full: Vec<(Token, usize)>,
+        now: Instant,
+    ) {
         let before = self.admission.flush_first.len();
         let schedule = &self.schedule;
         let writable = full.iter().map(|it| it.0).filter(|member| schedule.is_writable(*member));

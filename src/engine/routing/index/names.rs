@@ -20,7 +20,7 @@ impl Index {
     /// The name of the subscription that an encoding is for; empty in the native one.
     pub(crate) fn sid_text(&self, encoding: Encoding) -> SmallVec<[u8; 16]> {
         match encoding {
-            Encoding::Native => SmallVec::new(),
+            Encoding::Native | Encoding::Leaf => SmallVec::new(),
             Encoding::Nats { sid, .. } => self.registry.sids.text(sid),
         }
     }
@@ -28,7 +28,7 @@ impl Index {
     /// The length of that name, in bytes.
     pub(crate) fn sid_bytes(&self, encoding: Encoding) -> usize {
         match encoding {
-            Encoding::Native => 0,
+            Encoding::Native | Encoding::Leaf => 0,
             Encoding::Nats { sid, .. } => self.registry.sids.text_bytes(sid),
         }
     }

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::Index;
-use crate::engine::access::User;
+use crate::engine::access::{Grants, User};
 use crate::engine::budget::{self, Budget};
 use crate::engine::token::Token;
 
@@ -26,7 +26,31 @@ impl Index {
         }
     }
 
+    /// A link is to be given topics that all of these grant, from now on.
+    pub(crate) fn export(&mut self, token: Token, grants: Box<[Grants]>) {
+        self.exported.remove(&token);
+        if !grants.is_empty() {
+            self.exported.insert(token, grants);
+        }
+        self.note_change(ALL);
+    }
+
+    /// A connection is gone, whose token may be another one's: nothing is kept from that.
+    pub(crate) fn end_withholding(&mut self, token: Token) {
+        self.withhold(token, None);
+        self.exported.remove(&token);
+    }
+
+    /// Whether any connection is not to be given everything.
+    pub(super) fn withholds(&self) -> bool {
+        !self.withheld.is_empty() || !self.exported.is_empty()
+    }
+
     pub(super) fn is_withheld(&self, token: Token, topic: &[u8]) -> bool {
+        let exported = self.exported.get(&token);
+        if exported.is_some_and(|grants| grants.iter().any(|it| !it.has(topic))) {
+            return true;
+        }
         let denied = self.withheld.get(&token);
         denied.is_some_and(|denied| denied.iter().any(|it| wire::topic::matches(it, topic)))
     }
@@ -37,7 +61,7 @@ impl Index {
         lists: impl Iterator<Item = u32>,
         topic: &[u8],
     ) -> Box<[Token]> {
-        if self.withheld.is_empty() {
+        if !self.withholds() {
             return Box::default();
         }
         let members = lists.flat_map(|list| self.registry.members_of(list));

@@ -31,7 +31,7 @@ fn subscribe_in(index: &mut Index, token: Token, filter: &[u8], group: Option<&[
 }
 
 fn unsubscribe_in(index: &mut Index, token: Token, filter: &[u8], group: Option<&[u8]>) {
-    index.unsubscribe(token, filter, group, &mut Budget::default());
+    index.unsubscribe(token, filter, group, Encoding::Native, &mut Budget::default());
 }
 
 fn forget(index: &mut Index, token: Token) {

@@ -23,14 +23,14 @@ impl World {
     fn new(change: impl FnOnce(&mut Rules)) -> World {
         let mut rules = Rules::of_a_test();
         change(&mut rules);
-        rules.nats = rules.native;
+        (rules.nats, rules.link) = (rules.native, rules.native);
         let engine = Engine::new(rules.clone(), 10_000, "test".into());
         World { engine, now: Instant::now(), rules }
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Rules)) {
         change(&mut self.rules);
-        self.rules.nats = self.rules.native;
+        (self.rules.nats, self.rules.link) = (self.rules.native, self.rules.native);
         self.engine.set_rules(self.rules.clone(), self.now);
         self.turn();
     }
