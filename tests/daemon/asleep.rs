@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::frame::{ping, publish};
 use crate::support::http::request;
-use crate::support::{Broker, Flood, Http, Peer, Process, code};
+use crate::support::{Broker, Flood, Http, Hub, Peer, Process, code};
 
 /// How long a broker is watched.
 const WATCHED: Duration = Duration::from_millis(800);
@@ -45,6 +45,27 @@ fn an_idle_broker_sleeps() {
     sleeps(broker.process());
     drop(peers);
     sleeps(broker.process());
+}
+
+#[test]
+fn a_broker_sleeps_between_attempts_and_while_it_is_linked() {
+    let mut hub = Hub::start();
+    let servers = hub.address.to_string();
+    let wait = [("link.reconnect_min", "3"), ("link.reconnect_max", "3")];
+    let settings = [&[("link.servers", &*servers), ("timeouts.hello", "9")][..], &wait].concat();
+    let broker = Broker::with(&settings);
+    // It waits for INFO, then for what the hub has to say, and then until it dials again.
+    let silent = hub.accept_silent();
+    sleeps(broker.process());
+    hub.close();
+    drop(silent);
+    broker.log().wait_for("a wait", |line| line.contains("[WARN] link: "));
+    sleeps(broker.process());
+    hub.reopen();
+    let link = hub.accept();
+    broker.log().wait_for("it joins", |line| line.contains("link: joined"));
+    sleeps(broker.process());
+    link.confirm();
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn names(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names of all samples of a broker that has published.
+/// The names of all samples of a broker that has published, and that has a hub to dial.
 fn shown() -> BTreeSet<String> {
     let certificates = Certificates::new();
     let [certificate, key] = certificates.settings("broker");
@@ -37,6 +37,7 @@ fn shown() -> BTreeSet<String> {
         (certificate.0, &certificate.1),
         (key.0, &key.1),
         ("tls.mode", "optional"),
+        ("link.servers", "127.0.0.1:1"),
     ]);
     broker.publisher().publish(b"t", b"x");
     support::eventually("a topic that was counted", || {

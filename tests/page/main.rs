@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use browser::Browser;
 use support::frame::{publish, subscribe};
-use support::{Broker, Flood, NatsPeer, Peer};
+use support::{Broker, Flood, Hub, NatsPeer, Peer};
 
 const SETTINGS: [(&str, &str); 6] = [
     ("network.nats_port", "0"),
@@ -171,4 +171,25 @@ fn the_page_obeys_the_keyboard_and_says_when_the_broker_is_gone() {
     let notice = text(&mut browser, "#notice");
     assert!(notice.starts_with("The broker does not answer. Last seen at "), "{notice}");
     picture(&mut browser, "gone.png");
+}
+
+#[test]
+#[ignore = "needs Chromium: cargo test --test page -- --ignored"]
+fn the_page_says_whether_the_link_is_up_where_there_is_one() {
+    let mut hub = Hub::start();
+    let servers = hub.address.to_string();
+    let link = [("link.servers", servers.as_str()), ("link.reconnect_min", "0.05")];
+    let broker = Broker::with(&[&SETTINGS[..], &link].concat());
+    let joined = hub.accept();
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{}/", broker.monitor()));
+    browser.wait_until("document.querySelector('#link').innerText === 'up, 0'");
+    hub.close();
+    joined.cut();
+    browser.wait_until("document.querySelector('#link').innerText.startsWith('down, ')");
+    let without = Broker::with(&SETTINGS);
+    browser.open(&format!("http://{}/", without.monitor()));
+    browser.wait_until("document.querySelector('#state').innerText === 'serving'");
+    assert_eq!(browser.value("document.querySelector('#link-figures').hidden"), true);
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
 }
