@@ -2,11 +2,8 @@
 //! and none of those that nats-top and the exporter for Prometheus read is missing. They decode
 //! into typed structures, and some of them fail on a different type.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-use nats_tests::PATIENCE;
 use nats_tests::frame::Frame;
+use nats_tests::monitor;
 use nats_tests::peer::{Event, Peer};
 use nats_tests::server::Server;
 use serde_json::Value;
@@ -71,16 +68,7 @@ fn both() -> [(Server, Peer); 2] {
 
 fn get(server: &Server, target: &str) -> Value {
     let address = server.monitor.expect("its log names the port");
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("the socket takes options");
-    let request = format!("GET {target} HTTP/1.0\r\nHost: test\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("it takes a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    assert!(head.contains(" 200 OK"), "{target}: {head}");
-    assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
-    serde_json::from_str(body).unwrap_or_else(|error| panic!("{target}: {error}: {body}"))
+    monitor::read(address, target).unwrap_or_else(|| panic!("no answer to {target}"))
 }
 
 /// The kind of a field's value, as far as it matters to tools.
