@@ -84,7 +84,7 @@ const EDGES: [(&str, u64); 105] = [
     ("denial within a grant withheld a message", 100),
     ("denial passed over a member of a queue group", 50),
     ("subscription ended by other users", 100),
-    ("reply allowed once", 50),
+    ("reply allowed once", 40),
     ("reply refused the second time", 20),
     ("hub joined", 100),
     ("interest of a hub that has gone kept", 100),

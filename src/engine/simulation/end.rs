@@ -135,7 +135,8 @@ impl World {
         let roomy = (block || self.setup.memory_bytes >= 10_000_000)
             && stats.memory_pauses == 0
             && !self.changed;
-        if roomy && !self.was_short && stats.pauses + stats.dropped == 0 {
+        let dropped = stats.dropped - self.model.kept_from_hub();
+        if roomy && !self.was_short && stats.pauses + dropped == 0 {
             let compared = self.model.check_turns();
             self.edges.note("turns of a queue group compared", compared);
         }

@@ -21,6 +21,11 @@ impl Model {
         here.filter(|held| !self.link.asks_for(held.filter)).count() as u64
     }
 
+    /// Messages that were surely kept from hubs while they were there.
+    pub(super) fn kept_from_hub(&self) -> u64 {
+        self.link.hubs.values().map(|hub| hub.dropped).sum()
+    }
+
     /// Whether the figures of the link count a hub.
     pub(super) fn is_counted(&self, client: usize) -> bool {
         self.link.hubs[&client].is_counted

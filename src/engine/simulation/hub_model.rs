@@ -34,7 +34,7 @@ pub(super) struct Link {
     pub(super) not_carried: u64,
     /// Messages of hubs that were accepted.
     pub(super) accepted: u64,
-    /// The same under earlier rules, which figures are of one's own.
+    /// The same under earlier rules, whose figures are gone.
     pub(super) accepted_before: u64,
     pub(super) joins: u64,
     /// Messages for a queue group that a hub was chosen for though members here match.

@@ -56,6 +56,13 @@ impl World {
         self.make_turns(None);
     }
 
+    /// Bytes that wait for the hub.
+    pub(super) fn queued_for_hub(&self) -> usize {
+        let all = self.engine().connections.iter();
+        let hubs = all.filter(|(_, connection)| connection.role == Role::HUB);
+        hubs.map(|(_, connection)| connection.outbox.queued()).sum()
+    }
+
     /// What is told of the link is what the hubs know.
     pub(super) fn check_link(&mut self) {
         let (engine, sockets) = self.turn.engine_and_sockets();

@@ -28,7 +28,9 @@ impl World {
             let queued = connection.outbox.queued();
             let protocol = connection.role.protocol;
             let limit = setup.of(protocol).outbox_bytes;
-            self.was_short |= queued > limit / 2 || limit < 100_000;
+            // A member behind a hub has no turn.
+            let is_short = queued > limit / 2 || limit < 100_000;
+            self.was_short |= is_short && protocol != Protocol::Leaf;
             let large = queued > limit && connection.outbox.messages(protocol.walk()) == 1;
             edges.note("message larger than its outbox", large.into());
             let obstacle = engine.waits.obstacle(token);
