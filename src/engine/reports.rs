@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use log::{Level, log, log_enabled, warn};
 
 use super::close_reason::CloseReason;
+use super::sessions::protocol::Protocol;
 use super::stats::REASONS;
 use super::token::Token;
 use super::{Engine, budget};
@@ -134,6 +135,11 @@ impl Engine {
     pub(crate) fn report_ended(&mut self, token: Token, reason: CloseReason, now: Instant) {
         let why = self.reports.take_why(token);
         if !log_enabled!(limit(reason).level) {
+            return;
+        }
+        let connection = &self.connections[token.index()];
+        if connection.role.protocol == Protocol::Leaf {
+            // Whoever dialled it tells, with what is done about it.
             return;
         }
         let level = self.reports.count_ended(reason, now);

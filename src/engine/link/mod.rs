@@ -43,6 +43,8 @@ pub struct LinkRules {
 /// A hub that was dialled, and has introduced itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hub {
+    /// What it calls itself, for people.
+    pub name: String,
     /// The line by which the broker introduces itself, with its end.
     pub connect: Vec<u8>,
     /// The most bytes of headers and payload that the hub takes.
@@ -193,6 +195,7 @@ impl Engine {
         self.epoch = self.epoch.saturating_add(1);
         let mut connection = Connection::new(Role::HUB, address, self.epoch, now);
         connection.connected = inspect::tenths(now.saturating_duration_since(started));
+        connection.set_id(&hub.name);
         connection.state = State::Open;
         let due = now + self.rules.hello;
         let session = LeafSession { join_due: Some(due), ..LeafSession::default() };

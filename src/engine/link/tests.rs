@@ -83,7 +83,7 @@ impl World {
 
     fn dial(&mut self) -> Token {
         let connect = b"CONNECT {}\r\n".to_vec();
-        self.greet(Hub { connect, max_payload: 1 << 20 })
+        self.greet(Hub { name: "H".to_owned(), connect, max_payload: 1 << 20 })
     }
 
     /// A hub that lets the broker in.
@@ -320,7 +320,7 @@ fn a_slow_hub_loses_messages_and_holds_nobody_up() {
 fn messages_that_are_larger_than_the_hub_takes_are_not_sent() {
     let mut world = World::new(everything(), |_| {});
     let connect = b"CONNECT {}\r\n".to_vec();
-    let hub = world.greet(Hub { connect, max_payload: 5 });
+    let hub = world.greet(Hub { name: "H".to_owned(), connect, max_payload: 5 });
     world.heard(hub);
     world.say(hub, "PONG\r\nLS+ a\r\nLS+ q g 1\r\n");
     let one = world.client();
@@ -394,7 +394,11 @@ fn nothing_is_asked_for_before_the_hub_has_said_what_it_allows() {
     let one = world.client();
     world.say(one, "SUB a 1\r\nSUB b 2\r\nSUB a.* 3\r\n");
     let connect = b"CONNECT {}\r\n".to_vec();
-    let hub = world.engine.join(Hub { connect, max_payload: 1 << 20 }, "hub", world.now);
+    let hub = world.engine.join(
+        Hub { name: "H".to_owned(), connect, max_payload: 1 << 20 },
+        "hub",
+        world.now,
+    );
     assert!(!world.heard(hub).contains("PING"));
     world.say(hub, "INFO {\"connect_info\":true,\"import\":{\"allow\":[\"a\"]}}\r\n");
     assert_eq!(world.heard(hub), "LS+ a\r\nLS+ a.*\r\nPING\r\n");

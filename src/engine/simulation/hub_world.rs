@@ -21,7 +21,8 @@ impl World {
             return;
         }
         let now = self.now();
-        let hub = Hub { connect: b"CONNECT {}\r\n".to_vec(), max_payload };
+        let connect = b"CONNECT {}\r\n".to_vec();
+        let hub = Hub { name: "H".to_owned(), connect, max_payload };
         let token = self.turn.join(hub, "sim", now);
         let sockets = self.turn.sockets_mut();
         let number = sockets.clients.len();

@@ -192,7 +192,8 @@ impl Link {
         let tls = transport.tls_version().map(|tls| format!(", {tls}")).unwrap_or_default();
         debug!("link: {} is {}{tls}; introduced as {:?}", address, title(&info), self.name);
         let max_payload = info.max_payload.map_or(USUAL_MAX_PAYLOAD, |bytes| bytes as usize);
-        let token = turn.join(Hub { connect, max_payload }, &address.to_string(), now);
+        let hub = Hub { name: short(&info.server_name), connect, max_payload };
+        let token = turn.join(hub, &address.to_string(), now);
         let failed = transport.reregister(registry, PollToken(token.index())).is_err();
         turn.sockets_mut().insert(token, transport);
         // What TLS has decrypted behind the first line, no event tells of.
