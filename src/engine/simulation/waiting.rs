@@ -27,6 +27,8 @@ use crate::engine::sessions::protocol::Protocol;
 /// What waited before a turn.
 pub(super) struct Waiting {
     obstacles: BTreeMap<Token, Obstacle>,
+    /// Connections that were refused a delivery and have made none since, parked or woken.
+    refused: BTreeSet<Token>,
     /// The connection that had waited longest, and how much of what it said was processed.
     oldest: Option<(Token, usize)>,
     /// What was queued for each connection, and those that were alive.
@@ -123,6 +125,7 @@ impl World {
         let oldest = all().map(|(token, _)| token).find(|token| waits.is_oldest(*token));
         let stalled = all().filter(|(_, found)| found.stall.is_some()).map(|(token, _)| token);
         Waiting {
+            refused: all().map(|(it, _)| it).filter(|it| waits.route(*it).is_some()).collect(),
             obstacles: waits.all().into_iter().map(|(obstacle, it)| (it, obstacle)).collect(),
             oldest: oldest.map(|it| (it, sockets.clients[sockets.owner(it)].processed)),
             queued: all().map(|(token, found)| (token, found.outbox.queued())).collect(),
@@ -255,7 +258,7 @@ impl World {
                 .filter_map(|(index, _)| engine.waits.route(Token::new(index)));
             // One that waited, too: it may have come to wait for itself.
             let may_be_needed = before.needed.contains(token)
-                || before.obstacles.contains_key(token)
+                || before.refused.contains(token)
                 || routes.any(|it| it.plain_copies(*token) > 0 || !it.groups.is_empty());
             assert!(may_be_needed, "{token:?} was closed, and nothing waits for it");
         }
