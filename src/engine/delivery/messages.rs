@@ -5,7 +5,6 @@
 
 use wire::Encoding;
 use wire::leaf;
-use wire::leaf::subject::is_reply_carried;
 use wire::leaf::subject::jetstream_reply;
 use wire::native::frame::{HEADER_BYTES, Header};
 use wire::nats::line::{self, Line, Publish};
@@ -89,8 +88,7 @@ impl<'a> Message<'a> {
     ) -> leaf::line::Message<'b, &'b [&'b [u8]]> {
         leaf::line::Message {
             subject: self.subject,
-            // One that cannot cross is a reply that nobody here may ask for either.
-            reply: self.reply.filter(|reply| is_reply_carried(reply)),
+            reply: self.reply.filter(|reply| !is_mark(reply)),
             groups,
             header_bytes: (self.headers > 0).then_some(self.headers as u32),
             total_bytes: self.body as u32,
@@ -129,13 +127,21 @@ impl<'a> Message<'a> {
             line.line_bytes() + line.total_bytes as usize + LINE_END.len()
         };
         let nats = in_nats(true);
+        let mark_bytes = self.reply.filter(|reply| is_mark(reply)).map_or(0, |mark| mark.len() + 1);
         Sizes {
             native: HEADER_BYTES + self.subject.len() + self.body - self.headers,
             nats,
-            leaf: self.leaf_line(&[]).line_bytes() + self.body + LINE_END.len(),
+            // The verb has a letter more unless there are headers, and there is no sid, nor the
+            // blank behind it.
+            leaf: nats - usize::from(self.headers > 0) - mark_bytes,
             without_headers: if self.headers > 0 { in_nats(false) } else { nats },
         }
     }
+}
+
+/// Whether a reply is a mark of the lines between clusters: it cannot cross.
+fn is_mark(reply: &[u8]) -> bool {
+    matches!(reply, b"+" | b"|")
 }
 
 /// Bytes of messages in each encoding, those for NATS clients without their sids.
@@ -213,4 +219,26 @@ pub(super) fn sizes(bytes: &[u8], range: std::ops::Range<usize>, protocol: Proto
         sizes.add(alike.first.sizes(), alike.count);
     }
     sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_a_hub_is_as_long_as_the_sum_says() {
+        for said in [
+            "PUB a 0\r\n\r\n",
+            "PUB a.b r.x 10\r\n0123456789\r\n",
+            "PUB a + 1\r\nx\r\n",
+            "PUB a | 1\r\nx\r\n",
+            "HPUB a r 12 12\r\nNATS/1.0\r\n\r\n\r\n",
+            "HPUB a 12 112\r\nNATS/1.0\r\n\r\n",
+            "HPUB a + 12 13\r\nNATS/1.0\r\n\r\nx\r\n",
+        ] {
+            let message = Message::at(said.as_bytes(), Protocol::Nats);
+            let line = message.leaf_line(&[]).line_bytes();
+            assert_eq!(message.sizes().leaf, line + message.body + LINE_END.len(), "{said}");
+        }
+    }
 }
