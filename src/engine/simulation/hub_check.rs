@@ -16,7 +16,7 @@ type Told = BTreeMap<(String, Option<String>), u32>;
 
 impl Model {
     /// How many subscriptions here no hub is asked for.
-    pub(super) fn kept_from_hubs(&self) -> u64 {
+    pub(super) fn not_asked_for(&self) -> u64 {
         let here = self.held.iter().filter(|held| !self.is_hub(held.client));
         here.filter(|held| !self.link.asks_for(held.filter)).count() as u64
     }
@@ -31,9 +31,14 @@ impl Model {
         self.link.hubs[&client].is_counted
     }
 
-    /// How many filters the hub that is there wants.
-    pub(super) fn hub_filters(&self) -> Option<usize> {
-        self.link.current.map(|hub| self.count(hub))
+    /// The hub that is there, and how many filters it wants.
+    pub(super) fn hub_filters(&self) -> Option<(usize, usize)> {
+        self.link.current.map(|hub| (hub, self.count(hub)))
+    }
+
+    /// How many filters a hub was told that it was not told the end of.
+    pub(super) fn filters_told(&self, client: usize, heard: &[Heard]) -> usize {
+        self.link.hubs[&client].told(client, heard).len()
     }
 
     /// Checks what a hub heard, and returns how many messages it did not get.

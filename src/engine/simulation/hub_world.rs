@@ -92,8 +92,10 @@ impl World {
         let out = figures.messages_out;
         assert!((heard..=heard + lost).contains(&out), "{out} went out, {heard} were heard");
         self.edges.note("messages unconfirmed", unconfirmed);
-        if let Some(filters) = self.model.hub_filters() {
-            let kept = self.model.kept_from_hubs();
+        if let Some((hub, filters)) = self.model.hub_filters() {
+            let told = self.model.filters_told(hub, &sockets.clients[hub].hub);
+            assert_eq!(figures.told, told as u64, "filters that the hub was told");
+            let kept = self.model.not_asked_for();
             self.edges.note("filter that was not asked for", kept);
             assert_eq!(figures.heard, filters as u64, "filters that the hub wants");
         }
