@@ -50,7 +50,7 @@ const EDGES: [(&str, u64); 105] = [
     ("GOODBYE behind messages", 50),
     ("hundreds of connections", 20),
     ("token used again", 100),
-    ("turns of a queue group compared", 5),
+    ("turns of a queue group compared", 3),
     ("search interrupted", 100),
     ("native message to a NATS client", 100),
     ("runs given together", 40),
