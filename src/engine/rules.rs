@@ -57,14 +57,16 @@ impl Rules {
 
     /// Whether all receivers have the policy `Block`.
     pub fn only_block(&self) -> bool {
-        [self.native, self.nats, self.link]
-            .iter()
-            .all(|rules| rules.policy == OverflowPolicy::Block)
+        self.policies().iter().all(|policy| *policy == OverflowPolicy::Block)
     }
 
     /// Whether any receivers have this policy.
     pub fn has_policy(&self, policy: OverflowPolicy) -> bool {
-        [self.native, self.nats, self.link].iter().any(|rules| rules.policy == policy)
+        self.policies().contains(&policy)
+    }
+
+    fn policies(&self) -> [OverflowPolicy; 3] {
+        [self.native.policy, self.nats.policy, self.link.policy]
     }
 }
 
