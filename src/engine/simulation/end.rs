@@ -101,12 +101,15 @@ impl World {
         assert_eq!(left, (0, 0, 0), "nothing is left");
         assert_eq!(engine.pool.sparse(), 0);
         let may_drop = self.policies.contains(&OverflowPolicy::Drop);
+        // Where anything blocks, full memory closes whoever holds some of it.
+        let link = self.setup.link.as_ref().map(|link| link.limits.policy);
+        let policies: Vec<_> = self.policies.iter().copied().chain(link).collect();
         for (number, client) in sockets.clients.iter().enumerate() {
             let read_all = client.was_open && !client.broken;
             let complete = client.heard_goodbye() || (client.role == Role::NATS && read_all);
             self.model.check(number, client, Ending { complete, may_drop, dropped: None });
             match client.role.protocol {
-                Protocol::Native => check_last_words(number, client, &self.policies),
+                Protocol::Native => check_last_words(number, client, &policies),
                 Protocol::Nats => {
                     let stale = nats::Heard::Error("Stale Connection".to_owned());
                     let is_stale = client.transcript.last() == Some(&stale);
