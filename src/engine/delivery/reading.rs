@@ -28,8 +28,8 @@ const BRIEF_BYTES: usize = LENGTH_OVERHEAD + MAX_CONTROL_LENGTH;
 impl Engine {
     /// A chunk to read into, if memory allows. What is not a message is read even so: it is short,
     /// and clients must not be found silent because others are slow. But not of a client that does
-    /// not read its answers, and not without limit: parts of it stay where they were read, and
-    /// thousands of those would hold more than there is.
+    /// not read its answers, nor without limit of one that may publish: parts of it stay where they
+    /// were read, and thousands of those would hold more than there is.
     pub(crate) fn fill(&mut self, token: Token) -> Input {
         let has_begun = self.connections[token.index()].inbox.has_begun();
         if self.memory.has(token, MAY_FINISH) {
@@ -57,7 +57,7 @@ impl Engine {
             Input::Read(connection.inbox.fill(&self.pool))
         } else if is_brief
             && !reads_no_answers
-            && self.pool.held() + parked + BRIEF_BYTES <= limit + brief_reserve
+            && (!is_nats || self.pool.held() + parked + BRIEF_BYTES <= limit + brief_reserve)
         {
             let mut filling = connection.inbox.fill(&self.pool);
             filling.restrict_to(BRIEF_BYTES);

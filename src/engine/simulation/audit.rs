@@ -135,17 +135,19 @@ impl World {
         }
     }
 
-    /// Under `block`, what clients made the broker hold is within the limit, what is no message,
+    /// Under `block`, what publishers made the broker hold is within the limit, what is no message,
     /// what the frames that have begun may take to their end, one chunk, and one message's slices.
     fn check_limit(&self, limit: usize) {
         let mut recount = Recount::default();
         for (_, connection) in &self.engine().connections {
             let messages = connection.outbox.slices().filter(|slice| !slice.is_own());
             messages.for_each(|slice| recount.add(slice));
-            match &connection.inbox {
-                Inbox::Empty => {}
-                Inbox::Large(large) => recount.filling += large.cost(),
-                Inbox::Rest(slice, _) | Inbox::Backlog(slice) => recount.add(slice),
+            if connection.role.may_publish && connection.state == State::Open {
+                match &connection.inbox {
+                    Inbox::Empty => {}
+                    Inbox::Large(large) => recount.filling += large.cost(),
+                    Inbox::Rest(slice, _) | Inbox::Backlog(slice) => recount.add(slice),
+                }
             }
         }
         let rest_of_frames =
