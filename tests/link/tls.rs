@@ -189,7 +189,7 @@ fn an_endless_or_a_silent_hub_inside_tls_is_given_up() {
     for (said, says) in [(endless, "first line does not end"), (Vec::new(), "INFO did not come")] {
         let hub = Hub::start();
         let front = Front::new(&certificates, "broker", false, false).before(hub.address);
-        let more = [("link.ca", &*ca), ("link.tls_first", "yes"), ("timeouts.hello", "3")];
+        let more = [("link.ca", &*ca), ("link.tls_first", "yes"), ("timeouts.hello", "10")];
         let broker = broker(&named(front), &more);
         let mut stream = hub.accept_silent();
         // The broker may close before it has read all of it.
