@@ -5,7 +5,7 @@
 
 use super::LINE_END;
 use crate::nats::message::{digits, push_number};
-use crate::nats::scan::{self, Fields, number, sizes};
+use crate::nats::scan::{self, Cut, Fields, number, sizes};
 
 pub use crate::nats::line::{LineError, max_line_bytes};
 
@@ -140,17 +140,9 @@ const VERBS: [(&[u8], Verb); 9] = [
 /// The first rule that the bytes break, as soon as no further byte can mend it; wrong arguments are
 /// found when the line is whole. The link is of no use afterwards.
 pub fn parse(bytes: &[u8], max_line: usize) -> Result<Option<(Line<'_>, usize)>, LineError> {
-    let Some((verb, behind)) = scan::find(&VERBS, bytes)? else {
-        return Ok(None);
-    };
-    let start = match verb {
-        Verb::Ping | Verb::Pong | Verb::Ok => Some(behind),
-        _ => scan::skip_blanks(bytes, behind, 1, max_line)?,
-    };
-    let Some(start) = start else {
-        return Ok(None);
-    };
-    let Some((arguments, length)) = scan::cut(bytes, start, max_line)? else {
+    let least_blanks = |verb| (!matches!(verb, Verb::Ping | Verb::Pong | Verb::Ok)).then_some(1);
+    let Some(Cut { verb, arguments, length }) = scan::line(&VERBS, bytes, max_line, least_blanks)?
+    else {
         return Ok(None);
     };
     let line = verb.read(arguments).ok_or(LineError::Malformed)?;
@@ -164,10 +156,7 @@ impl Verb {
             Verb::Ping => Line::Ping,
             Verb::Pong => Line::Pong,
             Verb::Ok => Line::Ok,
-            Verb::Err => {
-                let text = arguments.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'"));
-                Line::Error(text.unwrap_or(arguments))
-            }
+            Verb::Err => Line::Error(scan::unquoted(arguments)),
             // Nobody can mean a CR within a line, as servers differ about it.
             _ if arguments.contains(&b'\r') => return None,
             Verb::Info => Line::Info(arguments),

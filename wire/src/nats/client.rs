@@ -6,7 +6,7 @@
 use super::LINE_END;
 use super::line::{Line, LineError, Publish};
 use super::message::{MessageLine, push_number};
-use super::scan::{self, Fields, number, sizes};
+use super::scan::{self, Cut, Fields, number, sizes};
 
 /// What begins a block of headers.
 pub const HEADERS_BEGIN: &[u8] = b"NATS/1.0\r\n";
@@ -127,17 +127,9 @@ const VERBS: [(&[u8], Verb); 7] = [
 /// # Errors
 /// The first rule that the bytes break. They are of no server, then.
 pub fn parse(bytes: &[u8], max_line: usize) -> Result<Option<(ServerLine<'_>, usize)>, LineError> {
-    let Some((verb, behind)) = scan::find(&VERBS, bytes)? else {
-        return Ok(None);
-    };
-    let start = match verb {
-        Verb::Ping | Verb::Pong | Verb::Ok => Some(behind),
-        _ => scan::skip_blanks(bytes, behind, 1, max_line)?,
-    };
-    let Some(start) = start else {
-        return Ok(None);
-    };
-    let Some((arguments, length)) = scan::cut(bytes, start, max_line)? else {
+    let least_blanks = |verb| (!matches!(verb, Verb::Ping | Verb::Pong | Verb::Ok)).then_some(1);
+    let Some(Cut { verb, arguments, length }) = scan::line(&VERBS, bytes, max_line, least_blanks)?
+    else {
         return Ok(None);
     };
     let line = match verb {
@@ -145,10 +137,7 @@ pub fn parse(bytes: &[u8], max_line: usize) -> Result<Option<(ServerLine<'_>, us
         Verb::Pong => ServerLine::Pong,
         Verb::Ok => ServerLine::Ok,
         Verb::Info => ServerLine::Info(arguments),
-        Verb::Err => {
-            let text = arguments.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'"));
-            ServerLine::Err(text.unwrap_or(arguments))
-        }
+        Verb::Err => ServerLine::Err(scan::unquoted(arguments)),
         Verb::Msg => message(arguments, false).ok_or(LineError::Malformed)?,
         Verb::Hmsg => message(arguments, true).ok_or(LineError::Malformed)?,
     };

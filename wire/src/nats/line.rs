@@ -100,20 +100,8 @@ pub fn parse(
     if let Some((publish, length)) = plain_publish(bytes, max_control_line) {
         return Ok(Some((Line::Publish(publish), length)));
     }
-    let Some((verb, behind)) = scan::find(&VERBS, bytes)? else {
-        return Ok(None);
-    };
-    let start = match verb.least_blanks() {
-        Some(least) => scan::skip_blanks(bytes, behind, least, max_control_line)?,
-        None => Some(behind),
-    };
-    let Some(start) = start else {
-        return Ok(None);
-    };
-    let Some((arguments, length)) = scan::cut(bytes, start, max_control_line)? else {
-        return Ok(None);
-    };
-    Ok(Some((verb.read(arguments)?, length)))
+    let line = scan::line(&VERBS, bytes, max_control_line, Verb::least_blanks)?;
+    line.map(|line| Ok((line.verb.read(line.arguments)?, line.length))).transpose()
 }
 
 /// PUB and HPUB as nearly all clients send them: in upper case, with single blanks. `None`: it is

@@ -11,11 +11,44 @@ const MAX_DIGITS: usize = 9;
 /// The most arguments that any verb has.
 const MAX_FIELDS: usize = 5;
 
-/// The verb that the bytes begin with, and its length. No verb of `verbs` begins another.
-pub(crate) fn find<V: Copy>(
+/// A whole line.
+pub(crate) struct Cut<'a, V> {
+    pub(crate) verb: V,
+    pub(crate) arguments: &'a [u8],
+    /// Bytes of it, with its end.
+    pub(crate) length: usize,
+}
+
+/// Cuts the first line off. `least_blanks` tells how
+/// many blanks have to stand behind a verb; `None`: it takes no arguments, and none are skipped.
+/// `max` limits the arguments, and the blanks.
+#[inline]
+pub(crate) fn line<'a, V: Copy>(
     verbs: &[(&[u8], V)],
-    bytes: &[u8],
-) -> Result<Option<(V, usize)>, LineError> {
+    bytes: &'a [u8],
+    max: usize,
+    least_blanks: impl FnOnce(V) -> Option<usize>,
+) -> Result<Option<Cut<'a, V>>, LineError> {
+    let Some((verb, behind)) = find(verbs, bytes)? else {
+        return Ok(None);
+    };
+    let start = match least_blanks(verb) {
+        Some(least) => skip_blanks(bytes, behind, least, max)?,
+        None => Some(behind),
+    };
+    let Some(start) = start else {
+        return Ok(None);
+    };
+    Ok(cut(bytes, start, max)?.map(|(arguments, length)| Cut { verb, arguments, length }))
+}
+
+/// The text of an error, without the quotes that servers put around it.
+pub(crate) fn unquoted(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"'").and_then(|text| text.strip_suffix(b"'")).unwrap_or(text)
+}
+
+/// The verb that the bytes begin with, and its length. No verb of `verbs` begins another.
+fn find<V: Copy>(verbs: &[(&[u8], V)], bytes: &[u8]) -> Result<Option<(V, usize)>, LineError> {
     for &(name, verb) in verbs {
         let there = bytes.len().min(name.len());
         if bytes[..there].eq_ignore_ascii_case(&name[..there]) {
@@ -26,7 +59,7 @@ pub(crate) fn find<V: Copy>(
 }
 
 /// Where the arguments begin, behind at least `least` blanks that begin at `start`.
-pub(crate) fn skip_blanks(
+fn skip_blanks(
     bytes: &[u8],
     start: usize,
     least: usize,
@@ -44,11 +77,7 @@ pub(crate) fn skip_blanks(
 }
 
 /// The line's arguments, which begin at `start`, and the length of the line with its end.
-pub(crate) fn cut(
-    bytes: &[u8],
-    start: usize,
-    max: usize,
-) -> Result<Option<(&[u8], usize)>, LineError> {
+fn cut(bytes: &[u8], start: usize, max: usize) -> Result<Option<(&[u8], usize)>, LineError> {
     let rest = &bytes[start..];
     // No LF this near means that the line is too long, so none is looked for further on.
     let rest = &rest[..rest.len().min(max.saturating_add(LINE_END.len()))];
