@@ -18,6 +18,8 @@ mod frame;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
 #[path = "../fuzz/src/leaf.rs"]
 mod leaf;
+#[path = "../fuzz/src/lines.rs"]
+mod lines;
 #[allow(unreachable_pub, reason = "public for the fuzz targets")]
 #[path = "../fuzz/src/nats.rs"]
 mod nats;

@@ -1,15 +1,17 @@
 //! Lines of a hub out of any bytes: reading and writing agree, how bytes are cut changes nothing,
 //! and whatever lines say can be looked at.
 
+use wire::leaf::MAX_LINE_BYTES;
 use wire::leaf::hub_error::HubError;
 use wire::leaf::info::HubInfo;
-use wire::leaf::line::{Line, LineError, Message, max_line_bytes, parse};
+use wire::leaf::line::{Line, Message, max_line_bytes, parse};
 use wire::leaf::subject::{
     check_filter, check_subject, is_internal_interest, is_internal_subject, is_loop_mark,
     is_reply_carried, jetstream_reply,
 };
-use wire::leaf::{LINE_END, MAX_LINE_BYTES};
 use wire::topic::matches;
+
+use super::lines::{behind, check_cuts, check_refused};
 
 const MAX_LINES: [usize; 4] = [0, 16, 200, MAX_LINE_BYTES];
 
@@ -20,17 +22,18 @@ pub fn check(data: &[u8]) {
     // Each cut of each line is most of the work, so only one input in sixteen is cut everywhere.
     let everywhere = choice >> 4 == 0;
     let max = MAX_LINES[usize::from(choice & 3)];
+    let is_whole = |bytes: &[u8]| parse(bytes, max).map(|line| line.is_some());
     let mut info = HubInfo::default();
     loop {
         match parse(bytes, max) {
             Ok(Some((line, length))) => {
                 assert!(length <= bytes.len().min(max_line_bytes(max)));
                 assert!(bytes[..length].ends_with(b"\n"));
-                check_cuts(&bytes[..length], everywhere, max);
+                check_cuts(&bytes[..length], everywhere, is_whole);
                 check_line(&line, &info);
                 bytes = &bytes[length..];
                 match line {
-                    Line::Message(message) => match behind(bytes, &message) {
+                    Line::Message(message) => match behind(bytes, message.total_bytes) {
                         Some(rest) => bytes = rest,
                         None => return,
                     },
@@ -39,43 +42,9 @@ pub fn check(data: &[u8]) {
                 }
             }
             Ok(None) => return assert!(bytes.len() < max_line_bytes(max)),
-            Err(error) => return check_refused(bytes, error, everywhere, max),
+            Err(error) => return check_refused(bytes, error, everywhere, max, is_whole),
         }
     }
-}
-
-/// What follows a message, if it is whole.
-fn behind<'a>(bytes: &'a [u8], message: &Message) -> Option<&'a [u8]> {
-    bytes.get(message.total_bytes as usize..)?.strip_prefix(LINE_END)
-}
-
-/// A part of a good line is incomplete, wherever it is cut.
-fn check_cuts(line: &[u8], everywhere: bool, max: usize) {
-    let cut = |split: usize| assert_eq!(parse(&line[..split], max), Ok(None), "cut at {split}");
-    if everywhere {
-        (0..line.len()).for_each(cut);
-    } else {
-        [1, line.len() / 2, line.len() - 1].into_iter().for_each(cut);
-    }
-}
-
-/// What is refused was incomplete first, and is refused for one reason from some byte on.
-fn check_refused(bytes: &[u8], error: LineError, everywhere: bool, max: usize) {
-    let bytes = &bytes[..bytes.len().min(max_line_bytes(max))];
-    let mut refused = false;
-    let mut cut = |split: usize| match parse(&bytes[..split], max) {
-        Ok(early) => assert!(early.is_none() && !refused, "cut at {split}"),
-        Err(early) => {
-            assert_eq!(early, error, "cut at {split}");
-            refused = true;
-        }
-    };
-    if everywhere {
-        (0..=bytes.len()).for_each(&mut cut);
-    } else {
-        [0, bytes.len() / 2, bytes.len()].into_iter().for_each(&mut cut);
-    }
-    assert!(refused, "no line is longer than that");
 }
 
 fn check_line(line: &Line, info: &HubInfo) {

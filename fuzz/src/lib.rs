@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 pub mod frame;
 pub mod leaf;
+mod lines;
 pub mod nats;
 pub mod template;
 pub mod tls;

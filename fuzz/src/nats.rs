@@ -4,13 +4,15 @@
 use wire::nats::client::{self, ServerLine};
 use wire::nats::connect::{ConnectOptions, MAX_NAME_BYTES};
 use wire::nats::error_text::{ErrorText, MAX_TEXT_BYTES};
-use wire::nats::line::{Line, LineError, Publish, max_line_bytes, parse};
+use wire::nats::line::{Line, Publish, max_line_bytes, parse};
 use wire::nats::message::{MessageLine, NoResponders, walk};
 use wire::nats::subject::{
     FilterError, PublishSubject, check_filter, check_publish, is_group_carried, is_reply_carried,
 };
 use wire::nats::{LINE_END, MAX_CONTROL_LINE_BYTES};
 use wire::topic::{validate_filter, validate_topic};
+
+use super::lines::{behind, check_cuts, check_refused};
 
 const MAX_CONTROL_LINES: [usize; 4] = [0, 16, 200, MAX_CONTROL_LINE_BYTES];
 
@@ -21,6 +23,7 @@ pub fn check(data: &[u8]) {
     // Each cut of each line is most of the work, so only one input in sixteen is cut everywhere.
     let everywhere = choice >> 4 == 0;
     let max = MAX_CONTROL_LINES[usize::from(choice & 3)];
+    let is_whole = |bytes: &[u8]| parse(bytes, max).map(|line| line.is_some());
     let mut options = ConnectOptions::default();
     loop {
         // What a server says is read by the same rules; here it must only not panic.
@@ -29,11 +32,11 @@ pub fn check(data: &[u8]) {
             Ok(Some((line, length))) => {
                 assert!(length <= bytes.len().min(max_line_bytes(max)));
                 assert!(bytes[..length].ends_with(b"\n"));
-                check_cuts(&bytes[..length], everywhere, max);
+                check_cuts(&bytes[..length], everywhere, is_whole);
                 check_line(&line);
                 bytes = &bytes[length..];
                 match line {
-                    Line::Publish(publish) => match behind(bytes, &publish) {
+                    Line::Publish(publish) => match behind(bytes, publish.total_bytes) {
                         Some(rest) => bytes = rest,
                         None => return,
                     },
@@ -42,43 +45,9 @@ pub fn check(data: &[u8]) {
                 }
             }
             Ok(None) => return assert!(bytes.len() < max_line_bytes(max)),
-            Err(error) => return check_refused(bytes, error, everywhere, max),
+            Err(error) => return check_refused(bytes, error, everywhere, max, is_whole),
         }
     }
-}
-
-/// What follows a message, if it is whole.
-fn behind<'a>(bytes: &'a [u8], publish: &Publish) -> Option<&'a [u8]> {
-    bytes.get(publish.total_bytes as usize..)?.strip_prefix(LINE_END)
-}
-
-/// A part of a good line is incomplete, wherever it is cut.
-fn check_cuts(line: &[u8], everywhere: bool, max: usize) {
-    let cut = |split: usize| assert_eq!(parse(&line[..split], max), Ok(None), "cut at {split}");
-    if everywhere {
-        (0..line.len()).for_each(cut);
-    } else {
-        [1, line.len() / 2, line.len() - 1].into_iter().for_each(cut);
-    }
-}
-
-/// What is refused was incomplete first, and is refused for one reason from some byte on.
-fn check_refused(bytes: &[u8], error: LineError, everywhere: bool, max: usize) {
-    let bytes = &bytes[..bytes.len().min(max_line_bytes(max))];
-    let mut refused = false;
-    let mut cut = |split: usize| match parse(&bytes[..split], max) {
-        Ok(early) => assert!(early.is_none() && !refused, "cut at {split}"),
-        Err(early) => {
-            assert_eq!(early, error, "cut at {split}");
-            refused = true;
-        }
-    };
-    if everywhere {
-        (0..=bytes.len()).for_each(&mut cut);
-    } else {
-        [0, bytes.len() / 2, bytes.len()].into_iter().for_each(&mut cut);
-    }
-    assert!(refused, "no line is longer than that");
 }
 
 fn check_line(line: &Line) {
