@@ -192,7 +192,8 @@ impl Engine {
             Exception::Nothing => self.note_lost(publisher, token, encoded.messages),
             Exception::Drop => {
                 let connection = &mut self.connections[token.index()];
-                let is_told = connection.role.protocol != Protocol::Leaf;
+                // Where there is no word for it, nothing waits to be told.
+                let is_told = connection.role.protocol.lost_bytes() > 0;
                 let losses = connection.losses_mut();
                 losses.untold += if is_told { encoded.messages } else { 0 };
                 losses.dropped += encoded.messages;
