@@ -20,12 +20,12 @@ use super::cache::{Cache, Cached};
 use super::counts::{TopicCount, TopicCounts};
 use super::registry::{Holding, Registry, Subscribed};
 use super::route::{Audience, GroupId, Member, Route, RouteGroup, SubscriptionId};
-pub(super) use interest::Changed;
-pub(crate) use interest::Interest;
-
 use crate::engine::access::Grants;
 use crate::engine::budget::{self, Budget};
 use crate::engine::token::Token;
+
+pub(super) use interest::Changed;
+pub(crate) use interest::Interest;
 
 /// Changes of wildcard filters that are remembered, so that a cached route which none of them
 /// touches need not be found again.
@@ -56,8 +56,6 @@ pub struct Index {
     generation: u64,
     /// The filters with which it grew, the latest last.
     changes: VecDeque<Box<[u8]>>,
-    /// The last search took many nodes.
-    is_last_costly: bool,
     /// The route that was asked for last is not remembered.
     is_last_new: bool,
     /// What connections are not to be given, though their filters match it.
@@ -77,7 +75,6 @@ impl Index {
             cache: Cache::new(),
             generation: 1,
             changes: VecDeque::new(),
-            is_last_costly: false,
             is_last_new: false,
             withheld: HashMap::new(),
             exported: HashMap::new(),
@@ -200,10 +197,10 @@ impl Index {
                 topic::validate_topic(topic).map_err(NoRoute::BadTopic)?;
             }
         }
-        let filters = self.search(topic, budget)?;
+        let (filters, is_costly) = self.search(topic, budget)?;
         let route = self.make_route(topic, &filters, budget);
         self.is_last_new = false;
-        if is_known || self.is_last_costly || self.cache.is_worth_a_place(topic) {
+        if is_known || is_costly || self.cache.is_worth_a_place(topic) {
             Ok(self.remember(topic, route, budget))
         } else {
             self.is_last_new = true;
@@ -225,16 +222,17 @@ impl Index {
         if self.is_withheld(hub, subject) {
             return Ok(false);
         }
-        let filters = self.search(subject, budget)?;
+        let (filters, _) = self.search(subject, budget)?;
         let of_hub = |filter: &u32| self.registry.plain(*filter).any(|(_, token, _)| token == hub);
         Ok(filters.iter().any(of_hub))
     }
 
-    /// The filters with a wildcard that match.
+    /// The filters with a wildcard that match, and whether finding the last of them took many
+    /// nodes.
     ///
     /// # Errors
     /// That it is to be asked for again.
-    fn search(&mut self, topic: &[u8], budget: &mut Budget) -> Result<Vec<u32>, NoRoute> {
+    fn search(&mut self, topic: &[u8], budget: &mut Budget) -> Result<(Vec<u32>, bool), NoRoute> {
         if budget.is_share_used() {
             return Err(NoRoute::NotYet);
         }
@@ -243,12 +241,12 @@ impl Index {
         let nodes = nodes.min(self.max_nodes);
         let step = self.registry.matching(topic, nodes);
         budget.charge(budget::ROUTE + step.visited * budget::NODE);
-        self.is_last_costly = step.visited > COSTLY_NODES;
         if let Some((other, filters)) = step.other {
             let route = self.make_route(&other, &filters, budget);
             self.remember(&other, route, budget);
         }
-        step.found.ok_or(NoRoute::NotYet)
+        let filters = step.found.ok_or(NoRoute::NotYet)?;
+        Ok((filters, step.visited > COSTLY_NODES))
     }
 
     /// The topic that was asked for last is published to again. The first time that it is, that is
