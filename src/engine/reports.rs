@@ -143,7 +143,6 @@ impl Engine {
             return;
         }
         let level = self.reports.count_ended(reason, now);
-        let connection = &self.connections[token.index()];
         let (traffic, undelivered) = (connection.traffic, connection.undelivered());
         let dropped = connection.losses().map_or(0, |losses| losses.dropped);
         log!(
