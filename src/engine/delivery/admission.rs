@@ -75,8 +75,6 @@ pub(crate) struct Admission {
     planned: Vec<usize>,
     /// Connections that get several copies and were looked at already.
     looked_at: HashMap<Token, Option<Exception>>,
-    /// The hub takes messages as large as the first one.
-    hub_takes: bool,
     /// The publisher, if it wants no messages of its own.
     silent: Option<Token>,
     /// Receivers that were found full, and their obstacle if they are plain ones.
@@ -148,17 +146,16 @@ impl Engine {
         self.admission.is_exempt = self.waits.is_exempt(publisher);
         let is_scarce = !self.rules.only_block() && self.memory_is_scarce();
         let mut part = run;
-        let has_limits = is_scarce || route.needs_look || silent.is_some();
-        let is_limited = has_limits || (route.leads_to_hub() && self.is_hub_limited());
-        self.admission.hub_takes = self.hub_takes(source, run);
-        if is_limited || !self.all_have_room(&run, route) {
+        let is_hub_limited = self.limit_of_hub().is_some() && route.leads_to_hub();
+        let needs_look = is_scarce || route.needs_look || silent.is_some() || is_hub_limited;
+        if needs_look || !self.all_have_room(&run, route) {
             part = self.look_at_plain(source, run, route, is_scarce, now);
         }
         for group in &route.groups {
             if run.protocol == Protocol::Leaf && !self.is_named(group, source, &run) {
                 self.admission.members.push(None);
             } else {
-                self.look_at_group(group, &run, route, is_scarce, now);
+                self.look_at_group(group, source, &run, route, is_scarce, now);
             }
         }
         let admission = &self.admission;
@@ -203,6 +200,7 @@ impl Engine {
         let mut part = run;
         for audience in &route.plain {
             let one = self.copies_in(audience.encoding);
+            let is_limited = audience.encoding == Encoding::Leaf && self.limit_of_hub().is_some();
             for (place, &token) in audience.receivers.iter().enumerate() {
                 if let Some(id) = audience.subscriptions.get(place)
                     && let Some(left) = self.index.left(*id)
@@ -210,8 +208,7 @@ impl Engine {
                     part = part.first(source, left);
                 }
                 let connection = &self.connections[token.index()];
-                let is_open = audience.encoding != Encoding::Leaf || !self.is_hub_limited();
-                let has_one = is_open && !route.needs_look && self.admission.silent.is_none();
+                let has_one = !is_limited && !route.needs_look && self.admission.silent.is_none();
                 if has_one && !is_scarce && connection.room >= one.of(&part) {
                     continue;
                 }
@@ -261,13 +258,14 @@ impl Engine {
             return Some(Exception::Nothing);
         }
         if connection.role.protocol == Protocol::Leaf
-            && let Some(too_large) = self.too_large_for_hub(source, *part)
+            && let Some(most) = self.limit_of_hub()
         {
+            let too_large = part.while_bodies(source, |body| body > most);
             if too_large.messages > 0 {
                 *part = too_large;
                 return Some(Exception::Drop);
             }
-            *part = self.small_enough_for_hub(source, *part);
+            *part = part.while_bodies(source, |body| body <= most);
         }
         let refused = match self.takes(token, source, *part, copies, is_scarce) {
             Takes::Part(taken) => {

@@ -137,10 +137,7 @@ impl Encoder {
     ) -> Encoded<'a> {
         let (messages, length) = (run.messages, run.len_in(encoding, sid.len()));
         let form = if is_shared_body(run) {
-            let line = std::mem::take(&mut self.line);
-            let mut maker = Maker { bytes: source.bytes(), encoding, sid, groups: &[], line };
-            let (lines, parts) = maker.share(run);
-            self.line = maker.line;
+            let (lines, parts) = self.make(source, encoding, sid, &[], |maker| maker.share(run));
             Form::Parts(source, Slice::shared(pool, lines), parts)
         } else {
             let is_short = length <= SHORT_BYTES;
@@ -165,23 +162,16 @@ impl Encoder {
         groups: &[&[u8]],
         pool: &Pool,
     ) -> Encoded<'a> {
-        let line = std::mem::take(&mut self.line);
-        let encoding = Encoding::Leaf;
-        let mut maker = Maker { bytes: source.bytes(), encoding, sid: b"", groups, line };
-        let encoded = if is_shared_body(run) {
-            let (lines, parts) = maker.share(run);
+        if is_shared_body(run) {
+            let share = |maker: &mut Maker<'_>| maker.share(run);
+            let (lines, parts) = self.make(source, Encoding::Leaf, b"", groups, share);
             let length = parts.iter().map(|part| part.end - part.start).sum();
             let form = Form::Parts(source, Slice::shared(pool, lines), parts);
-            Encoded { messages: run.messages, length, replies: Vec::new(), form }
-        } else {
-            let mut out = std::mem::take(&mut self.short);
-            for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
-                maker.copy(run.protocol, &alike, &mut out);
-            }
-            Encoded::made(run.messages, &mut out, pool)
-        };
-        self.line = maker.line;
-        encoded
+            return Encoded { messages: run.messages, length, replies: Vec::new(), form };
+        }
+        let mut out = std::mem::take(&mut self.short);
+        self.make(source, Encoding::Leaf, b"", groups, |maker| maker.copy_run(run, &mut out));
+        Encoded::made(run.messages, &mut out, pool)
     }
 
     /// Appends a run in an encoding to what was made before.
@@ -193,12 +183,23 @@ impl Encoder {
         sid: &[u8],
         out: &mut Vec<u8>,
     ) {
+        self.make(source, encoding, sid, &[], |maker| maker.copy_run(run, out));
+    }
+
+    /// Makes something out of messages, with the buffer that is kept for their lines.
+    fn make<T>(
+        &mut self,
+        source: &Slice,
+        encoding: Encoding,
+        sid: &[u8],
+        groups: &[&[u8]],
+        with: impl FnOnce(&mut Maker<'_>) -> T,
+    ) -> T {
         let line = std::mem::take(&mut self.line);
-        let mut maker = Maker { bytes: source.bytes(), encoding, sid, groups: &[], line };
-        for alike in alike(source.bytes(), run.start..run.end, run.protocol) {
-            maker.copy(run.protocol, &alike, out);
-        }
+        let mut maker = Maker { bytes: source.bytes(), encoding, sid, groups, line };
+        let made = with(&mut maker);
         self.line = maker.line;
+        made
     }
 
     /// The buffer of what was made serves the next one.
@@ -221,6 +222,13 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// Appends a run.
+    fn copy_run(&mut self, run: &Run, out: &mut Vec<u8>) {
+        for alike in alike(self.bytes, run.start..run.end, run.protocol) {
+            self.copy(run.protocol, &alike, out);
+        }
+    }
+
     /// Appends messages that are alike.
     fn copy(&mut self, protocol: Protocol, alike: &Alike<'_>, out: &mut Vec<u8>) {
         self.make_line(alike);

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 use wire::leaf;
 
+use super::admission::Exception;
 use super::messages::Message;
 use super::run::Run;
 use crate::engine::Engine;
@@ -40,15 +41,14 @@ impl Engine {
             return None;
         }
         let hub = self.link.as_ref()?.current?;
-        let chosen = route.groups.iter().zip(&self.admission.members);
-        let is_for_hub = |(group, member): (&RouteGroup, &Option<_>)| {
-            let (member, exception) = member.as_ref()?;
-            let takes =
-                !matches!(exception, Some(it) if it != &super::admission::Exception::TellLost);
-            let member: &crate::engine::routing::Member = member;
-            (member.token == hub && takes).then_some(group.group)
-        };
-        let names: Names = chosen.filter_map(is_for_hub).collect();
+        let mut names = Names::new();
+        for (group, chosen) in route.groups.iter().zip(&self.admission.members) {
+            if let Some((member, None | Some(Exception::TellLost))) = chosen
+                && member.token == hub
+            {
+                names.push(group.group);
+            }
+        }
         (!names.is_empty()).then_some((hub, names))
     }
 
@@ -96,18 +96,23 @@ impl Engine {
 
     /// Messages do not reach a receiver that is not there: those for a hub that has gone are lost.
     pub(super) fn note_lost(&mut self, publisher: Token, receiver: Token, messages: u64) {
-        let Some(link) = &mut self.link else { return };
-        let is_from_hub = self.connections[publisher.index()].role.protocol == Protocol::Leaf;
-        if link.before == Some(receiver) && !is_from_hub {
+        let is_from_hub = self.is_hub(publisher);
+        if let Some(link) = &mut self.link
+            && link.before == Some(receiver)
+            && !is_from_hub
+        {
             link.lost += messages;
         }
+    }
+
+    fn is_hub(&self, token: Token) -> bool {
+        self.connections[token.index()].role.protocol == Protocol::Leaf
     }
 
     /// Messages to a queue group reach nobody: if it has members behind the hub, which is gone or
     /// takes none as large, they are lost.
     pub(super) fn note_group_lost(&mut self, publisher: Token, group: &RouteGroup, messages: u64) {
-        let is_from_hub = self.connections[publisher.index()].role.protocol == Protocol::Leaf;
-        if is_from_hub || !self.is_for_a_hub(group) {
+        if self.is_hub(publisher) || !self.is_for_a_hub(group) {
             return;
         }
         if let Some(link) = &mut self.link {
@@ -137,33 +142,21 @@ impl Engine {
         }
     }
 
-    /// Whether the hub takes less than is taken here.
-    pub(super) fn is_hub_limited(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.max_payload.is_some())
+    /// The most bytes of headers and payload that the hub takes, if that is less than is taken
+    /// here.
+    pub(super) fn limit_of_hub(&self) -> Option<usize> {
+        self.link.as_ref()?.max_payload
     }
 
     /// Whether the hub takes the first message of a run.
-    pub(super) fn hub_takes(&self, source: &Slice, run: Run) -> bool {
-        self.too_large_for_hub(source, run).is_none_or(|too_large| too_large.messages == 0)
-    }
-
-    /// The first messages of a run that are larger than the hub takes, maybe none; `None`: it takes
-    /// whatever is taken here.
-    pub(super) fn too_large_for_hub(&self, source: &Slice, run: Run) -> Option<Run> {
-        let most = self.link.as_ref()?.max_payload?;
-        Some(run.while_bodies(source, |body| body > most))
-    }
-
-    /// The first messages of a run that the hub takes.
-    pub(super) fn small_enough_for_hub(&self, source: &Slice, run: Run) -> Run {
-        let most = self.link.as_ref().and_then(|link| link.max_payload);
-        run.while_bodies(source, |body| most.is_none_or(|most| body <= most))
+    pub(super) fn hub_takes(&self, source: &Slice, run: &Run) -> bool {
+        let first = || Message::at(&source.bytes()[run.start..run.end], run.protocol);
+        self.limit_of_hub().is_none_or(|most| first().body <= most)
     }
 
     /// Whether nothing but its room is to be looked at for a publisher's messages to the hub.
     pub(super) fn is_link_ordinary(&self, publisher: Token) -> bool {
-        let is_from_hub = self.connections[publisher.index()].role.protocol == Protocol::Leaf;
-        !is_from_hub && self.link.as_ref().is_some_and(|link| link.max_payload.is_none())
+        !self.is_hub(publisher) && self.limit_of_hub().is_none()
     }
 
     /// Whether a topic of the hub's is taken.
@@ -174,7 +167,7 @@ impl Engine {
 
 impl Run {
     /// The first messages whose headers and payload are as long as they may be.
-    fn while_bodies(self, source: &Slice, may_be: impl Fn(usize) -> bool) -> Run {
+    pub(super) fn while_bodies(self, source: &Slice, may_be: impl Fn(usize) -> bool) -> Run {
         let mut at = self.start;
         self.take_while(source, |part| {
             let message = Message::at(&source.bytes()[at..part.end], part.protocol);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use wire::Encoding;
 
 use super::{Exception, Run};
+use crate::engine::buffers::chunk::Slice;
 use crate::engine::delivery::waits::Obstacle;
 use crate::engine::routing::{Member, Route, RouteGroup};
 use crate::engine::rules::OverflowPolicy;
@@ -20,6 +21,7 @@ impl Engine {
     pub(super) fn look_at_group(
         &mut self,
         group: &RouteGroup,
+        source: &Slice,
         run: &Run,
         route: &Route,
         is_scarce: bool,
@@ -45,7 +47,7 @@ impl Engine {
             }
             if member.encoding == Encoding::Leaf {
                 // Members elsewhere come last: as servers do, one here is served first.
-                hub = Some(member).filter(|_| self.admission.hub_takes);
+                hub = Some(member).filter(|_| self.hub_takes(source, run));
                 continue;
             }
             first = first.or(Some(member));
