@@ -181,14 +181,8 @@ impl Engine {
     /// told so and closed.
     pub(crate) fn accept(&mut self, role: Role, address: &str, now: Instant) -> Token {
         self.stats.connections += 1;
-        *self.crowd.of(role) += 1;
-        let started = *self.started.get_or_insert(now);
-        self.epoch = self.epoch.saturating_add(1);
         let is_full = self.is_full();
-        let mut connection = Connection::new(role, address, self.epoch, now);
-        connection.connected = inspect::tenths(now.saturating_duration_since(started));
-        let token = Token::new(self.connections.insert(connection));
-        self.schedule.insert(token);
+        let token = self.insert(role, address, now);
         if role.protocol == Protocol::Nats {
             self.welcome_nats(token, now);
         }
@@ -201,6 +195,18 @@ impl Engine {
         if self.connections[token.index()].state == State::Handshake {
             self.expect_hello(token, now);
         }
+        token
+    }
+
+    /// A connection is there that was not, and nothing is known of it.
+    fn insert(&mut self, role: Role, address: &str, now: Instant) -> Token {
+        *self.crowd.of(role) += 1;
+        let started = *self.started.get_or_insert(now);
+        self.epoch = self.epoch.saturating_add(1);
+        let mut connection = Connection::new(role, address, self.epoch, now);
+        connection.connected = inspect::tenths(now.saturating_duration_since(started));
+        let token = Token::new(self.connections.insert(connection));
+        self.schedule.insert(token);
         token
     }
 

@@ -10,13 +10,12 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use log::warn;
 use wire::Encoding;
 use wire::leaf::line::Line;
 use wire::leaf::permissions::Permissions;
 use wire::leaf::subject::{check_filter, is_loop_mark};
 use wire::topic::{includes, overlaps, validate_group};
-
-use log::warn;
 
 use crate::engine::access::Grants;
 use crate::engine::buffers::chunk::Own;
@@ -53,11 +52,6 @@ impl Told {
     /// How many filters it was told.
     pub(super) fn len(&self) -> usize {
         self.filters.len()
-    }
-
-    /// Whether it was told all that was there at the beginning.
-    pub(super) fn is_complete(&self) -> bool {
-        self.allowed.is_some() && self.next.is_none()
     }
 
     /// Appends what the hub is to be told of a filter that has so many subscribers here now.
@@ -112,7 +106,7 @@ impl Engine {
                 link.told.tell(interest, weight, &mut lines);
             }
         }
-        let is_done = link.told.is_complete() && !self.index.has_changed_interest();
+        let is_done = link.told.next.is_none() && !self.index.has_changed_interest();
         if !lines.is_empty() {
             self.push_own(hub, &lines, Own::Answer);
         }

@@ -15,6 +15,7 @@ use wire::leaf::permissions::Permissions;
 use wire::leaf::subject::LOOP_MARK_PREFIX;
 
 use self::interest::Told;
+use super::Engine;
 use super::access::{Grants, credentials};
 use super::buffers::chunk::Own;
 use super::close_reason::CloseReason;
@@ -22,7 +23,6 @@ use super::sessions::LeafSession;
 use super::sessions::connection::{Connection, Role, State};
 use super::sessions::protocol::{Notice, Protocol};
 use super::token::Token;
-use super::{Engine, inspect};
 
 mod interest;
 
@@ -56,8 +56,8 @@ pub struct Hub {
 pub enum LinkEvent {
     /// The hub has answered behind all that was told: the link is up.
     Joined,
-    /// The hub tells of itself or its cluster: an INFO, as JSON.
-    Info(Box<[u8]>),
+    /// The hub tells of itself or its cluster.
+    Info(Box<HubInfo>),
     /// The hub tells an error: its text, and what it means.
     Error(Box<[u8]>, HubError),
     /// The connection has ended. Nothing comes behind it.
@@ -107,8 +107,8 @@ pub(crate) struct Link {
     /// The most bytes of headers and payload that the hub takes, if that is less than is taken
     /// here.
     pub(crate) max_payload: Option<usize>,
-    /// What is taken of what the hub sends, if that is not all that it was asked for.
-    import: Option<Grants>,
+    /// All is taken that the hub sends, as far as it was not told to send less.
+    takes_all: bool,
     events: Vec<LinkEvent>,
     joins: u64,
     /// Messages that did not reach a hub, apart from those that the connection counts.
@@ -123,10 +123,8 @@ pub(crate) struct Link {
 impl Link {
     fn new(rules: LinkRules) -> Link {
         let nonce = credentials::new_nonce().unwrap_or_default();
-        // What is denied, the hub is told not to send.
-        let takes_all = rules.import.allow.iter().any(|filter| **filter == *b">");
         Link {
-            import: (!takes_all).then(|| rules.import.clone()),
+            takes_all: rules.import.allow.iter().any(|filter| **filter == *b">"),
             rules,
             current: None,
             before: None,
@@ -142,9 +140,14 @@ impl Link {
         }
     }
 
-    /// Whether a topic of the hub's is taken.
+    /// Whether a topic of the hub's is taken. What is denied, it is told not to send.
     pub(crate) fn takes(&self, topic: &[u8]) -> bool {
-        self.import.as_ref().is_none_or(|import| import.has(topic))
+        self.takes_all || self.rules.import.has(topic)
+    }
+
+    /// What may be sent to the hub by the rules, if that is not everything.
+    fn export(&self) -> impl Iterator<Item = Grants> + use<> {
+        Some(self.rules.export.clone()).filter(|export| !export.is_everything()).into_iter()
     }
 }
 
@@ -176,7 +179,7 @@ impl Engine {
         if let Some(hub) = link.current {
             let connection = &self.connections[hub.index()];
             figures.add(&LinkFigures::of(connection));
-            figures.is_up = connection.leaf.as_ref().is_some_and(|leaf| leaf.has_joined);
+            figures.is_up = connection.leaf.as_ref().is_some_and(|leaf| leaf.has_joined());
             figures.told = link.told.len() as u64;
             figures.heard = self.index.held(hub).subscriptions as u64;
         }
@@ -190,19 +193,14 @@ impl Engine {
 
     /// A hub was dialled: it is told who comes, and what is wanted here.
     pub(crate) fn join(&mut self, hub: Hub, address: &str, now: Instant) -> Token {
-        *self.crowd.of(Role::HUB) += 1;
-        let started = *self.started.get_or_insert(now);
-        self.epoch = self.epoch.saturating_add(1);
-        let mut connection = Connection::new(Role::HUB, address, self.epoch, now);
-        connection.connected = inspect::tenths(now.saturating_duration_since(started));
+        let token = self.insert(Role::HUB, address, now);
+        let connection = &mut self.connections[token.index()];
         connection.set_id(&hub.name);
         connection.state = State::Open;
         let due = now + self.rules.hello;
         let session = LeafSession { join_due: Some(due), ..LeafSession::default() };
         connection.leaf = Some(Box::new(session));
         connection.update_room(&self.rules);
-        let token = Token::new(self.connections.insert(connection));
-        self.schedule.insert(token);
         let mut lines = hub.connect;
         if let Some(link) = &mut self.link {
             link.current = Some(token);
@@ -210,8 +208,7 @@ impl Engine {
             link.max_payload = Some(hub.max_payload).filter(|max| *max < self.rules.max_payload);
             link.told = Told::default();
             Line::Interest { filter: &link.mark, group: None }.write(&mut lines);
-            let own = Some(link.rules.export.clone()).filter(|it| !it.is_everything());
-            self.index.export(token, own.into_iter().collect());
+            self.index.export(token, link.export().collect());
         }
         self.push_own(token, &lines, Own::Answer);
         self.arm(token);
@@ -228,13 +225,13 @@ impl Engine {
         let connection = &mut self.connections[hub.index()];
         let messages = connection.traffic.messages;
         let Some(session) = &mut connection.leaf else { return };
-        if session.join_due.is_some() && session.asked.is_empty() && is_told {
+        if !session.asked.is_empty() {
+            return;
+        }
+        if !session.has_joined() && is_told {
             // The answer says that all of it is in force.
             self.ask_hub(hub);
-        } else if session.join_due.is_none()
-            && session.asked.is_empty()
-            && session.ask_due.is_none()
-            && messages > session.confirmed
+        } else if session.has_joined() && session.ask_due.is_none() && messages > session.confirmed
         {
             session.ask_due = Some(now + CONFIRM_TIME);
             self.arm(hub);
@@ -265,8 +262,7 @@ impl Engine {
         let Some(session) = &mut connection.leaf else { return };
         let Some(messages) = session.asked.pop_front() else { return };
         session.confirmed = messages;
-        session.join_due = None;
-        if !std::mem::replace(&mut session.has_joined, true)
+        if session.join_due.take().is_some()
             && let Some(link) = &mut self.link
         {
             link.joins += 1;
@@ -278,14 +274,15 @@ impl Engine {
     /// The hub tells of itself.
     pub(crate) fn hear_info(&mut self, token: Token, json: &[u8]) {
         let (Some(link), Some(info)) = (&mut self.link, HubInfo::parse(json)) else { return };
-        link.events.push(LinkEvent::Info(json.into()));
-        if info.connect_info {
-            let own = Some(link.rules.export.clone()).filter(|it| !it.is_everything());
-            let theirs = Some(&info.export).filter(|it| !it.is_everything()).map(grants);
+        let (is_answer, import) = (info.connect_info, info.import.clone());
+        let theirs = Some(&info.export).filter(|it| !it.is_everything()).map(grants);
+        link.events.push(LinkEvent::Info(Box::new(info)));
+        if is_answer {
             // A hub closes a link that asks for more than it allows, so all waits for this.
-            link.told.begin(info.import);
+            link.told.begin(import);
             let forward = link.rules.forward.clone();
-            self.index.export(token, own.into_iter().chain(theirs).collect());
+            let export = link.export().chain(theirs).collect();
+            self.index.export(token, export);
             forward.iter().for_each(|filter| self.want(token, filter, None));
             // Publishers may give it now what it was not to be given, or another member.
             self.wake_groups_of(token);
@@ -300,18 +297,15 @@ impl Engine {
         }
     }
 
-    /// A message of the hub is not carried, so many bytes of which are still to come, or so many
-    /// have.
-    pub(crate) fn skip_message(&mut self, token: Token, behind: usize, skipped: usize) {
+    /// So many bytes of the hub's are to be read over, given how many were.
+    pub(crate) fn skip(&mut self, token: Token, bytes: impl FnOnce(usize) -> usize) {
         if let Some(session) = &mut self.connections[token.index()].leaf {
-            session.skip = session.skip + behind - skipped;
-        }
-        if skipped == 0 {
-            self.count_not_carried();
+            session.skip = bytes(session.skip);
         }
     }
 
-    fn count_not_carried(&mut self) {
+    /// The hub says what is not carried here.
+    pub(crate) fn count_not_carried(&mut self) {
         if let Some(link) = &mut self.link {
             link.not_carried += 1;
         }
@@ -322,15 +316,13 @@ impl Engine {
         let Some(link) = self.link.as_mut().filter(|link| link.current == Some(token)) else {
             return false;
         };
-        let has_joined =
-            self.connections[token.index()].leaf.as_ref().is_some_and(|leaf| leaf.has_joined);
-        if has_joined && !self.draining {
-            // One that has not joined has not told all that it wants.
-            if let Some(earlier) = link.before.replace(token) {
-                self.begin_giving_up(earlier);
-            }
+        let session = &self.connections[token.index()].leaf;
+        // One that has not joined has not told all that it wants.
+        let is_kept = session.as_ref().is_some_and(|leaf| leaf.has_joined()) && !self.draining;
+        if is_kept && let Some(earlier) = link.before.replace(token) {
+            self.begin_giving_up(earlier);
         }
-        has_joined && !self.draining
+        is_kept
     }
 
     /// What a hub wanted that has gone is not kept any more.
@@ -349,7 +341,7 @@ impl Engine {
         let figures = LinkFigures::of(connection);
         if let Some(link) = self.link.as_mut().filter(|link| link.current == Some(token)) {
             link.current = None;
-            link.ended.add(&LinkFigures { is_up: false, ..figures });
+            link.ended.add(&figures);
             link.events.push(LinkEvent::Ended(reason));
         }
     }
@@ -359,14 +351,14 @@ impl LinkFigures {
     /// Those of one connection.
     fn of(connection: &Connection) -> LinkFigures {
         let Some(session) = &connection.leaf else { return LinkFigures::default() };
-        let lost = connection.losses().map_or(0, |it| it.dropped + it.undelivered);
+        let dropped = connection.losses().map_or(0, |losses| losses.dropped);
         let undelivered = connection.undelivered();
         LinkFigures {
             messages_out: connection.traffic.messages,
             bytes_out: connection.traffic.bytes,
             messages_in: session.published.messages,
             bytes_in: session.published.bytes,
-            lost,
+            lost: dropped + undelivered,
             unconfirmed: (connection.traffic.messages - session.confirmed)
                 .saturating_sub(undelivered),
             ..LinkFigures::default()

@@ -19,9 +19,7 @@ use crate::engine::close_reason::CloseReason;
 pub(crate) struct LeafSession {
     /// Bytes of a message that are still to come and are not carried here.
     pub(crate) skip: usize,
-    /// The first PONG has come: all that was told before is in force.
-    pub(crate) has_joined: bool,
-    /// When it must have.
+    /// When the first PONG is due; `None`: it has come, and all that was told before is in force.
     pub(crate) join_due: Option<Instant>,
     /// For each PING that is not answered: messages that were queued before it.
     pub(crate) asked: VecDeque<u64>,
@@ -33,6 +31,13 @@ pub(crate) struct LeafSession {
     pub(crate) published: Traffic,
 }
 
+impl LeafSession {
+    /// Whether the hub has answered behind all that was told.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.join_due.is_none()
+    }
+}
+
 /// Cuts the first request off `bytes`; see [`Protocol::cut`](super::protocol::Protocol::cut).
 pub(super) fn cut<'a>(
     bytes: &'a [u8],
@@ -42,8 +47,7 @@ pub(super) fn cut<'a>(
     let skip = connection.leaf.as_ref().map_or(0, |session| session.skip);
     if skip > 0 {
         let length = skip.min(bytes.len());
-        let request = Request::NotCarried { skipped: length, behind: 0 };
-        return Ok((length > 0).then_some((request, length)));
+        return Ok((length > 0).then_some((Request::Rest { bytes: length }, length)));
     }
     let Some((line, length)) = line::parse(bytes, MAX_LINE_BYTES).map_err(close_reason)? else {
         return Ok(None);
@@ -54,7 +58,7 @@ pub(super) fn cut<'a>(
             let behind = bytes.get(end..).unwrap_or_default();
             return match &behind[..behind.len().min(LINE_END.len())] {
                 LINE_END => {
-                    let request = Request::NotCarried { skipped: 0, behind: 0 };
+                    let request = Request::NotCarried { behind: 0 };
                     Ok(Some((request, end + LINE_END.len())))
                 }
                 begun if LINE_END.starts_with(begun) => Ok(None),
@@ -64,7 +68,7 @@ pub(super) fn cut<'a>(
         // It is read over, however large: the hub's limit is another one.
         Line::Message(message) => {
             let behind = message.total_bytes as usize + LINE_END.len();
-            Request::NotCarried { skipped: 0, behind }
+            Request::NotCarried { behind }
         }
         Line::Info(json) => Request::HubInfo { json },
         Line::Interest { filter, group } => Request::Interest { filter, group },

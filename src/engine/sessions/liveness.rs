@@ -261,7 +261,7 @@ impl Engine {
             connection.pings += 1;
             // A hub's first answer says that it knows what is wanted here.
             let may_be_asked = connection.nats.as_ref().is_none_or(|it| it.has_ponged)
-                && connection.leaf.as_ref().is_none_or(|it| it.has_joined);
+                && connection.leaf.as_ref().is_none_or(|it| it.has_joined());
             let is_open = connection.state == State::Open;
             if is_open && may_be_asked && !connection.outbox.has_ping() {
                 let mut ping = Vec::new();

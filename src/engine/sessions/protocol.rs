@@ -46,9 +46,10 @@ pub(super) enum Request<'a> {
     Refused { about: &'a [u8], refusal: Refusal<'a> },
     /// A valid message that its publisher may not publish.
     Denied { topic: &'a [u8] },
-    /// A hub's message that is not carried here, so many bytes of which are still to be read over;
-    /// or so many of these.
-    NotCarried { behind: usize, skipped: usize },
+    /// A hub's message that is not carried here, so many bytes of which are still to come.
+    NotCarried { behind: usize },
+    /// Bytes of such a message.
+    Rest { bytes: usize },
     /// A hub wants messages that match a filter: for plain subscribers, or for a queue group of so
     /// many members.
     Interest { filter: &'a [u8], group: Option<(&'a [u8], u32)> },

@@ -127,7 +127,7 @@ impl Engine {
                 Ok(Some((request, length))) => {
                     self.budget.charge(budget::FRAME);
                     // More of what was begun before, however many pieces it comes in.
-                    let is_rest = matches!(request, Request::NotCarried { skipped: 1.., .. });
+                    let is_rest = matches!(request, Request::Rest { .. });
                     if !self.process(token, request, length, now) {
                         return Stop::Yield;
                     }
@@ -182,7 +182,11 @@ impl Engine {
             // Its arrival is the sign of life that it stands for.
             Request::Pong => self.hub_has_answered(token),
             Request::Ignored => {}
-            Request::NotCarried { behind, skipped } => self.skip_message(token, behind, skipped),
+            Request::NotCarried { behind } => {
+                self.count_not_carried();
+                self.skip(token, |skip| skip + behind);
+            }
+            Request::Rest { bytes } => self.skip(token, |skip| skip - bytes),
             Request::Interest { filter, group } => {
                 self.hear_interest(token, filter, group, now);
             }

@@ -61,7 +61,7 @@ impl World {
                 State::Closing | State::Discarding => {
                     assert!(in_time(connection.since + CLOSING_TIME), "{token:?}: closing");
                 }
-                State::Open if connection.leaf.as_ref().is_some_and(|it| !it.has_joined) => {
+                State::Open if connection.leaf.as_ref().is_some_and(|it| !it.has_joined()) => {
                     assert!(draining || in_time(hello), "{token:?}: the hub is to have joined");
                 }
                 State::Open | State::Finishing | State::Gone => {}

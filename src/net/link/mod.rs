@@ -221,8 +221,7 @@ impl Link {
                     spoken.joined = Some(now);
                     spoken.tell(turn, now);
                 }
-                LinkEvent::Info(json) => {
-                    let Some(info) = HubInfo::parse(&json) else { continue };
+                LinkEvent::Info(info) => {
                     if info.connect_info {
                         spoken.account = short(&info.remote_account);
                     }
