@@ -205,7 +205,6 @@ impl Client {
         {
             at += frame.encoded_len();
             let heard = understand(&frame);
-            self.unanswered += usize::from(heard == Heard::Ping);
             if let Heard::Message(number) = heard
                 && nats::is_number(number)
             {
@@ -215,7 +214,7 @@ impl Client {
             if let Some(Heard::Goodbye | Heard::Error(_, true)) = self.heard.last() {
                 panic!("{heard:?} came behind the last frame");
             }
-            self.heard.push(heard);
+            self.note(heard);
         }
         self.received.drain(..at);
     }
@@ -230,8 +229,7 @@ impl Client {
                 nats::Heard::Pong => Heard::Pong,
                 _ => Heard::Other,
             };
-            self.unanswered += usize::from(plain == Heard::Ping);
-            self.heard.push(plain);
+            self.note(plain);
             self.transcript.push(heard);
         }
         self.received.drain(..at);
@@ -247,11 +245,15 @@ impl Client {
                 hub::Heard::Pong => Heard::Pong,
                 _ => Heard::Other,
             };
-            self.unanswered += usize::from(plain == Heard::Ping);
-            self.heard.push(plain);
+            self.note(plain);
             self.hub.push(heard);
         }
         self.received.drain(..at);
+    }
+
+    fn note(&mut self, heard: Heard) {
+        self.unanswered += usize::from(heard == Heard::Ping);
+        self.heard.push(heard);
     }
 
     /// It takes what it has received: its socket holds so many bytes again.
