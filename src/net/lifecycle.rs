@@ -174,9 +174,7 @@ impl Reactor {
     /// certificate does not hold any more, and looks at the end of the broker's own.
     pub(super) fn heed_time_of_tls(&mut self) {
         let (now, hello) = (self.clock.now(), self.config.timeouts.hello);
-        while let Some(token) = self.turn.sockets_mut().late_handshake(now, hello) {
-            self.turn.handshake_failed(token, "it takes too long");
-        }
+        self.turn.end_late_handshakes(now, hello);
         if self.turn.sockets_mut().is_checking() {
             let refused = self.turn.sockets_mut().check_some();
             for token in refused {

@@ -27,7 +27,6 @@ use super::{Ended, Reload, RunError};
 use crate::config::{Config, SETTINGS};
 use crate::engine::Engine;
 use crate::engine::access::{User, Users};
-use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::turn::Turn;
 
@@ -200,11 +199,7 @@ impl Reactor {
             if let Some(listener) = self.listeners.get_mut(FIRST_LISTENER.wrapping_sub(index)) {
                 listener.ready = true;
             } else if index < CONNECTIONS {
-                let (token, mut readiness) = (Token::new(index), readiness(event));
-                if readiness.writable && self.turn.sockets_mut().flush(token).is_err() {
-                    readiness.failed = true;
-                }
-                self.turn.note(token, readiness);
+                self.turn.note_event(Token::new(index), readiness(event));
             } else if let Some(link) = &mut self.link {
                 link.note(event.token());
             }
@@ -238,11 +233,8 @@ impl Reactor {
                 let failed = transport.register(self.poll.registry(), poll_token).is_err();
                 self.turn.sockets_mut().insert(token, transport);
                 if may_shake {
-                    self.turn.expect_handshake(token);
-                }
-                if may_shake && listener.role.protocol == Protocol::Nats {
                     let due = now + self.config.timeouts.hello;
-                    self.turn.sockets_mut().expect_handshake(token, due);
+                    self.turn.expect_handshake_by(token, listener.role.protocol, due);
                 }
                 if failed {
                     self.turn.connection_failed(token);

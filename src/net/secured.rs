@@ -14,7 +14,6 @@ use super::transport::{Stream, Transport};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::sessions::connection::Role;
-use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::turn::{Readiness, Turn};
 
@@ -47,9 +46,7 @@ impl Secured {
     /// Without clients.
     pub fn new(config: &Config, secrets: &Secrets) -> Secured {
         let read_bytes = config.network.read_bytes;
-        let mut engine = Engine::new(config.rules_where(true), read_bytes, "secured".into());
-        let identity = engine.identity().clone();
-        engine.introduce(identity);
+        let engine = Engine::new(config.rules_where(true), read_bytes, "secured".into());
         let mut turn = Turn::new(engine, AllSockets::default(), read_bytes);
         turn.sockets_mut().secure(Some(Rc::clone(&secrets.0)));
         let hello = config.timeouts.hello;
@@ -69,10 +66,7 @@ impl Secured {
         let transport = Transport::new(stream, Some(self.secrets.0.offer(role.protocol)));
         let token = self.turn.accept(role, "a pair of sockets", self.now);
         self.turn.sockets_mut().insert(token, transport);
-        self.turn.expect_handshake(token);
-        if role.protocol == Protocol::Nats {
-            self.turn.sockets_mut().expect_handshake(token, self.now + self.hello);
-        }
+        self.turn.expect_handshake_by(token, role.protocol, self.now + self.hello);
         Ok((token, theirs))
     }
 
@@ -82,11 +76,7 @@ impl Secured {
     /// If that does not come to an end.
     pub fn event(&mut self, token: Token, readiness: Readiness) {
         self.turn.begin();
-        let mut failed = false;
-        if readiness.writable && self.turn.engine().is_connected(token) {
-            failed = self.turn.sockets_mut().flush(token).is_err();
-        }
-        self.turn.note(token, Readiness { failed: readiness.failed || failed, ..readiness });
+        self.turn.note_event(token, readiness);
         self.run();
     }
 
@@ -97,10 +87,7 @@ impl Secured {
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
         self.turn.begin();
-        let (now, hello) = (self.now, self.hello);
-        while let Some(token) = self.turn.sockets_mut().late_handshake(now, hello) {
-            self.turn.handshake_failed(token, "it takes too long");
-        }
+        self.turn.end_late_handshakes(self.now, self.hello);
         self.run();
     }
 

@@ -14,11 +14,40 @@ use mio::event::Event;
 use super::tls::{Tls, certificate};
 use super::transport::Transport;
 use crate::engine::access::Peer;
+use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
-use crate::engine::turn::{News, Readiness, Sockets};
+use crate::engine::turn::{News, Readiness, Sockets, Turn};
 
 /// Certificates of clients that are checked again in a turn: about 0.1 ms each.
 const CHECKS: usize = 8;
+
+/// What is done for handshakes beside a turn: by the loop, and by those who drive a turn without
+/// one.
+impl Turn<AllSockets> {
+    /// Notes an event of a socket. What waits within TLS goes out first.
+    pub(super) fn note_event(&mut self, token: Token, mut readiness: Readiness) {
+        if readiness.writable && self.sockets_mut().flush(token).is_err() {
+            readiness.failed = true;
+        }
+        self.note(token, readiness);
+    }
+
+    /// A connection that was just accepted may begin with a handshake. That of a native client
+    /// needs no time of its own, as its HELLO is due.
+    pub(super) fn expect_handshake_by(&mut self, token: Token, protocol: Protocol, due: Instant) {
+        self.expect_handshake(token);
+        if protocol == Protocol::Nats {
+            self.sockets_mut().expect_handshake(token, due);
+        }
+    }
+
+    /// Ends handshakes that take too long; others are looked at again after `time`.
+    pub(super) fn end_late_handshakes(&mut self, now: Instant, time: Duration) {
+        while let Some(token) = self.sockets_mut().late_handshake(now, time) {
+            self.handshake_failed(token, "it takes too long");
+        }
+    }
+}
 
 /// The sockets of all connections.
 #[derive(Default)]
@@ -55,9 +84,8 @@ impl AllSockets {
         self.by_token[token.index()] = Some(Entry { transport, number, changes });
     }
 
-    /// A handshake of this new connection would be due then. Those of native clients need no time
-    /// of their own: their HELLO is due.
-    pub(super) fn expect_handshake(&mut self, token: Token, due: Instant) {
+    /// A handshake of this new connection would be due then.
+    fn expect_handshake(&mut self, token: Token, due: Instant) {
         self.handshakes.push_back((due, token, self.number));
     }
 
@@ -78,7 +106,7 @@ impl AllSockets {
     }
 
     /// The next connection whose handshake took too long; others are looked at again after `time`.
-    pub(super) fn late_handshake(&mut self, now: Instant, time: Duration) -> Option<Token> {
+    fn late_handshake(&mut self, now: Instant, time: Duration) -> Option<Token> {
         while self.next_handshake().is_some_and(|due| due <= now) {
             let (_, token, number) = self.handshakes.pop_front()?;
             if self.get(token).ok()?.is_late() {
@@ -125,7 +153,7 @@ impl AllSockets {
     }
 
     /// Writes what waits in a connection's transport, since its socket takes something again.
-    pub(super) fn flush(&mut self, token: Token) -> io::Result<()> {
+    fn flush(&mut self, token: Token) -> io::Result<()> {
         match self.get(token) {
             Ok(transport) => transport.flush(),
             Err(_) => Ok(()),
