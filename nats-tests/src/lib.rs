@@ -29,6 +29,7 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(Instant::now() < deadline, "in vain: {what}");
+        // Nothing tells of it when it comes, so it is looked for again.
         thread::sleep(Duration::from_millis(20));
     }
 }
