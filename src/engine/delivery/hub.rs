@@ -148,6 +148,13 @@ impl Engine {
         self.link.as_ref()?.max_payload
     }
 
+    /// Whether a queue group has members behind a hub that takes some messages and not others.
+    pub(super) fn is_for_choosy_hub(&self, group: &RouteGroup) -> bool {
+        let hub = self.link.as_ref().and_then(|link| link.current);
+        let is_member = |hub| self.index.is_member(group.group, hub);
+        self.limit_of_hub().is_some() && hub.is_some_and(is_member)
+    }
+
     /// Whether the hub takes the first message of a run.
     pub(super) fn hub_takes(&self, source: &Slice, run: &Run) -> bool {
         let first = || Message::at(&source.bytes()[run.start..run.end], run.protocol);

@@ -128,3 +128,18 @@ fn messages_that_are_too_large_are_read_over_however_they_are_cut() {
         play(&Script { setup, actions });
     }
 }
+
+/// One waits with a message that is too large for the hub, another one's is not.
+#[test]
+fn a_group_is_not_full_for_what_its_hub_takes() {
+    let setup = Setup { outbox_bytes: 300, ..linked(0) };
+    let mut actions = joins(30).to_vec();
+    actions.push(Say(HUB, Hub(Want("a.>", Some(("h", 2))))));
+    actions.extend([Connect(ONE, Role::SUBSCRIBER, 20), Say(ONE, Hello)]);
+    actions.extend([Say(ONE, Subscribe("a.>", Some("h"))), WHOLE_TURN]);
+    for (client, length) in [(TWO, 200), (TWO + 1, 200), (TWO + 2, 17)] {
+        actions.extend([Connect(client, Role::PUBLISHER, 1_000), Say(client, Hello)]);
+        actions.extend([Say(client, Publish("a.b", client as u64, length)), WHOLE_TURN]);
+    }
+    play(&Script { setup, actions });
+}
