@@ -131,7 +131,7 @@ impl Hub {
                     assert!(before.is_some(), "hub {client} was not told of {filter}");
                 }
                 Heard::Pong => pongs += 1,
-                Heard::Ping => self.check_joining(client, &told, &mut is_first),
+                Heard::Ping => self.check_joining(client, &told, pongs, &mut is_first),
                 Heard::Error(text) => assert_eq!(text, "'Loop detected'", "hub {client}"),
                 Heard::Connect => panic!("hub {client} hears once who comes"),
                 Heard::Message(..) => {}
@@ -141,14 +141,14 @@ impl Hub {
     }
 
     /// The first PING comes behind all that was wanted when it was dialled.
-    fn check_joining(&self, client: usize, told: &Told, is_first: &mut bool) {
+    fn check_joining(&self, client: usize, told: &Told, pongs: usize, is_first: &mut bool) {
         if !std::mem::take(is_first) {
             return;
         }
         for (filter, group) in &self.lasting {
-            let window = &self.windows[0];
+            let mut permitted = self.windows[..=pongs].iter().flatten();
             let is_told = told.contains_key(&((*filter).to_owned(), group.map(str::to_owned)));
-            let may_be = window.iter().all(|it| PERMISSIONS[*it].may_ask_for(filter));
+            let may_be = permitted.all(|it| PERMISSIONS[*it].may_ask_for(filter));
             assert!(is_told || !may_be, "hub {client} is asked before it was told of {filter}");
         }
     }
