@@ -56,7 +56,10 @@ impl Front {
                 if self.says_info {
                     pass_line(&hub, &broker);
                 }
-                let tls = ServerConnection::new(Arc::clone(&self.config)).expect("it is usable");
+                let config = Arc::clone(&self.config);
+                let mut tls = ServerConnection::new(config).expect("it is usable");
+                // A hub may say much before the handshake has ended.
+                tls.set_buffer_limit(None);
                 pass(broker, hub, tls);
             }
         });
