@@ -302,5 +302,6 @@ fn state(connection: &Connection) -> &'static str {
         State::Open => "open",
         State::Finishing => "finishing",
         State::Closing | State::Discarding | State::Gone => "closing",
+        State::Adrift => "down",
     }
 }

@@ -32,6 +32,13 @@ pub(crate) enum Entry {
     Partly(Token, Vec<(Box<[u8]>, bool)>),
     /// Nothing is delivered to a connection any more.
     Left(Token),
+    /// A hub has gone, and messages for it wait for another one, but for so many that were
+    /// half-written.
+    Waits(Token, u64),
+    /// What comes for it does not wait any more, but is lost.
+    Waited(Token),
+    /// What has waited for it is lost as well.
+    GaveUp(Token),
 }
 
 impl Journal {
@@ -90,6 +97,30 @@ impl Journal {
     pub(crate) fn left(&mut self, token: Token) {
         #[cfg(test)]
         self.entries.push(Entry::Left(token));
+        #[cfg(not(test))]
+        let _ = token;
+    }
+
+    /// Messages for a hub that has gone wait, but for so many.
+    pub(crate) fn waits(&mut self, token: Token, lost: u64) {
+        #[cfg(test)]
+        self.entries.push(Entry::Waits(token, lost));
+        #[cfg(not(test))]
+        let _ = (token, lost);
+    }
+
+    /// What comes for it does not wait any more, but is lost.
+    pub(crate) fn waited(&mut self, token: Token) {
+        #[cfg(test)]
+        self.entries.push(Entry::Waited(token));
+        #[cfg(not(test))]
+        let _ = token;
+    }
+
+    /// What has waited for it is lost as well.
+    pub(crate) fn gave_up(&mut self, token: Token) {
+        #[cfg(test)]
+        self.entries.push(Entry::GaveUp(token));
         #[cfg(not(test))]
         let _ = token;
     }

@@ -218,7 +218,7 @@ impl Engine {
     /// Whether a token names a connection whose socket is open.
     pub(crate) fn is_connected(&self, token: Token) -> bool {
         let found = self.connections.get(token.index());
-        found.is_some_and(|connection| connection.state != State::Gone)
+        found.is_some_and(|it| !matches!(it.state, State::Gone | State::Adrift))
     }
 
     /// Whether a connection is not read, since it waits for something.

@@ -232,3 +232,48 @@ fn a_broker_that_stops_leaves_the_hub_and_does_not_come_back() {
     assert!(broker.wait().success());
     assert!(!hub.is_dialled());
 }
+
+/// Those that were queued and not written, and those that come while there is none; nothing waits
+/// for a hub that never joined.
+#[test]
+fn under_block_messages_wait_for_the_next_hub() {
+    const MESSAGES: usize = 1_000;
+    let mut hub = Hub::start();
+    let settings = [
+        ("link.policy", "block"),
+        ("overflow.stall_timeout", "600"),
+        ("monitor.address", "127.0.0.1:0"),
+    ];
+    let broker = broker(&at(&hub), &settings);
+    let mut link = hub.greet();
+    link.join("LS+ wanted.>\r\n");
+    broker.log().wait_for_count("link: joined", 1);
+    let mut publisher = broker.publisher();
+    for outage in 1..=2 {
+        hub.close();
+        link.cut();
+        eventually("the link is down", || {
+            (figure(&broker, "broker_link_up") == Some(0.0)).then_some(())
+        });
+        for number in 0..MESSAGES {
+            publisher.publish(b"wanted.x", number.to_string().as_bytes());
+        }
+        eventually("all wait", || {
+            let waiting = figure(&broker, "broker_link_waiting_messages");
+            (waiting == Some(MESSAGES as f64)).then_some(())
+        });
+        hub.reopen();
+        // One that comes and goes again takes nothing with it.
+        drop(hub.greet());
+        link = hub.greet();
+        link.join("LS+ wanted.>\r\n");
+        broker.log().wait_for_count("messages have waited for it", outage);
+        publisher.publish(b"wanted.x", b"live");
+        for number in 0..MESSAGES {
+            assert_eq!(link.message().payload, number.to_string().as_bytes());
+        }
+        assert_eq!(link.message().payload, b"live");
+    }
+    assert_eq!(figure(&broker, "broker_link_waiting_messages"), Some(0.0));
+    assert_eq!(figure(&broker, "broker_link_lost_messages_total"), Some(0.0));
+}

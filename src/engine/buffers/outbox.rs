@@ -218,6 +218,54 @@ impl Outbox {
         dropped
     }
 
+    /// Nothing more can be written: only messages stay of which nothing was. Returns how many did
+    /// not, which is one at most.
+    pub(crate) fn keep_whole_messages(&mut self, walk: Walk) -> u64 {
+        let half = self.half_written(walk);
+        let mut rest = half.map_or(0, |half| half.rest);
+        for slice in std::mem::take(self).slices {
+            let begun = rest.min(slice.len());
+            rest -= begun;
+            if !slice.is_own() && begun < slice.len() {
+                self.queued += slice.len() - begun;
+                self.append(slice.part(begun, slice.len()).with_tail(slice.is_tail()));
+            }
+        }
+        u64::from(half.is_some_and(|half| half.is_message))
+    }
+
+    /// Queues its messages, all of them whole and nothing else among them, behind those of another
+    /// one, as far as they are taken there. Returns how many are and their bytes, and how many not.
+    pub(crate) fn move_messages(
+        &mut self,
+        to: &mut Outbox,
+        walk: Walk,
+        mut is_taken: impl FnMut(&[u8]) -> bool,
+    ) -> (u64, u64, u64) {
+        let (mut taken, mut bytes, mut refused) = (0, to.queued, 0);
+        let mut is_last_taken = false;
+        for slice in std::mem::take(self).slices {
+            if slice.is_tail() {
+                if is_last_taken {
+                    to.push_tail(&slice, 0, slice.len());
+                }
+                continue;
+            }
+            for frame in frames(slice.bytes(), walk) {
+                let end = frame.end.min(slice.len());
+                is_last_taken = is_taken(&slice.bytes()[frame.start..end]);
+                if is_last_taken {
+                    to.push(&slice, frame.start, end);
+                    taken += 1;
+                } else {
+                    refused += 1;
+                }
+            }
+        }
+        bytes = to.queued - bytes;
+        (taken, bytes as u64, refused)
+    }
+
     /// Messages that wait, a half-written one included. Walks all frames: for the end of a
     /// connection only.
     pub(crate) fn messages(&self, walk: Walk) -> u64 {

@@ -27,7 +27,6 @@ use super::waits::Obstacle;
 use crate::engine::buffers::chunk::Slice;
 use crate::engine::routing::{Member, Route};
 use crate::engine::rules::OverflowPolicy;
-use crate::engine::sessions::connection::State;
 use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
@@ -146,7 +145,7 @@ impl Engine {
         self.admission.is_exempt = self.waits.is_exempt(publisher);
         let is_scarce = !self.rules.only_block() && self.memory_is_scarce();
         let mut part = run;
-        let is_hub_limited = self.limit_of_hub().is_some() && route.leads_to_hub();
+        let is_hub_limited = route.leads_to_hub() && self.limit_of_hub().is_some();
         let needs_look = is_scarce || route.needs_look || silent.is_some() || is_hub_limited;
         if needs_look || !self.all_have_room(&run, route) {
             part = self.look_at_plain(source, run, route, is_scarce, now);
@@ -254,12 +253,13 @@ impl Engine {
         now: Instant,
     ) -> Option<Exception> {
         let connection = &self.connections[token.index()];
-        if connection.state != State::Open || self.admission.silent == Some(token) {
+        if !connection.is_receiver() || self.is_silent(token) {
             return Some(Exception::Nothing);
         }
-        if connection.role.protocol == Protocol::Leaf
-            && let Some(most) = self.limit_of_hub()
-        {
+        if connection.is_lost() {
+            return Some(Exception::Drop);
+        }
+        if let Some(most) = connection.most_payload() {
             let too_large = part.while_bodies(source, |body| body > most);
             if too_large.messages > 0 {
                 *part = too_large;
@@ -295,6 +295,14 @@ impl Engine {
                 Some(Exception::Close)
             }
         }
+    }
+
+    /// Whether a connection is not given what is published: its own messages, if it wants none of
+    /// those, and a hub those of any hub.
+    fn is_silent(&self, token: Token) -> bool {
+        self.admission.silent.is_some_and(|publisher| {
+            publisher == token || (self.is_hub(publisher) && self.is_hub(token))
+        })
     }
 
     /// One copy in an encoding.

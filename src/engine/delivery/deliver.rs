@@ -41,10 +41,7 @@ impl Engine {
         let named = self.groups_for_hub(route);
         for audience in &route.plain {
             if audience.encoding == Encoding::Leaf && named.is_some() {
-                // It stands last, and has one message for all that is wanted there. Beside it there
-                // may be one that has gone.
-                let gone = next.iter().filter(|(_, exception)| *exception == Exception::Nothing);
-                gone.for_each(|(hub, _)| self.note_lost(publisher, *hub, run.messages));
+                // It stands last, and has one message for all that is wanted there.
                 break;
             }
             let mut encoded = self.encode(&run, source, audience.encoding);
@@ -56,7 +53,7 @@ impl Engine {
             {
                 next = rest;
                 self.push_to_all(&receivers[..place], &mut encoded);
-                self.push_exception(publisher, token, exception, &mut encoded, now);
+                self.push_exception(token, exception, &mut encoded, now);
                 receivers = &receivers[place + 1..];
             }
             self.push_to_all(receivers, &mut encoded);
@@ -68,10 +65,7 @@ impl Engine {
         }
         self.admission.exceptions = exceptions;
         for (place, group) in route.groups.iter().enumerate() {
-            let Some((member, exception)) = self.admission.members[place] else {
-                self.note_group_lost(publisher, group, run.messages);
-                continue;
-            };
+            let Some((member, exception)) = self.admission.members[place] else { continue };
             if named.as_ref().is_some_and(|(_, names)| names.contains(&group.group)) {
                 continue;
             }
@@ -81,7 +75,7 @@ impl Engine {
             let mut encoded = self.encode(&run, source, encoding);
             match exception {
                 None => self.push_to_all(&[token], &mut encoded),
-                Some(it) => self.push_exception(publisher, token, it, &mut encoded, now),
+                Some(it) => self.push_exception(token, it, &mut encoded, now),
             }
             self.encoder.take_back(encoded);
             if matches!(encoding, Encoding::Nats { .. })
@@ -178,7 +172,6 @@ impl Engine {
 
     fn push_exception(
         &mut self,
-        publisher: Token,
         token: Token,
         exception: Exception,
         encoded: &mut Encoded<'_>,
@@ -189,20 +182,25 @@ impl Engine {
                 self.tell_lost(token);
                 self.push_to_all(&[token], encoded);
             }
-            Exception::Nothing => self.note_lost(publisher, token, encoded.messages),
+            Exception::Nothing => {}
             Exception::Drop => {
-                let connection = &mut self.connections[token.index()];
-                // Where there is no word for it, nothing waits to be told.
-                let is_told = connection.role.protocol.lost_bytes() > 0;
-                let losses = connection.losses_mut();
-                losses.untold += if is_told { encoded.messages } else { 0 };
-                losses.dropped += encoded.messages;
-                self.stats.dropped += encoded.messages;
-                self.connections[token.index()].update_room(&self.rules);
+                self.note_dropped(token, encoded.messages);
                 self.report_dropping(token, now);
             }
             Exception::Close => self.close(token, CloseReason::SlowConsumer, now),
         }
+    }
+
+    /// Messages are kept from a receiver.
+    pub(super) fn note_dropped(&mut self, token: Token, messages: u64) {
+        let connection = &mut self.connections[token.index()];
+        // Where there is no word for it, nothing waits to be told.
+        let is_told = connection.role.protocol.lost_bytes() > 0;
+        let losses = connection.losses_mut();
+        losses.untold += if is_told { messages } else { 0 };
+        losses.dropped += messages;
+        self.stats.dropped += messages;
+        connection.update_room(&self.rules);
     }
 
     /// Tells a subscriber of messages that it was not given, if there are any that it was not told

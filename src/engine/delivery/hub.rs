@@ -12,12 +12,11 @@ use wire::leaf;
 use super::admission::Exception;
 use super::messages::Message;
 use super::run::Run;
-use crate::engine::Engine;
 use crate::engine::buffers::chunk::Slice;
 use crate::engine::routing::{GroupId, Route, RouteGroup};
-use crate::engine::sessions::connection::State;
 use crate::engine::sessions::protocol::Protocol;
 use crate::engine::token::Token;
+use crate::engine::{Engine, budget};
 
 /// What subjects of requests to streams begin with.
 const STREAMS: &[u8] = b"$JS.";
@@ -40,7 +39,7 @@ impl Engine {
         if route.groups.is_empty() {
             return None;
         }
-        let hub = self.link.as_ref()?.current?;
+        let hub = self.hub()?;
         let mut names = Names::new();
         for (group, chosen) in route.groups.iter().zip(&self.admission.members) {
             if let Some((member, None | Some(Exception::TellLost))) = chosen
@@ -60,12 +59,9 @@ impl Engine {
         publisher: Token,
         subject: &[u8],
     ) -> (Option<Rc<Route>>, bool) {
-        let Some(hub) = self.link.as_ref().and_then(|link| link.current) else {
-            return (None, false);
-        };
+        let Some(hub) = self.hub() else { return (None, false) };
         let is_nats = self.connections[publisher.index()].role.protocol == Protocol::Nats;
-        let is_for_streams = is_nats && subject.starts_with(STREAMS);
-        if !is_for_streams || self.connections[hub.index()].state != State::Open {
+        if !is_nats || !subject.starts_with(STREAMS) {
             return (None, false);
         }
         match self.index.wants(hub, subject, &mut self.budget) {
@@ -94,38 +90,38 @@ impl Engine {
         self.encoder.take_back(encoded);
     }
 
-    /// Messages do not reach a receiver that is not there: those for a hub that has gone are lost.
-    pub(super) fn note_lost(&mut self, publisher: Token, receiver: Token, messages: u64) {
-        let is_from_hub = self.is_hub(publisher);
-        if let Some(link) = &mut self.link
-            && link.before == Some(receiver)
-            && !is_from_hub
-        {
-            link.lost += messages;
-        }
+    /// Messages that have waited for a hub are queued for the one that has joined, as far as it
+    /// takes them. Returns how many.
+    pub(crate) fn hand_over(&mut self, token: Token) -> u64 {
+        let Some(before) = self.link.as_ref().and_then(|link| link.before) else { return 0 };
+        let mut waiting = std::mem::take(&mut self.connections[before.index()].outbox);
+        let limit = self.connections[token.index()].most_payload();
+        let index = &self.index;
+        let is_taken = |bytes: &[u8]| {
+            let message = Message::at(bytes, Protocol::Leaf);
+            limit.is_none_or(|most| message.body <= most)
+                && !index.is_withheld(token, message.topic)
+        };
+        let connection = &mut self.connections[token.index()];
+        let walk = connection.role.protocol.walk();
+        let (messages, bytes, lost) = waiting.move_messages(&mut connection.outbox, walk, is_taken);
+        connection.traffic.messages += messages;
+        connection.traffic.bytes += bytes;
+        connection.update_room(&self.rules);
+        let connection = &mut self.connections[before.index()];
+        connection.traffic.messages -= messages;
+        connection.traffic.bytes -= bytes;
+        connection.add_undelivered(lost);
+        connection.note_gone();
+        self.stats.undelivered += lost;
+        self.budget.charge_turn((messages + lost) * budget::LOOK);
+        self.schedule.mark_dirty(token);
+        messages
     }
 
-    fn is_hub(&self, token: Token) -> bool {
+    /// Whether a connection is that to a hub.
+    pub(super) fn is_hub(&self, token: Token) -> bool {
         self.connections[token.index()].role.protocol == Protocol::Leaf
-    }
-
-    /// Messages to a queue group reach nobody: if it has members behind the hub, which is gone or
-    /// takes none as large, they are lost.
-    pub(super) fn note_group_lost(&mut self, publisher: Token, group: &RouteGroup, messages: u64) {
-        if self.is_hub(publisher) || !self.is_for_a_hub(group) {
-            return;
-        }
-        if let Some(link) = &mut self.link {
-            link.lost += messages;
-        }
-    }
-
-    /// Whether any member of a group whose filter matches is behind the hub, or one that has gone.
-    fn is_for_a_hub(&self, group: &RouteGroup) -> bool {
-        let Some(link) = &self.link else { return false };
-        let is_open = |hub: &Token| self.connections[hub.index()].state == State::Open;
-        let hubs = [link.before, link.current.filter(is_open)];
-        self.index.members(group).any(|member| hubs.contains(&Some(member.token)))
     }
 
     /// Bytes of a line that names one more queue group.
@@ -133,26 +129,27 @@ impl Engine {
         " + ".len() + self.index.group_name(group).len()
     }
 
-    /// Messages reach nobody at all: if a hub that is gone wanted them, they are lost.
-    pub(super) fn note_unheard_lost(&mut self, publisher: Token, route: &Route, messages: u64) {
-        let Some(before) = self.link.as_ref().and_then(|link| link.before) else { return };
-        let is_member = |group: &RouteGroup| self.is_for_a_hub(group);
-        if route.plain_copies(before) > 0 || route.groups.iter().any(is_member) {
-            self.note_lost(publisher, before, messages);
+    /// A message reaches nobody at all: if a hub that is gone wanted it, it is lost.
+    pub(super) fn note_unheard_lost(&mut self, route: &Route) {
+        let Some(hub) = self.hub().filter(|hub| self.connections[hub.index()].is_lost()) else {
+            return;
+        };
+        let has_it = |group| self.index.members(group).any(|member| member.token == hub);
+        if route.plain_copies(hub) > 0 || route.groups.iter().any(has_it) {
+            self.note_dropped(hub, 1);
         }
     }
 
     /// The most bytes of headers and payload that the hub takes, if that is less than is taken
     /// here.
     pub(super) fn limit_of_hub(&self) -> Option<usize> {
-        self.link.as_ref()?.max_payload
+        self.connections[self.hub()?.index()].most_payload()
     }
 
     /// Whether a queue group has members behind a hub that takes some messages and not others.
     pub(super) fn is_for_choosy_hub(&self, group: &RouteGroup) -> bool {
-        let hub = self.link.as_ref().and_then(|link| link.current);
         let is_member = |hub| self.index.is_member(group.group, hub);
-        self.limit_of_hub().is_some() && hub.is_some_and(is_member)
+        self.limit_of_hub().is_some() && self.hub().is_some_and(is_member)
     }
 
     /// Whether the hub takes the first message of a run.

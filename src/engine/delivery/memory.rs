@@ -198,6 +198,8 @@ impl Engine {
             }
             let connection = &self.connections[token.index()];
             let holds = !(connection.outbox.is_empty() && connection.inbox.is_empty());
+            // What is queued for one that is adrift makes no write by which it would come back.
+            let holds = holds || connection.state == State::Adrift;
             if !holds {
                 self.memory.mark(token, HOLDER, false);
             }

@@ -134,11 +134,13 @@ impl Engine {
         self.budget.charge_turn(looks * budget::LOOK);
         let holds_memory = self.memory.is_full() && !self.outbox(token).is_empty();
         // One that does not block is waited for beside others of its queue group that do.
-        let blocks = self.rules_of(token).policy == OverflowPolicy::Block;
+        let connection = &self.connections[token.index()];
+        let blocks = connection.policy(&self.rules) == OverflowPolicy::Block;
         let is_to_blame = (is_waited_for && blocks) || holds_memory;
+        let least = seconds * self.rules.min_rate_bytes_per_second as f64;
         if !is_to_blame {
             self.end_stall(token);
-        } else if taken < seconds * self.rules.min_rate_bytes_per_second as f64 {
+        } else if taken < least || connection.state == State::Adrift {
             self.close(token, CloseReason::SlowConsumer, now);
         } else {
             self.restart_stall(token, now);
@@ -169,7 +171,7 @@ impl Engine {
         let is_full = |token: &Token| {
             // The route is kept as it was, and some of its receivers may be gone.
             let found = self.connections.get(token.index());
-            found.is_some_and(|it| it.state == State::Open && it.stall.is_some())
+            found.is_some_and(|it| it.is_receiver() && it.stall.is_some())
         };
         let receivers = plain.chain(members.map(|member| member.token));
         let fullest = receivers.filter(is_full).max_by_key(|it| self.outbox(*it).queued());

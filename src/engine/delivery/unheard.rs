@@ -9,7 +9,6 @@ use super::run::Run;
 use super::runs::Outcome;
 use crate::engine::buffers::chunk::Slice;
 use crate::engine::routing::Route;
-use crate::engine::sessions::connection::State;
 use crate::engine::sessions::requests::Stop;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
@@ -19,7 +18,7 @@ impl Engine {
     pub(super) fn is_heard(&self, publisher: Token, route: &Route) -> bool {
         let echo = self.connections[publisher.index()].wants_echo();
         let hears = |token: Token| {
-            self.connections[token.index()].state == State::Open && (echo || token != publisher)
+            self.connections[token.index()].is_given_messages() && (echo || token != publisher)
         };
         let mut plain = route.plain.iter().flat_map(|audience| &audience.receivers);
         let mut members = route.groups.iter().flat_map(|group| self.index.members(group));
@@ -46,7 +45,7 @@ impl Engine {
             self.end_wait(token);
             self.answer_done(token, 1);
             self.note_published(token, 1, message.length);
-            self.note_unheard_lost(token, route, 1);
+            self.note_unheard_lost(route);
             self.journal.delivered(token, 1, 0);
             if run.is_reply {
                 self.take_reply(token, source, *run);

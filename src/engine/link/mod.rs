@@ -21,9 +21,10 @@ use super::buffers::chunk::Own;
 use super::close_reason::CloseReason;
 use super::sessions::LeafSession;
 use super::sessions::connection::{Connection, Role, State};
-use super::sessions::protocol::{Notice, Protocol};
+use super::sessions::protocol::Notice;
 use super::token::Token;
 
+mod absence;
 mod interest;
 
 /// How long messages may wait to be confirmed: then the hub is asked whether it has taken them.
@@ -54,8 +55,9 @@ pub struct Hub {
 /// What happened on the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// The hub has answered behind all that was told: the link is up.
-    Joined,
+    /// The hub has answered behind all that was told: the link is up. So many messages waited for
+    /// that.
+    Joined(u64),
     /// The hub tells of itself or its cluster.
     Info(Box<HubInfo>),
     /// The hub tells an error: its text, and what it means.
@@ -84,6 +86,8 @@ pub struct LinkFigures {
     pub lost: u64,
     /// Messages that were written to the hub, behind which it has not answered yet.
     pub unconfirmed: u64,
+    /// Messages that wait for a hub while there is none.
+    pub waiting: u64,
     /// Messages and filters of the hub that break a rule of topics here, or are larger than may be
     /// taken.
     pub not_carried: u64,
@@ -99,21 +103,16 @@ pub(crate) struct Link {
     /// The connection to a hub.
     pub(crate) current: Option<Token>,
     /// The connection before, whose socket is closed: it is kept for what its hub wanted, until
-    /// another one has joined. Messages for it are lost, and counted.
+    /// another one has joined. Messages for it wait for that, or are lost and counted.
     pub(crate) before: Option<Token>,
     told: Told,
     /// By this a way that leads back here is found out.
     pub(super) mark: Box<[u8]>,
-    /// The most bytes of headers and payload that the hub takes, if that is less than is taken
-    /// here.
-    pub(crate) max_payload: Option<usize>,
     /// All is taken that the hub sends, as far as it was not told to send less.
     takes_all: bool,
     events: Vec<LinkEvent>,
     joins: u64,
-    /// Messages that did not reach a hub, apart from those that the connection counts.
-    pub(crate) lost: u64,
-    /// Of connections that have ended.
+    /// Of connections that are not kept.
     ended: LinkFigures,
     not_carried: u64,
     /// It is sent everything, as it wants more than can be kept.
@@ -130,10 +129,8 @@ impl Link {
             before: None,
             told: Told::default(),
             mark: [LOOP_MARK_PREFIX, nonce.as_bytes()].concat().into(),
-            max_payload: None,
             events: Vec::new(),
             joins: 0,
-            lost: 0,
             ended: LinkFigures::default(),
             not_carried: 0,
             is_folded: false,
@@ -172,11 +169,14 @@ impl Engine {
         let mut figures = LinkFigures {
             joins: link.joins,
             not_carried: link.not_carried,
-            lost: link.lost,
             ..LinkFigures::default()
         };
         figures.add(&link.ended);
-        if let Some(hub) = link.current {
+        if let Some(before) = link.before {
+            figures.add(&LinkFigures::of(&self.connections[before.index()]));
+        }
+        // One that is about to close is both.
+        if let Some(hub) = link.current.filter(|hub| link.before != Some(*hub)) {
             let connection = &self.connections[hub.index()];
             figures.add(&LinkFigures::of(connection));
             figures.is_up = connection.leaf.as_ref().is_some_and(|leaf| leaf.has_joined());
@@ -198,14 +198,14 @@ impl Engine {
         connection.set_id(&hub.name);
         connection.state = State::Open;
         let due = now + self.rules.hello;
-        let session = LeafSession { join_due: Some(due), ..LeafSession::default() };
+        let max_payload = Some(hub.max_payload).filter(|max| *max < self.rules.max_payload);
+        let session = LeafSession { join_due: Some(due), max_payload, ..LeafSession::default() };
         connection.leaf = Some(Box::new(session));
         connection.update_room(&self.rules);
         let mut lines = hub.connect;
         if let Some(link) = &mut self.link {
             link.current = Some(token);
             link.is_folded = false;
-            link.max_payload = Some(hub.max_payload).filter(|max| *max < self.rules.max_payload);
             link.told = Told::default();
             Line::Interest { filter: &link.mark, group: None }.write(&mut lines);
             self.index.export(token, link.export().collect());
@@ -262,12 +262,21 @@ impl Engine {
         let Some(session) = &mut connection.leaf else { return };
         let Some(messages) = session.asked.pop_front() else { return };
         session.confirmed = messages;
-        if session.join_due.take().is_some()
-            && let Some(link) = &mut self.link
-        {
+        if session.join_due.take().is_some() {
+            self.hub_has_joined(token);
+        }
+    }
+
+    /// All that is wanted here is in force, and so is what the hub has told: it gets what has
+    /// waited for that, and what comes.
+    fn hub_has_joined(&mut self, token: Token) {
+        self.connections[token.index()].update_room(&self.rules);
+        let waited = self.hand_over(token);
+        self.forget_hub_of_before();
+        self.wake_groups_of(token);
+        if let Some(link) = &mut self.link {
             link.joins += 1;
-            link.events.push(LinkEvent::Joined);
-            self.forget_hub_of_before();
+            link.events.push(LinkEvent::Joined(waited));
         }
     }
 
@@ -311,38 +320,32 @@ impl Engine {
         }
     }
 
-    /// Whether a connection that has ended is kept for what its hub wanted.
-    pub(crate) fn keep_as_memory_of_hub(&mut self, token: Token) -> bool {
-        let Some(link) = self.link.as_mut().filter(|link| link.current == Some(token)) else {
-            return false;
-        };
-        let session = &self.connections[token.index()].leaf;
-        // One that has not joined has not told all that it wants.
-        let is_kept = session.as_ref().is_some_and(|leaf| leaf.has_joined()) && !self.draining;
-        if is_kept && let Some(earlier) = link.before.replace(token) {
-            self.begin_giving_up(earlier);
-        }
-        is_kept
+    /// The connection that messages for the hub are for, if there is one.
+    pub(crate) fn hub(&self) -> Option<Token> {
+        let link = self.link.as_ref()?;
+        let mut hubs = [link.before, link.current].into_iter().flatten();
+        hubs.find(|hub| self.connections[hub.index()].is_receiver())
     }
 
-    /// What a hub wanted that has gone is not kept any more.
-    pub(crate) fn forget_hub_of_before(&mut self) {
-        if let Some(before) = self.link.as_mut().and_then(|link| link.before.take()) {
-            self.begin_giving_up(before);
+    /// The figures of a connection are those of one that has ended, and change no more.
+    fn count_ended(&mut self, token: Token) {
+        let connection = &mut self.connections[token.index()];
+        let figures = LinkFigures::of(connection);
+        connection.leaf = None;
+        if let Some(link) = &mut self.link {
+            link.ended.add(&figures);
         }
     }
 
     /// A connection has ended, maybe that to the hub.
     pub(crate) fn link_has_ended(&mut self, token: Token, reason: CloseReason) {
-        let connection = &self.connections[token.index()];
-        if connection.role.protocol != Protocol::Leaf {
+        let Some(link) = self.link.as_mut().filter(|link| link.current == Some(token)) else {
             return;
-        }
-        let figures = LinkFigures::of(connection);
-        if let Some(link) = self.link.as_mut().filter(|link| link.current == Some(token)) {
-            link.current = None;
-            link.ended.add(&figures);
-            link.events.push(LinkEvent::Ended(reason));
+        };
+        link.current = None;
+        link.events.push(LinkEvent::Ended(reason));
+        if !self.is_memory_of_hub(token) {
+            self.count_ended(token);
         }
     }
 }
@@ -353,14 +356,16 @@ impl LinkFigures {
         let Some(session) = &connection.leaf else { return LinkFigures::default() };
         let dropped = connection.losses().map_or(0, |losses| losses.dropped);
         let undelivered = connection.undelivered();
+        let messages = connection.traffic.messages;
+        let waiting = session.gone.map_or(0, |gone| messages - gone);
         LinkFigures {
-            messages_out: connection.traffic.messages,
+            messages_out: messages,
             bytes_out: connection.traffic.bytes,
             messages_in: session.published.messages,
             bytes_in: session.published.bytes,
             lost: dropped + undelivered,
-            unconfirmed: (connection.traffic.messages - session.confirmed)
-                .saturating_sub(undelivered),
+            unconfirmed: (messages - session.confirmed).saturating_sub(undelivered + waiting),
+            waiting,
             ..LinkFigures::default()
         }
     }
@@ -372,6 +377,7 @@ impl LinkFigures {
         self.bytes_in += other.bytes_in;
         self.lost += other.lost;
         self.unconfirmed += other.unconfirmed;
+        self.waiting += other.waiting;
     }
 }
 

@@ -96,11 +96,16 @@ impl World {
 
     /// A hub that has joined, and what it was told.
     fn joined(&mut self) -> (Token, String) {
+        self.joined_behind(0)
+    }
+
+    /// The same behind so many messages that have waited for it.
+    fn joined_behind(&mut self, waited: u64) -> (Token, String) {
         let hub = self.dial();
         let told = self.heard(hub);
         assert!(told.ends_with("PING\r\n"), "{told}");
         self.say(hub, "PONG\r\n");
-        assert_eq!(self.engine.take_link_events(), [LinkEvent::Joined]);
+        assert_eq!(self.engine.take_link_events(), [LinkEvent::Joined(waited)]);
         (hub, told)
     }
 
@@ -449,8 +454,6 @@ fn errors_are_passed_on_and_a_hub_that_does_not_answer_is_given_up() {
     assert_eq!(events, [LinkEvent::Error(text, HubError::Authorization)]);
     world.now = world.engine.next_deadline().unwrap();
     world.engine.expire(world.now);
-    world.heard(hub);
-    world.engine.end_of_input(hub);
     world.end_turn();
     let events = world.engine.take_link_events();
     assert_eq!(events, [LinkEvent::Ended(CloseReason::HelloTimeout)]);
@@ -464,9 +467,122 @@ fn other_rules_end_the_link_and_none_end_it_for_good() {
     world.engine.set_link(Some(everything()), world.now);
     assert!(world.figures().is_up, "they are the same");
     world.engine.set_link(None, world.now);
-    world.heard(hub);
-    world.engine.end_of_input(hub);
     world.end_turn();
     assert_eq!(world.engine.link_figures(), None);
     assert_eq!((world.engine.connections(), world.engine.index.subscriptions()), (0, 0));
+}
+
+/// A world whose publishers wait for the hub, and a publisher.
+fn waiting_world(buffer: usize) -> (World, Token) {
+    let mut world = World::new(everything(), |rules| {
+        rules.link.policy = OverflowPolicy::Block;
+        rules.link.outbox_bytes = buffer;
+        rules.link.stall_timeout = Duration::from_secs(5);
+        rules.min_rate_bytes_per_second = 0;
+    });
+    let publisher = world.client();
+    (world, publisher)
+}
+
+#[test]
+fn messages_wait_for_the_next_hub_under_block_and_are_sent_to_it_first() {
+    let (mut world, publisher) = waiting_world(10_000);
+    let (hub, _) = world.joined();
+    world.say(hub, "LS+ a\r\nLS+ b g 1\r\n");
+    world.say(publisher, "PUB a 1\r\n1\r\n");
+    // It was not written: it waits like those that come later.
+    world.engine.connection_failed(hub);
+    world.end_turn();
+    world.say(publisher, "PUB a r 1\r\n2\r\nPUB b 1\r\n3\r\nPUB c 1\r\n4\r\n");
+    let figures = world.figures();
+    assert_eq!((figures.waiting, figures.lost, figures.unconfirmed), (3, 0, 0));
+    assert_eq!(world.heard(publisher), "", "it was heard");
+
+    let hub = world.dial();
+    world.say(hub, "LS+ c\r\n");
+    world.say(publisher, "PUB c 1\r\n5\r\nPUB a 1\r\n6\r\n");
+    let told = world.heard(hub);
+    assert!(told.ends_with("PING\r\n"), "nothing is given to one that has not joined: {told}");
+    world.engine.take_link_events();
+    world.say(hub, "PONG\r\n");
+    assert_eq!(world.engine.take_link_events(), [LinkEvent::Joined(4)]);
+    world.say(publisher, "PUB c 1\r\n7\r\nPUB a 1\r\n8\r\n");
+    let waited = "LMSG a 1\r\n1\r\nLMSG a r 1\r\n2\r\nLMSG b | g 1\r\n3\r\nLMSG a 1\r\n6\r\n";
+    assert_eq!(world.heard(hub), format!("{waited}LMSG c 1\r\n7\r\n"));
+    let figures = world.figures();
+    assert_eq!((figures.waiting, figures.lost, figures.messages_out), (0, 0, 5));
+}
+
+#[test]
+fn a_hub_that_is_away_is_waited_for_no_longer_than_for_one_that_is_slow() {
+    let (mut world, publisher) = waiting_world(30);
+    let (hub, _) = world.joined();
+    world.say(hub, "LS+ a\r\n");
+    world.engine.connection_failed(hub);
+    world.end_turn();
+    let lines = "PUB a 10\r\n0123456789\r\n".repeat(3);
+    world.say(publisher, &lines);
+    assert_eq!(world.figures().waiting, 1, "the second one finds no room");
+    assert!(world.engine.is_waiting(publisher));
+    world.now += Duration::from_secs(5);
+    world.engine.expire(world.now);
+    assert!(!world.engine.is_waiting(publisher), "it was waited for long enough");
+    world.engine.resume(publisher, world.now);
+    let figures = world.figures();
+    assert_eq!((figures.waiting, figures.lost), (1, 2));
+    // Nor is it from then on; what waits does.
+    world.say(publisher, "PUB a 10\r\n0123456789\r\n");
+    assert!(!world.engine.is_waiting(publisher));
+    let (hub, _) = world.joined_behind(1);
+    assert_eq!(world.heard(hub), "LMSG a 10\r\n0123456789\r\n");
+    assert_eq!((world.figures().lost, world.figures().waiting), (3, 0));
+}
+
+#[test]
+fn what_the_next_hub_does_not_take_is_lost() {
+    let (mut world, publisher) = waiting_world(10_000);
+    let (hub, _) = world.joined();
+    world.say(hub, "LS+ *\r\n");
+    world.engine.connection_failed(hub);
+    world.end_turn();
+    world.say(publisher, "PUB a 5\r\n12345\r\nPUB b 1\r\n2\r\nPUB a 1\r\n3\r\n");
+    let connect = b"CONNECT {}\r\n".to_vec();
+    let hub =
+        world.engine.join(Hub { name: "H".to_owned(), connect, max_payload: 4 }, "hub", world.now);
+    world.say(hub, "INFO {\"connect_info\":true,\"export\":{\"deny\":[\"b\"]}}\r\n");
+    world.heard(hub);
+    world.say(hub, "PONG\r\n");
+    assert_eq!(world.heard(hub), "LMSG a 1\r\n3\r\n");
+    assert_eq!((world.figures().lost, world.figures().waiting), (2, 0));
+}
+
+#[test]
+fn what_waits_for_a_hub_when_the_broker_stops_was_not_delivered() {
+    let (mut world, publisher) = waiting_world(10_000);
+    let (hub, _) = world.joined();
+    world.say(hub, "LS+ a\r\n");
+    world.engine.connection_failed(hub);
+    world.end_turn();
+    world.say(publisher, "PUB a 1\r\n1\r\nPUB a 1\r\n2\r\n");
+    world.engine.shut_down(world.now);
+    assert_eq!(world.engine.stats().undelivered, 2);
+    world.end_turn();
+    assert_eq!(world.figures().lost, 2);
+}
+
+#[test]
+fn nothing_more_waits_for_a_hub_when_the_policy_becomes_drop() {
+    let (mut world, publisher) = waiting_world(10_000);
+    let (hub, _) = world.joined();
+    world.say(hub, "LS+ a\r\n");
+    world.engine.connection_failed(hub);
+    world.end_turn();
+    world.say(publisher, "PUB a 1\r\n1\r\n");
+    let mut rules = world.engine.rules.clone();
+    rules.link.policy = OverflowPolicy::Drop;
+    world.engine.set_rules(rules, world.now);
+    world.say(publisher, "PUB a 1\r\n2\r\n");
+    assert_eq!((world.figures().waiting, world.figures().lost), (1, 1));
+    let (hub, _) = world.joined_behind(1);
+    assert_eq!(world.heard(hub), "LMSG a 1\r\n1\r\n");
 }

@@ -12,7 +12,6 @@ use super::connection::State;
 use super::protocol::{Notice, Protocol};
 use crate::engine::buffers::chunk::Own;
 use crate::engine::buffers::inbox::Inbox;
-use crate::engine::buffers::outbox::Outbox;
 use crate::engine::close_reason::CloseReason;
 use crate::engine::delivery::waits::Obstacle;
 use crate::engine::token::Token;
@@ -40,12 +39,16 @@ impl Engine {
         let connection = &mut self.connections[token.index()];
         connection.input_ended = true;
         match connection.state {
+            // It takes nothing more, either.
+            State::Open if connection.role.protocol == Protocol::Leaf => {
+                self.abort(token, CloseReason::ClientClosed);
+            }
             State::Handshake | State::Open => {
                 self.begin_finishing(token, CloseReason::ClientClosed);
                 self.after_progress(token);
             }
             State::Discarding => self.mark_gone(token),
-            State::Finishing | State::Closing | State::Gone => {}
+            State::Finishing | State::Closing | State::Gone | State::Adrift => {}
         }
     }
 
@@ -98,16 +101,28 @@ impl Engine {
     /// Decides to close a connection, telling it why.
     pub(crate) fn close(&mut self, token: Token, reason: CloseReason, now: Instant) {
         let connection = &mut self.connections[token.index()];
-        if matches!(connection.state, State::Closing | State::Discarding | State::Gone) {
-            return;
+        match connection.state {
+            State::Closing | State::Discarding | State::Gone => return,
+            State::Adrift => return self.end_waiting_for_hub(token),
+            State::Handshake | State::Open | State::Finishing => {}
         }
         debug!("closing {connection}: {reason}");
+        if connection.role.protocol == Protocol::Leaf && reason != CloseReason::LoopDetected {
+            // There is nothing to tell it.
+            self.budget.charge_turn(budget::CLOSE);
+            return self.abort(token, reason);
+        }
         connection.state = State::Closing;
         connection.reason = Some(reason);
         connection.since = now;
         connection.inbox = Inbox::Empty;
-        // NATS clients expect what came before their mistake, as far as they take it in time.
-        let keeps = connection.role.protocol == Protocol::Nats && !reason.is_fault();
+        // NATS clients expect what came before their mistake, as far as they take it in time, and
+        // what a hub does not take may wait for another one.
+        let keeps = match connection.role.protocol {
+            Protocol::Native => false,
+            Protocol::Nats => !reason.is_fault(),
+            Protocol::Leaf => true,
+        };
         if !keeps {
             let undelivered = connection.outbox.drop_messages(connection.role.protocol.walk());
             connection.add_undelivered(undelivered);
@@ -123,7 +138,7 @@ impl Engine {
     /// Ends a connection at once, without a word.
     pub(crate) fn abort(&mut self, token: Token, reason: CloseReason) {
         let connection = &mut self.connections[token.index()];
-        if connection.state == State::Gone {
+        if matches!(connection.state, State::Gone | State::Adrift) {
             return;
         }
         // A decision that was made before stays the reason.
@@ -131,8 +146,6 @@ impl Engine {
         if reason == CloseReason::DrainTimeout {
             connection.reason = Some(reason);
         }
-        let undelivered = connection.outbox.messages(connection.role.protocol.walk());
-        connection.add_undelivered(undelivered);
         self.mark_gone(token);
     }
 
@@ -183,8 +196,14 @@ impl Engine {
         let connection = &mut self.connections[token.index()];
         connection.state = State::Gone;
         connection.inbox = Inbox::Empty;
-        connection.outbox = Outbox::default();
         self.detach(token);
+        if self.is_memory_of_hub(token) {
+            self.set_adrift(token);
+        } else {
+            let connection = &mut self.connections[token.index()];
+            let outbox = std::mem::take(&mut connection.outbox);
+            connection.add_undelivered(outbox.messages(connection.role.protocol.walk()));
+        }
         self.departures.gone.push(token);
     }
 
@@ -206,7 +225,7 @@ impl Engine {
                 self.schedule.make_ready(token);
                 self.arm(token);
             }
-            State::Handshake | State::Open | State::Discarding | State::Gone => {}
+            State::Handshake | State::Open | State::Discarding | State::Gone | State::Adrift => {}
         }
     }
 

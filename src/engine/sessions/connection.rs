@@ -101,6 +101,9 @@ pub(crate) enum State {
     Discarding,
     /// To be reaped at the end of the turn.
     Gone,
+    /// That of a hub whose socket is closed: it is kept, with what the hub wanted, until another
+    /// one has joined.
+    Adrift,
 }
 
 /// What went over a connection.
@@ -261,8 +264,8 @@ impl Connection {
     /// Works out anew what its outbox takes without a further look.
     pub(crate) fn update_room(&mut self, rules: &Rules) {
         // Nearly always nothing is the matter: that costs one look at each.
-        let is_odd = self.state != State::Open || self.stall.is_some() || self.losses.is_some();
-        if is_odd && (self.state != State::Open || self.counts_as_full(rules) || self.untold() > 0)
+        let is_odd = self.stall.is_some() || self.losses.is_some() || !self.is_given_messages();
+        if is_odd && (!self.is_given_messages() || self.counts_as_full(rules) || self.untold() > 0)
         {
             self.room = 0;
             return;
@@ -270,10 +273,43 @@ impl Connection {
         self.room = self.limit(rules).saturating_sub(self.outbox.queued());
     }
 
+    /// Whether it has a part in messages that match what it wants. A hub has from when it has
+    /// joined, beyond its end.
+    pub(crate) fn is_receiver(&self) -> bool {
+        match (&self.leaf, self.state) {
+            (None, state) => state == State::Open,
+            (Some(leaf), State::Open) => leaf.has_joined(),
+            (Some(leaf), state) => leaf.is_lost || state == State::Adrift,
+        }
+    }
+
+    /// Whether messages for it are lost, and counted: those for a hub that is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.leaf.as_ref().is_some_and(|leaf| leaf.is_lost)
+    }
+
+    /// Whether messages for it are queued, if they find room.
+    pub(crate) fn is_given_messages(&self) -> bool {
+        self.is_receiver() && !self.is_lost()
+    }
+
+    /// The most bytes of headers and payload that a hub takes, if that is less than is taken here.
+    pub(crate) fn most_payload(&self) -> Option<usize> {
+        self.leaf.as_ref()?.max_payload
+    }
+
+    /// What becomes of messages that find no room.
+    pub(crate) fn policy(&self, rules: &Rules) -> OverflowPolicy {
+        match self.is_lost() {
+            true => OverflowPolicy::Drop,
+            false => rules.of(self.role.protocol).policy,
+        }
+    }
+
     /// Whether publishers wait for it while its outbox is full: if it blocks, or if it is a NATS
     /// client that keeps up well enough to be worth a short wait.
     pub(crate) fn holds_up(&self, rules: &Rules) -> bool {
-        match rules.of(self.role.protocol).policy {
+        match self.policy(rules) {
             OverflowPolicy::Block => true,
             OverflowPolicy::Disconnect => self.nats.as_ref().is_some_and(|it| !it.is_too_slow),
             OverflowPolicy::Drop => false,
@@ -282,7 +318,7 @@ impl Connection {
 
     /// Whether it was found full and has not drained since.
     pub(crate) fn counts_as_full(&self, rules: &Rules) -> bool {
-        let blocks = rules.of(self.role.protocol).policy == OverflowPolicy::Block;
+        let blocks = self.policy(rules) == OverflowPolicy::Block;
         let stall = self.stall.as_ref();
         stall.is_some_and(|stall| blocks || !stall.for_memory) && self.holds_up(rules)
     }

@@ -29,6 +29,12 @@ pub(crate) struct LeafSession {
     pub(crate) ask_due: Option<Instant>,
     /// What the hub sent.
     pub(crate) published: Traffic,
+    /// The most bytes of headers and payload that it takes, if that is less than is taken here.
+    pub(crate) max_payload: Option<usize>,
+    /// Messages for it are lost, and counted.
+    pub(crate) is_lost: bool,
+    /// Its socket is closed: messages that were queued for it do not wait any more, written or not.
+    pub(crate) gone: Option<u64>,
 }
 
 impl LeafSession {

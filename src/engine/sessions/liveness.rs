@@ -70,7 +70,7 @@ impl Connection {
             // Nothing else is asked of it any more.
             State::Closing | State::Discarding => return Some(self.since + CLOSING_TIME),
             State::Gone => return None,
-            State::Handshake => None,
+            State::Handshake | State::Adrift => None,
             State::Open | State::Finishing if rules.heartbeat.is_zero() || draining => None,
             State::Open | State::Finishing => Some(self.since + self.heartbeat(rules)),
         };

@@ -45,8 +45,13 @@ impl Engine {
                 connection.showed_life(now);
             }
             connection.update_room(&self.rules);
+            let waits_no_more =
+                connection.state == State::Adrift && new.policy != OverflowPolicy::Block;
             if room_changed {
                 self.look_again(token);
+            }
+            if waits_no_more {
+                self.end_waiting_for_hub(token);
             }
             self.arm(token);
         }

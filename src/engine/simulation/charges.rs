@@ -57,7 +57,12 @@ impl Work {
             }
             // They are queued for their receivers once.
             Entry::Joined(_, runs, receivers) => self.receivers -= (runs - 1) * receivers as u64,
-            Entry::Chosen(..) | Entry::Named(..) | Entry::Partly(..) => {}
+            Entry::Chosen(..)
+            | Entry::Named(..)
+            | Entry::Partly(..)
+            | Entry::Waits(..)
+            | Entry::Waited(_)
+            | Entry::GaveUp(_) => {}
             Entry::Left(_) => self.left += 1,
         }
     }
@@ -95,6 +100,9 @@ pub(super) fn token(entry: &Entry) -> Token {
         | Entry::Chosen(token, ..)
         | Entry::Named(token, _)
         | Entry::Partly(token, _)
+        | Entry::Waits(token, _)
+        | Entry::Waited(token)
+        | Entry::GaveUp(token)
         | Entry::Left(token) => *token,
     }
 }

@@ -64,7 +64,7 @@ impl World {
                 State::Open if connection.leaf.as_ref().is_some_and(|it| !it.has_joined()) => {
                     assert!(draining || in_time(hello), "{token:?}: the hub is to have joined");
                 }
-                State::Open | State::Finishing | State::Gone => {}
+                State::Open | State::Finishing | State::Gone | State::Adrift => {}
             }
             let stall = connection.stall.as_ref().filter(|_| !draining && connection.is_alive());
             let stall_timeout = self.setup.of(connection.role.protocol).stall_timeout;

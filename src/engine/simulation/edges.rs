@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 /// Each edge, and how many of the ordinary run's worlds must at least reach it.
-const EDGES: [(&str, u64); 105] = [
+const EDGES: [(&str, u64); 108] = [
     ("publisher paused", 100),
     ("publisher waits for a queue group", 50),
     ("turn that used up its budget", 50),
@@ -112,6 +112,9 @@ const EDGES: [(&str, u64); 105] = [
     ("member here served before a hub", 50),
     ("closed: slow hub", 5),
     ("other rules of the link", 50),
+    ("messages wait for a hub", 20),
+    ("hub waited for in vain", 3),
+    ("messages handed over to another hub", 5),
 ];
 
 /// What one world, or many, reached: how often, and in how many worlds.

@@ -59,7 +59,7 @@ impl Model {
         if let Some(dropped) = ending.dropped {
             assert_eq!(dropped, missed + hub.dropped, "hub {client} misses messages");
         }
-        missed + hub.dropped
+        missed + hub.dropped + hub.refused
     }
 
     /// Checks that what a hub was told is what is wanted here.
@@ -154,7 +154,7 @@ impl Hub {
     }
 
     /// Messages that it did not get in between, and behind the last one that it got.
-    fn missed(&self, client: usize, heard: &[Heard], may_drop: bool) -> (u64, u64) {
+    pub(super) fn missed(&self, client: usize, heard: &[Heard], may_drop: bool) -> (u64, u64) {
         let (mut items, mut missed) = (self.items.iter(), 0);
         for what in heard {
             let Heard::Message(given, _) = what else { continue };

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::leaf::subject::jetstream_reply;
 use wire::topic::{matches, validate_filter, validate_topic};
 
-use super::hub::{self, Crossing, Given, Line, PERMISSIONS, RULES};
+use super::hub::{self, Crossing, Given, Heard, Line, PERMISSIONS, RULES};
 use super::model::{Group, Held, Model};
 use super::nats::Sent;
 use super::script::Setup;
@@ -28,9 +28,11 @@ pub(super) struct Link {
     pub(super) current: Option<usize>,
     /// The one that was there before it, and what it wanted: until another one has joined.
     before: Option<(usize, Vec<Want>)>,
+    /// The same, while messages for it wait.
+    waits: Option<usize>,
+    /// The same, while messages wait that were for it.
+    pub(super) kept: Option<usize>,
     pub(super) draining: bool,
-    /// Messages that were not for any hub that was there, or larger than it takes.
-    pub(super) lost: u64,
     pub(super) not_carried: u64,
     /// Messages of hubs that were accepted.
     pub(super) accepted: u64,
@@ -62,6 +64,12 @@ pub(super) struct Hub {
     pub(super) is_counted: bool,
     /// Messages and names of queue groups that were kept from it.
     pub(super) dropped: u64,
+    /// Messages that it has heard, as far as that was looked at: those behind wait for the next
+    /// one when it has gone, but for a half-written one.
+    heard: usize,
+    half: usize,
+    /// Messages that have waited for it, which it does not take.
+    pub(super) refused: u64,
 }
 
 /// A message for a hub.
@@ -99,6 +107,11 @@ impl Link {
         self.rules.is_some()
     }
 
+    /// Whether a client has a part in messages; a hub has from when it has joined.
+    pub(super) fn is_receiver(&self, client: usize) -> bool {
+        self.hubs.get(&client).is_none_or(|hub| hub.answers > 0)
+    }
+
     /// Whether a hub takes no message as large.
     pub(super) fn is_too_large(&self, client: usize, sent: Sent) -> bool {
         let length = sent.headers.unwrap_or(0) + sent.length;
@@ -130,6 +143,9 @@ impl Model {
             windows: vec![vec![0]],
             answers: 0,
             dropped: 0,
+            heard: 0,
+            half: 0,
+            refused: 0,
         };
         self.link.hubs.insert(client, hub);
         self.link.current = Some(client);
@@ -165,8 +181,73 @@ impl Model {
         }
     }
 
+    /// Messages for a hub that has just gone wait for the next one, but for so many.
+    pub(super) fn hub_waits(&mut self, client: usize, half: u64) {
+        assert!(!self.link.may_drop, "only publishers that may wait do");
+        let before = self.link.before.take_if(|before| before.0 == client);
+        let (_, wants) = before.expect("a hub that has joined and wanted something");
+        let held = |(filter, group)| Held { client, filter, group, nats: None };
+        self.held.extend(wants.into_iter().map(held));
+        (self.link.waits, self.link.kept) = (Some(client), Some(client));
+        self.link.hubs.get_mut(&client).expect("it was dialled").half = half as usize;
+        self.note("messages wait for a hub");
+    }
+
+    /// What a hub that has gone wanted is lost from now on.
+    pub(super) fn end_waiting(&mut self, client: usize) {
+        assert_eq!(self.link.waits.take(), Some(client), "messages wait for one hub");
+        let own = self.held.iter().filter(|held| held.client == client);
+        self.link.before = Some((client, own.map(|held| (held.filter, held.group)).collect()));
+        self.held.retain(|held| held.client != client);
+        self.note("hub waited for in vain");
+    }
+
+    /// What a hub that has gone has heard.
+    pub(super) fn note_heard_by(&mut self, client: usize, heard: &[Heard]) {
+        let hub = self.link.hubs.get_mut(&client).expect("it was dialled");
+        let (_, behind) = hub.missed(client, heard, false);
+        hub.heard = hub.items.len() - behind as usize;
+    }
+
+    /// Messages that wait for a hub.
+    pub(super) fn waiting(&self) -> u64 {
+        let hub = self.link.kept.map(|gone| &self.link.hubs[&gone]);
+        hub.map_or(0, |hub| hub.items.len() - hub.heard - hub.half) as u64
+    }
+
+    /// A hub has joined: what was not written to the one before is for it.
+    fn hand_over(&mut self, client: usize) {
+        if let Some(gone) = self.link.waits.take() {
+            self.held.retain(|held| held.client != gone);
+        }
+        self.link.before = None;
+        let Some(gone) = self.link.kept.take() else { return };
+        let gone = self.link.hubs.get_mut(&gone).expect("it was dialled");
+        let waiting = gone.items.split_off(gone.heard + gone.half);
+        let hub = self.link.hubs.get_mut(&client).expect("it was dialled");
+        assert!(hub.items.is_empty(), "it gets nothing before it has joined");
+        let exports = |item: &Item| {
+            let subject = item.given.line.split(' ').nth(1).expect("a line has a subject");
+            PERMISSIONS[hub.permissions].export.has(subject)
+        };
+        let size = |item: &Item| {
+            let size = item.given.line.rsplit(' ').next().expect("a line has a size");
+            size.parse::<usize>().expect("a size")
+        };
+        let is_taken = |item: &Item| exports(item) && size(item) <= hub.max_payload;
+        let (taken, refused): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_taken);
+        hub.refused = refused.len() as u64;
+        hub.items = taken;
+        if !hub.items.is_empty() {
+            self.note("messages handed over to another hub");
+        }
+    }
+
     /// Other rules of the link, or none: a hub that is there goes, and it is counted anew.
     pub(super) fn change_link(&mut self, rules: Option<&'static Crossing>) {
+        if let Some(gone) = self.link.waits {
+            self.held.retain(|held| held.client != gone);
+        }
         let hubs = std::mem::take(&mut self.link.hubs).into_iter();
         let hubs = hubs.map(|(client, hub)| (client, Hub { is_counted: false, ..hub })).collect();
         let Link { max_filters, may_drop, accepted_before, accepted, .. } = self.link;
@@ -187,7 +268,10 @@ impl Model {
 
     /// The broker stops: nothing is lost for a hub that has gone.
     pub(super) fn stop_link(&mut self) {
-        (self.link.draining, self.link.before) = (true, None);
+        if let Some(gone) = self.link.waits.take() {
+            self.held.retain(|held| held.client != gone);
+        }
+        (self.link.draining, self.link.before, self.link.kept) = (true, None, None);
     }
 
     /// The broker has processed what a hub said.
@@ -218,7 +302,8 @@ impl Model {
                 let Some(hub) = self.link.hubs.get_mut(&client) else { return };
                 hub.answers += 1;
                 if hub.answers == 1 {
-                    (self.link.before, self.link.joins) = (None, self.link.joins + 1);
+                    self.link.joins += 1;
+                    self.hand_over(client);
                     self.note("hub joined");
                 }
             }
@@ -266,6 +351,18 @@ impl Model {
         }
     }
 
+    /// A message as receivers are shown it.
+    pub(super) fn shown(&self, publisher: usize, sent: Sent) -> Sent {
+        let reply = sent.reply.filter(|_| self.is_hub(publisher));
+        let cut = reply.and_then(|reply| jetstream_reply(reply.as_bytes()));
+        let text = |bytes: &'static [u8]| std::str::from_utf8(bytes).expect("names are text here");
+        let cut = cut.map(|(ack, shown)| (text(ack), text(shown)));
+        match cut.filter(|(_, shown)| validate_topic(shown.as_bytes()).is_ok()) {
+            Some((ack, subject)) => Sent { subject, reply: Some(ack), ..sent },
+            None => sent,
+        }
+    }
+
     fn hear_message(&mut self, client: usize, sent: Sent, groups: &'static [&'static str]) {
         let is_topic = validate_topic(sent.subject.as_bytes()).is_ok();
         let is_taken = self.link.rules.is_some_and(|rules| rules.takes(sent.subject));
@@ -275,13 +372,7 @@ impl Model {
             return self.note("message of a hub not carried");
         }
         self.link.accepted += 1;
-        let cut = sent.reply.and_then(|reply| jetstream_reply(reply.as_bytes()));
-        let text = |bytes: &'static [u8]| std::str::from_utf8(bytes).expect("names are text here");
-        let cut = cut.map(|(ack, shown)| (text(ack), text(shown)));
-        let shown = match cut.filter(|(_, shown)| validate_topic(shown.as_bytes()).is_ok()) {
-            Some((ack, subject)) => Sent { subject, reply: Some(ack), ..sent },
-            None => sent,
-        };
+        let shown = self.shown(client, sent);
         if shown.subject != sent.subject && self.is_heard(client, sent) {
             self.note("subject of a stream shown");
         }
@@ -349,18 +440,19 @@ impl Model {
         if self.is_hub(publisher) || validate_topic(topic).is_err() {
             return;
         }
-        let mut wants = Vec::new();
-        if let Some((hub, before)) = &self.link.before
-            && self.link.exports(*hub, sent.subject) == Some(true)
-        {
-            wants.extend(before);
-        }
-        if let Some(hub) = self.link.current
-            && self.link.exports(hub, sent.subject) == Some(true)
-            && self.link.is_too_large(hub, sent)
-        {
-            let own = self.held.iter().filter(|held| held.client == hub && held.group.is_some());
-            wants.extend(own.map(|held| (held.filter, held.group)));
+        let link = &self.link;
+        let there = link.current.filter(|hub| link.is_receiver(*hub)).or(link.waits);
+        let there = there.filter(|hub| link.is_too_large(*hub, sent));
+        let (hub, mut wants) = match (&link.before, there) {
+            (Some((hub, wants)), _) => (*hub, wants.clone()),
+            (None, Some(hub)) => {
+                let own = self.held.iter().filter(|it| it.client == hub && it.group.is_some());
+                (hub, own.map(|held| (held.filter, held.group)).collect())
+            }
+            (None, None) => return,
+        };
+        if link.exports(hub, sent.subject) != Some(true) {
+            return;
         }
         wants.retain(|(filter, _)| matches(filter.as_bytes(), topic));
         let groups: BTreeSet<_> = wants.iter().map(|(_, group)| *group).collect();
@@ -370,7 +462,8 @@ impl Model {
             // It is told that nobody hears it: that is one message.
             lost = lost.min(1);
         }
-        self.link.lost += lost;
+        self.link.hubs.get_mut(&hub).expect("it was dialled").dropped += lost;
+        self.matched += lost;
         if lost > 0 {
             self.note("lost without a hub");
         }

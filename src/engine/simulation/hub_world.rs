@@ -68,7 +68,10 @@ impl World {
     pub(super) fn check_link(&mut self) {
         let (engine, sockets) = self.turn.engine_and_sockets();
         let Some(figures) = engine.link_figures() else { return };
-        let (mut lost, mut unconfirmed, mut heard) = (self.model.link.lost, 0, 0);
+        if let Some(gone) = self.model.link.kept {
+            self.model.note_heard_by(gone, &sockets.clients[gone].hub);
+        }
+        let (mut lost, mut unconfirmed, mut heard) = (0, 0, 0);
         let all = self.model.link.hubs.keys();
         for &number in all.filter(|number| self.model.is_counted(**number)) {
             let client = &sockets.clients[number];
@@ -86,11 +89,16 @@ impl World {
             heard += client.heard.iter().filter(is_message).count() as u64;
         }
         let link = &self.model.link;
+        lost -= self.model.waiting();
+        assert_eq!(figures.waiting, self.model.waiting(), "messages wait for a hub");
         let told = (figures.lost, figures.unconfirmed, figures.not_carried);
         assert_eq!(told, (lost, unconfirmed, link.not_carried), "lost, unconfirmed, not carried");
         assert_eq!((figures.messages_in, figures.joins), (link.accepted, link.joins));
         let out = figures.messages_out;
-        assert!((heard..=heard + lost).contains(&out), "{out} went out, {heard} were heard");
+        assert!(
+            (heard..=heard + lost + figures.waiting).contains(&out),
+            "{out} went out, {heard} were heard"
+        );
         self.edges.note("messages unconfirmed", unconfirmed);
         if let Some((hub, filters)) = self.model.hub_filters() {
             let told = self.model.filters_told(hub, &sockets.clients[hub].hub);

@@ -13,8 +13,8 @@
 //! model tells what each must have been told and given, and what is lost.
 //!
 //! `SIMULATION_SEEDS=1000000 cargo test --release --lib simulation` runs more seeds, from
-//! `SIMULATION_FIRST=5000` on if that is set, `SIMULATION_SEED=42` one. A failing seed is told, and its script shrunk and printed as Rust;
-//! `SIMULATION_SHRINK=0` leaves that out.
+//! `SIMULATION_FIRST=5000` on if that is set, `SIMULATION_SEED=42` one. A failing seed is told, and
+//! its script shrunk and printed as Rust; `SIMULATION_SHRINK=0` leaves that out.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -301,6 +301,8 @@ impl Model {
         let is_match = |held: &Held| {
             matches(held.filter.as_bytes(), topic)
                 && silent != Some(held.client)
+                && self.link.is_receiver(held.client)
+                && !(self.is_hub(publisher) && self.is_hub(held.client))
                 && !self.is_kept_from(held.client, topic)
         };
         let numbers = 0..self.held.len();
@@ -411,10 +413,15 @@ impl Model {
 
     /// The broker has given the message at hand to this member of a queue group.
     pub(super) fn choose(&mut self, client: usize, sid: &[u8], group: &[u8]) {
-        let name = *self.open.keys().find(|name| name.as_bytes() == group).expect("it is matched");
+        let open = self.open.keys().find(|name| name.as_bytes() == group);
         if self.is_hub(client) {
-            return self.keep_group_from_hub(client, group);
+            // One that has gone, or takes none as large, is none of those that match.
+            if open.is_some() {
+                self.keep_group_from_hub(client, group);
+            }
+            return;
         }
+        let name = *open.expect("it is matched");
         let mut members = self.open.remove(name).unwrap_or_default();
         // One elsewhere has no turn.
         let before = members.len();
@@ -475,7 +482,8 @@ impl Model {
             let is_one = own.count() > 0 && copies == 1 && !self.link.is_too_large(client, sent);
             return if is_one { hub::given_bytes(sent) } else { 0 };
         }
-        let mut own: Vec<_> = own.map(|held| bytes_of(held, sent)).collect();
+        let shown = self.shown(publisher, sent);
+        let mut own: Vec<_> = own.map(|held| bytes_of(held, shown)).collect();
         if !self.talks.contains_key(&client) {
             // A native client gets one copy.
             own.truncate(1);

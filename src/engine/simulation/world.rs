@@ -227,7 +227,24 @@ impl World {
                     self.model.forget(number);
                     continue;
                 }
+                Entry::Waits(_, lost) => {
+                    let client = &sockets.clients[number];
+                    assert!(*lost == 0 || client.has_partial(), "a message is half-written");
+                    self.model.hub_waits(number, *lost);
+                    continue;
+                }
+                Entry::Waited(_) => {
+                    self.model.end_waiting(number);
+                    continue;
+                }
+                Entry::GaveUp(_) => {
+                    self.model.link.kept = None;
+                    continue;
+                }
             };
+            if let Some(gone) = self.model.link.kept {
+                self.model.note_heard_by(gone, &sockets.clients[gone].hub);
+            }
             let client = &mut sockets.clients[number];
             if frames > 0 {
                 (client.last_sign, client.silences) = (sockets.now, 0);

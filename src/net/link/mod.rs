@@ -216,10 +216,10 @@ impl Link {
         for event in turn.engine_mut().take_link_events() {
             let State::Speaks(spoken) = &mut self.state else { continue };
             match event {
-                LinkEvent::Joined => {
+                LinkEvent::Joined(waited) => {
                     self.backoff.reset();
                     spoken.joined = Some(now);
-                    spoken.tell(turn, now);
+                    spoken.tell(turn, waited, now);
                 }
                 LinkEvent::Info(info) => {
                     if info.connect_info {
@@ -289,7 +289,7 @@ impl Link {
 
 impl Spoken {
     /// Tells that the hub has let us in.
-    fn tell(&self, turn: &Turn<AllSockets>, now: Instant) {
+    fn tell(&self, turn: &Turn<AllSockets>, waited: u64, now: Instant) {
         let took = now.saturating_duration_since(self.began);
         let figures = turn.engine().link_figures().unwrap_or_default();
         let account = Some(&self.account).filter(|account| !account.is_empty());
@@ -302,6 +302,9 @@ impl Spoken {
             figures.told,
             figures.heard,
         );
+        if waited > 0 {
+            info!("link: {waited} messages have waited for it");
+        }
     }
 }
 

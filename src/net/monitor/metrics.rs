@@ -131,6 +131,8 @@ fn link(text: &mut Text, figures: &LinkFigures) {
     text.counter("broker_link_lost_messages_total", help, figures.lost);
     let help = "Messages sent to the hub, behind which it has not answered yet.";
     text.gauge("broker_link_unconfirmed_messages", help, figures.unconfirmed);
+    let help = "Messages that wait for a hub to join.";
+    text.gauge("broker_link_waiting_messages", help, figures.waiting);
     let help = "Messages and filters of the hub that break a rule here.";
     text.counter("broker_link_not_carried_total", help, figures.not_carried);
     text.gauge("broker_link_filters_told", "Filters that the hub was told of.", figures.told);

@@ -11,7 +11,6 @@ use crate::engine::buffers::chunk::Slice;
 use crate::engine::delivery::waits::Obstacle;
 use crate::engine::routing::{Member, Route, RouteGroup};
 use crate::engine::rules::OverflowPolicy;
-use crate::engine::sessions::connection::State;
 use crate::engine::token::Token;
 use crate::engine::{Engine, budget};
 
@@ -42,13 +41,12 @@ impl Engine {
         for member in self.index.members(group) {
             looks += 1;
             let token = member.token;
-            let is_open = self.connections[token.index()].state == State::Open;
-            if !is_open || self.admission.silent == Some(token) {
+            if !self.connections[token.index()].is_receiver() || self.is_silent(token) {
                 continue;
             }
             if member.encoding == Encoding::Leaf {
                 // Members elsewhere come last: as servers do, one here is served first.
-                hub = Some(member).filter(|_| self.hub_takes(source, run));
+                hub = Some(member);
                 continue;
             }
             first = first.or(Some(member));
@@ -66,7 +64,10 @@ impl Engine {
         {
             let length = self.copies_in(hub.encoding).of(run) + self.name_bytes(group.group);
             first = first.or(Some(hub));
-            if self.takes_one(hub.token, length, run, route, is_scarce) {
+            let is_lost = self.connections[hub.token.index()].is_lost();
+            if is_lost || !self.hub_takes(source, run) {
+                // Nor does it when it has room.
+            } else if self.takes_one(hub.token, length, run, route, is_scarce) {
                 chosen = Some((hub, length));
             } else {
                 full.push((hub.token, length));
@@ -109,6 +110,7 @@ impl Engine {
         }
         let exception = match self.rules_of(first.token).policy {
             OverflowPolicy::Drop => Exception::Drop,
+            _ if first.encoding == Encoding::Leaf => Exception::Drop,
             _ => {
                 self.admission.closing.push(first.token);
                 Exception::Close

@@ -46,7 +46,8 @@ impl Index {
         !self.withheld.is_empty() || !self.exported.is_empty()
     }
 
-    pub(super) fn is_withheld(&self, token: Token, topic: &[u8]) -> bool {
+    /// Whether a topic is kept from a connection.
+    pub(crate) fn is_withheld(&self, token: Token, topic: &[u8]) -> bool {
         let exported = self.exported.get(&token);
         if exported.is_some_and(|grants| grants.iter().any(|it| !it.has(topic))) {
             return true;
