@@ -18,12 +18,18 @@ struct Mesh {
 
 impl Mesh {
     fn start(nodes: usize, jetstream: bool) -> Mesh {
+        Mesh::with(nodes, jetstream, &[])
+    }
+
+    /// The brokers have these settings more.
+    fn with(nodes: usize, jetstream: bool, more: &[&str]) -> Mesh {
         let name = if nodes > 1 { "hubs" } else { "" };
         let cluster = Cluster::start(&Options { nodes, name, jetstream, ..Options::default() });
         let broker = |at: usize| {
             let servers = format!("link.servers={}", cluster.node(at).leafnodes);
             let name = format!("link.name=broker-{at}");
-            Server::under_test(&[&servers, &name, "link.reconnect_min=1"])
+            let own = [&servers, &name, "link.reconnect_min=1"];
+            Server::under_test(&[&own[..], more].concat())
         };
         let brokers = (0..nodes).map(broker).collect();
         let mesh = Mesh { cluster, brokers };
@@ -322,4 +328,73 @@ fn a_broker_finds_its_way_back_when_servers_die() {
 fn number_of(here: &mut Client, beside: &mut Client) {
     here.say("PUB t 5\r\nlocal\r\n");
     assert_eq!(beside.hear("t").payload, b"local");
+}
+
+/// Neither when it is killed nor when it stands still and is given up, and none twice.
+#[test]
+fn under_block_messages_wait_until_another_server_is_joined() {
+    const MESSAGES: usize = 2_000;
+    let more = ["link.policy=block", "overflow.stall_timeout=600", "monitor.address=127.0.0.1:0"];
+    let mut mesh = Mesh::with(3, false, &more);
+    let mut here = Client::connect(mesh.brokers[0].address);
+    let mut there = Client::connect(mesh.brokers[1].address);
+    there.say("SUB t 0\r\n");
+    there.settle();
+    eventually("interest crosses", || {
+        here.say("PUB t 5\r\nfirst\r\n");
+        here.settle();
+        there.settle();
+        (!there.heard.is_empty()).then_some(())
+    });
+    let monitor = mesh.brokers[0].monitor.expect("it has one");
+    mesh.cluster.stop(0, "KILL");
+    eventually("the link is down", || {
+        let connections = nats_tests::monitor::read(monitor, "/connections")?;
+        connections.to_string().contains("\"down\"").then_some(())
+    });
+    for number in 0..MESSAGES {
+        let text = number.to_string();
+        here.say(&format!("PUB t {}\r\n{text}\r\n", text.len()));
+    }
+    here.settle();
+    for number in 0..MESSAGES {
+        let mut next = there.hear("t");
+        while next.payload == b"first" {
+            next = there.hear("t");
+        }
+        assert_eq!(next.payload, number.to_string().as_bytes());
+    }
+}
+
+/// A server that stands still is one that dies slowly: nobody here hears of it.
+#[test]
+fn messages_go_on_here_while_a_server_stands_still() {
+    let mesh = Mesh::start(1, false);
+    let mut here = Client::connect(mesh.brokers[0].address);
+    let mut beside = Client::connect(mesh.brokers[0].address);
+    let hub = &mesh.cluster.node(0).server;
+    let mut there = Client::connect(hub.address);
+    for client in [&mut there, &mut beside] {
+        client.say("SUB t 0\r\n");
+        client.settle();
+    }
+    eventually("interest crosses", || {
+        number_of(&mut here, &mut beside);
+        there.settle();
+        (!there.heard.is_empty()).then_some(())
+    });
+    hub.signal("STOP");
+    // More than the sockets between them hold.
+    let payload = "x".repeat(100_000);
+    for _ in 0..1_000 {
+        here.say(&format!("PUB t 100000\r\n{payload}\r\n"));
+        assert_eq!(beside.hear("t").payload.len(), 100_000);
+    }
+    hub.signal("CONT");
+    there.heard.clear();
+    eventually("messages cross again", || {
+        number_of(&mut here, &mut beside);
+        there.settle();
+        there.heard.drain(..).any(|it| it.payload == b"local").then_some(())
+    });
 }
