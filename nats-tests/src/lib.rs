@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod compare;
 pub mod frame;
 pub mod generate;
+pub mod mesh;
 pub mod monitor;
 pub mod peer;
 pub mod play;

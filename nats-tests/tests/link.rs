@@ -1,59 +1,13 @@
 //! Brokers that are leaf nodes of a real cluster: three servers that know each other, a broker at
 //! each, and clients of all six.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use nats_tests::cluster::{Cluster, Options};
 use nats_tests::eventually;
 use nats_tests::frame::{Frame, Message};
+use nats_tests::mesh::Mesh;
 use nats_tests::peer::{Event, Peer};
-use nats_tests::server::Server;
-
-/// Servers, and brokers that are their leaf nodes.
-struct Mesh {
-    cluster: Cluster,
-    brokers: Vec<Server>,
-}
-
-impl Mesh {
-    fn start(nodes: usize, jetstream: bool) -> Mesh {
-        Mesh::with(nodes, jetstream, &[])
-    }
-
-    /// The brokers have these settings more.
-    fn with(nodes: usize, jetstream: bool, more: &[&str]) -> Mesh {
-        let name = if nodes > 1 { "hubs" } else { "" };
-        let cluster = Cluster::start(&Options { nodes, name, jetstream, ..Options::default() });
-        let broker = |at: usize| {
-            let servers = format!("link.servers={}", cluster.node(at).leafnodes);
-            let name = format!("link.name=broker-{at}");
-            let own = [&servers, &name, "link.reconnect_min=1"];
-            Server::under_test(&[&own[..], more].concat())
-        };
-        let brokers = (0..nodes).map(broker).collect();
-        let mesh = Mesh { cluster, brokers };
-        mesh.wait_until_joined();
-        mesh
-    }
-
-    /// Waits until each broker is a leaf node of some server.
-    fn wait_until_joined(&self) {
-        let wanted: BTreeSet<_> =
-            (0..self.brokers.len()).map(|at| format!("broker-{at}")).collect();
-        eventually("all brokers have joined", || {
-            let nodes = self.cluster.nodes().iter();
-            let joined: BTreeSet<_> = nodes.flat_map(|node| node.leaf_names()).collect();
-            (joined == wanted).then_some(())
-        });
-    }
-
-    /// Where clients connect: the brokers, and the servers behind them.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let servers = self.cluster.nodes().iter().map(|node| node.server.address);
-        self.brokers.iter().map(|broker| broker.address).chain(servers).collect()
-    }
-}
 
 /// A client, and what it subscribes to.
 struct Client {
