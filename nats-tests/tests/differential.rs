@@ -149,7 +149,7 @@ fn a_server_that_is_wrong_in_one_thing_is_found() {
         ("echo is ignored", |session| set_connect_field(session, "echo", true)),
         ("headers are always sent", |session| set_connect_field(session, "headers", true)),
         ("no responders are never reported", |session| {
-            set_connect_field(session, "no_responders", false)
+            set_connect_field(session, "no_responders", false);
         }),
         ("verbose is ignored", |session| set_connect_field(session, "verbose", false)),
         ("pedantic is ignored", |session| set_connect_field(session, "pedantic", false)),

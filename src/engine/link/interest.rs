@@ -41,9 +41,10 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// A hub has said what it allows to ask for: from now on it is told.
+    /// A hub has said what it allows to ask for: from now on it is told, and if that is something
+    /// else than before, of what it allows now.
     pub(super) fn begin(&mut self, allowed: Permissions) {
-        if self.allowed.is_none() {
+        if self.allowed.as_ref() != Some(&allowed) {
             self.next = Some(0);
         }
         self.allowed = Some(allowed);

@@ -586,3 +586,18 @@ fn nothing_more_waits_for_a_hub_when_the_policy_becomes_drop() {
     let (hub, _) = world.joined_behind(1);
     assert_eq!(world.heard(hub), "LMSG a 1\r\n1\r\n");
 }
+
+#[test]
+fn what_the_hub_comes_to_allow_is_asked_for_then() {
+    let mut world = World::ordinary();
+    let client = world.client();
+    world.say(client, "SUB a 1\r\nSUB b 2\r\n");
+    let connect = b"CONNECT {}\r\n".to_vec();
+    let hub = Hub { name: "H".to_owned(), connect, max_payload: 1 << 20 };
+    let hub = world.engine.join(hub, "hub", world.now);
+    world.say(hub, "INFO {\"connect_info\":true,\"import\":{\"allow\":[\"a\"]}}\r\n");
+    let told = world.heard(hub);
+    assert!(told.contains("LS+ a\r\n") && !told.contains("LS+ b\r\n"), "{told}");
+    world.say(hub, "INFO {\"connect_info\":true}\r\n");
+    assert_eq!(world.heard(hub), "LS+ b\r\n");
+}
