@@ -300,7 +300,7 @@ pub const SETTINGS: &[Setting] = &[
         "topics and filters that are sent though the hub does not ask for them",
         |c, t| c.link.forward => filters(t, MAX_FORWARDED), c.link.forward.join(", ")),
     setting!(reload "link", "policy", "drop",
-        "when the hub is slow or away: drop (what has no room is lost), block (publishers wait)",
+        "when the hub is slow or away: drop (messages for it are lost), block (they wait for it)",
         |c, t| c.link.policy => choice(t, LINK_POLICIES), chosen(&c.link.policy, LINK_POLICIES)),
     setting!(reload "link", "buffer_bytes", "64MiB", "bytes that may wait for the hub",
         |c, t| c.link.buffer_bytes => size(t, 1..=1 << 40),
