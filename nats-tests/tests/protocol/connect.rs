@@ -98,6 +98,23 @@ fn each_connect_that_is_taken() {
     client.expect(b"PONG\r\n");
 }
 
+/// What was for the client before comes before, whatever the second CONNECT is refused for.
+#[test]
+fn messages_in_front_of_a_connect_that_ends_it_arrive() {
+    let server = Server::under_test(&[]);
+    let endings = [
+        ("{\"account\":\"x\"}", "-ERR 'Authorization Violation'\r\n"),
+        ("{\"protocol\":2}", "-ERR 'invalid client protocol'\r\n"),
+    ];
+    for (connect, error) in endings {
+        let mut client = Client::silent(&server);
+        let lines = format!("SUB a 1\r\nPUB a 1\r\nx\r\nCONNECT {connect}\r\n");
+        client.send(format!("CONNECT {{\"verbose\":false}}\r\n{lines}").as_bytes());
+        client.expect(b"MSG a 1 1\r\nx\r\n");
+        client.expect(error.as_bytes());
+    }
+}
+
 #[test]
 fn each_connect_that_ends_it() {
     let server = Server::under_test(&[]);

@@ -120,7 +120,7 @@ impl Engine {
         // what a hub does not take may wait for another one.
         let keeps = match connection.role.protocol {
             Protocol::Native => false,
-            Protocol::Nats => !reason.is_fault(),
+            Protocol::Nats => !reason.is_fault() || reason == CloseReason::Unauthorized,
             Protocol::Leaf => true,
         };
         if !keeps {
