@@ -260,7 +260,7 @@ impl Model {
     /// Subscriptions have ended: some filters are not wanted any more.
     pub(super) fn forget_wants(&mut self) {
         let Some(current) = self.link.current else { return };
-        let held = self.held.iter().filter(|held| held.client != current);
+        let held = self.held.iter().filter(|held| !self.is_hub(held.client));
         let here: BTreeSet<Want> = held.map(|held| (held.filter, held.group)).collect();
         let Some(hub) = self.link.hubs.get_mut(&current) else { return };
         hub.lasting.retain(|want| here.contains(want));
