@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::support;
 use crate::support::frame::publish;
-use crate::support::{Broker, Event, Meter, PATIENCE, Peer, Pump, code, eventually, kind, mib};
+use crate::support::{
+    Broker, Event, Meter, NatsPeer, PATIENCE, Peer, Pump, code, eventually, kind, mib,
+};
 
 /// By how much a process may be larger than `memory_bytes`.
 const ALLOWANCE: usize = 64 << 20;
@@ -16,6 +18,8 @@ const POLICIES: [&str; 3] = ["block", "drop", "disconnect"];
 /// Stalled subscribers and a publisher at full speed.
 struct Case {
     policy: &'static str,
+    /// They are NATS clients, whose policy it is.
+    nats: bool,
     /// `memory_bytes`, in MiB.
     memory: usize,
     stalled: usize,
@@ -25,6 +29,13 @@ struct Case {
     lasting: Duration,
 }
 
+/// A subscriber that reads nothing.
+#[allow(dead_code, reason = "they are kept for their connections")]
+enum Stalled {
+    Native(Peer),
+    Nats(NatsPeer),
+}
+
 fn topic(number: usize) -> Vec<u8> {
     format!("topic.{number}").into_bytes()
 }
@@ -32,9 +43,12 @@ fn topic(number: usize) -> Vec<u8> {
 impl Case {
     fn broker(&self) -> Broker {
         let memory = format!("{}MiB", self.memory);
+        let policy = if self.nats { "overflow.nats_policy" } else { "overflow.policy" };
         let settings = [
-            ("overflow.policy", self.policy),
+            ("network.nats_port", "0"),
+            (policy, self.policy),
             ("overflow.stall_timeout", "600"),
+            ("overflow.nats_stall_timeout", "600"),
             ("limits.memory_bytes", &*memory),
         ];
         Broker::with(&settings)
@@ -45,14 +59,22 @@ impl Case {
         (first..self.topics).step_by(self.stalled)
     }
 
-    fn stalled_subscriber(&self, broker: &Broker, number: usize) -> Peer {
+    fn stalled_subscriber(&self, broker: &Broker, number: usize) -> Stalled {
         // So small that what is sent soon waits in the broker, not in the kernel.
+        if self.nats {
+            let mut peer = NatsPeer::connect_tiny(broker.nats(), "{\"verbose\":false}");
+            for own in self.topics_of(number) {
+                peer.send(&format!("SUB topic.{own} {own}\r\n"));
+            }
+            peer.confirm();
+            return Stalled::Nats(peer);
+        }
         let mut peer = Peer::connect_tiny(broker.subscribers).hello(b"stalled");
         for own in self.topics_of(number) {
             peer.send(&support::frame::subscribe(&topic(own), b""));
         }
         peer.confirm();
-        peer
+        Stalled::Native(peer)
     }
 
     fn pump(&self, publisher: &Peer) -> Pump {
@@ -74,7 +96,7 @@ impl Case {
     /// The most memory that was ever in use. The broker must still serve others.
     fn peak(&self) -> usize {
         let broker = self.broker();
-        let stalled: Vec<Peer> =
+        let stalled: Vec<_> =
             (0..self.stalled).map(|number| self.stalled_subscriber(&broker, number)).collect();
         let publisher = broker.publisher();
         let pump = self.pump(&publisher);
@@ -90,8 +112,9 @@ impl Case {
     fn run(&self) -> String {
         let (peak, allowed) = (self.peak(), (self.memory << 20) + ALLOWANCE);
         let Case { policy, stalled, payload, topics, .. } = self;
+        let protocol = if self.nats { "NATS" } else { "native" };
         let line = format!(
-            "row 1: {policy}, {stalled} stalled, payload {payload}, {topics} topics: peak {:.0} \
+            "row 1: {policy}, {stalled} {protocol} stalled, payload {payload}, {topics} topics: peak {:.0} \
              MiB of {:.0} allowed",
             mib(peak),
             mib(allowed)
@@ -106,8 +129,10 @@ fn short(policy: &'static str) {
     for (payload, topics, stalled) in [(16, 1, 40), (16, 200, 8), (1_024, 200, 8), (1 << 20, 1, 40)]
     {
         let lasting = Duration::from_millis(500);
-        let case = Case { policy, memory: 4, stalled, payload, topics, lasting };
-        println!("{}", case.run());
+        for nats in [false, true] {
+            let case = Case { policy, nats, memory: 4, stalled, payload, topics, lasting };
+            println!("{}", case.run());
+        }
     }
 }
 
@@ -127,7 +152,7 @@ fn stalled_subscribers_cost_no_more_than_the_limit_under_disconnect() {
 }
 
 #[test]
-#[ignore = "1,000 stalled subscribers, 30 s for each of 18 cases"]
+#[ignore = "1,000 stalled subscribers, 30 s for each of 36 cases"]
 fn full_row_1_a_thousand_stalled_subscribers() {
     support::connections::open_files(1_200);
     let seconds = std::env::var("STALLED_SECONDS").ok().and_then(|s| s.parse().ok());
@@ -135,8 +160,11 @@ fn full_row_1_a_thousand_stalled_subscribers() {
     for policy in POLICIES {
         for payload in [16, 1_024, 1 << 20] {
             for topics in [1, 10_000] {
-                let case = Case { policy, memory: 512, stalled: 1_000, payload, topics, lasting };
-                println!("{}", case.run());
+                for nats in [false, true] {
+                    let (memory, stalled) = (512, 1_000);
+                    let case = Case { policy, nats, memory, stalled, payload, topics, lasting };
+                    println!("{}", case.run());
+                }
             }
         }
     }

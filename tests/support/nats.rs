@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::PATIENCE;
+use super::peer::tiny_socket;
 
 /// A connection to the port for NATS clients.
 pub(crate) struct NatsPeer {
@@ -21,9 +22,21 @@ impl NatsPeer {
         peer
     }
 
+    /// The same with the smallest buffers that there are, so that what is sent soon waits in the
+    /// broker.
+    pub(crate) fn connect_tiny(address: SocketAddr, json: &str) -> NatsPeer {
+        let mut peer = NatsPeer::on(tiny_socket(address));
+        peer.send(&format!("CONNECT {json}\r\n"));
+        peer.confirm();
+        peer
+    }
+
     /// Connects, and reads INFO.
     pub(crate) fn begin(address: SocketAddr) -> NatsPeer {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
+        NatsPeer::on(TcpStream::connect_timeout(&address, PATIENCE).expect("it listens"))
+    }
+
+    fn on(stream: TcpStream) -> NatsPeer {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes its options");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes its options");
         let mut peer = NatsPeer { stream: BufReader::new(stream), info: serde_json::Value::Null };

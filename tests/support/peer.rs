@@ -42,10 +42,7 @@ impl Peer {
     /// The same with small segments as on a real wire, which keep the kernel's buffer for what the
     /// broker sends small as well: tens of KiB instead of megabytes.
     pub(crate) fn connect_tiny(address: SocketAddr) -> Peer {
-        Peer::on(small_socket(address, |socket| {
-            socket.set_tcp_mss(536).expect("the segment size can be set");
-            socket.set_recv_buffer_size(4_096).expect("the buffer size can be set");
-        }))
+        Peer::on(tiny_socket(address))
     }
 
     fn on(stream: TcpStream) -> Peer {
@@ -225,6 +222,14 @@ impl Peer {
 }
 
 /// A connection with small buffers on this side, and what else `prepare` sets.
+/// A connection with the smallest buffers that there are.
+pub(super) fn tiny_socket(address: SocketAddr) -> TcpStream {
+    small_socket(address, |socket| {
+        socket.set_tcp_mss(536).expect("the segment size can be set");
+        socket.set_recv_buffer_size(4_096).expect("the buffer size can be set");
+    })
+}
+
 fn small_socket(address: SocketAddr, prepare: impl FnOnce(&socket2::Socket)) -> TcpStream {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)
