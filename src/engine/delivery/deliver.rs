@@ -69,8 +69,11 @@ impl Engine {
             if named.as_ref().is_some_and(|(_, names)| names.contains(&group.group)) {
                 continue;
             }
-            self.index.pass_turn(group.group, &member);
             let Member { token, encoding, subscription } = member;
+            if encoding != Encoding::Leaf {
+                // Members elsewhere have no turn.
+                self.index.pass_turn(group.group, &member);
+            }
             self.journal.chosen(group.group, &member, &self.index);
             let mut encoded = self.encode(&run, source, encoding);
             match exception {

@@ -143,3 +143,19 @@ fn a_group_is_not_full_for_what_its_hub_takes() {
     }
     play(&Script { setup, actions });
 }
+
+/// It is lost for the members elsewhere, who have no turn that could pass.
+#[test]
+fn a_message_that_is_too_large_for_a_hub_takes_no_turn_of_its_group() {
+    let mut actions = joins(8).to_vec();
+    actions.push(Say(HUB, Hub(Want(">", Some(("g", 2))))));
+    for (client, filter) in [(ONE, "a.>"), (TWO, "a.*")] {
+        actions.extend([Connect(client, Role::SUBSCRIBER, 1 << 20), Say(client, Hello)]);
+        actions.extend([Say(client, Subscribe(filter, Some("g"))), WHOLE_TURN]);
+    }
+    actions.extend([Connect(TWO + 1, Role::PUBLISHER, 1_000), Say(TWO + 1, Hello)]);
+    for (number, topic) in ["b", "a.c", "b", "a.b"].into_iter().enumerate() {
+        actions.extend([Say(TWO + 1, Publish(topic, number as u64, 12)), WHOLE_TURN]);
+    }
+    play(&Script { setup: linked(2), actions });
+}
