@@ -30,8 +30,8 @@ impl Engine {
         let looks_at_all = |token: Token| self.connections[token.index()].wants_echo();
         let is_known_full = !self.admission.is_oldest
             && self.admission.silent.is_none()
-            && !self.is_for_choosy_hub(group)
-            && self.waits.is_group_full(group, looks_at_all);
+            && self.waits.is_group_full(group, looks_at_all)
+            && !self.is_for_choosy_hub(group);
         if is_known_full && self.rules.has_policy(OverflowPolicy::Block) {
             self.admission.full_group = Some(Obstacle::Group(group.group));
             return;
