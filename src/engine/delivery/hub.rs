@@ -111,9 +111,8 @@ impl Engine {
         let connection = &mut self.connections[before.index()];
         connection.traffic.messages -= messages;
         connection.traffic.bytes -= bytes;
-        connection.add_undelivered(lost);
         connection.note_gone();
-        self.stats.undelivered += lost;
+        self.note_undelivered(before, lost);
         self.budget.charge_turn((messages + lost) * budget::LOOK);
         self.schedule.mark_dirty(token);
         messages

@@ -47,7 +47,6 @@ impl Engine {
             OverflowPolicy::Block => connection.outbox.keep_whole_messages(walk),
             _ => std::mem::take(&mut connection.outbox).messages(walk),
         };
-        connection.add_undelivered(lost);
         connection.note_gone();
         connection.update_room(&self.rules);
         if self.rules.link.policy == OverflowPolicy::Block {
@@ -56,6 +55,7 @@ impl Engine {
                 self.journal.waited(token);
             }
         }
+        self.note_undelivered(token, lost);
         // Whatever is to be done for it in this turn would be done to the old socket.
         self.schedule.remove(&[token]);
         self.memory.note_holder(token);
@@ -82,9 +82,8 @@ impl Engine {
         let connection = &mut self.connections[token.index()];
         let walk = connection.role.protocol.walk();
         let lost = std::mem::take(&mut connection.outbox).messages(walk);
-        connection.add_undelivered(lost);
         connection.note_gone();
-        self.stats.undelivered += lost;
+        self.note_undelivered(token, lost);
         if lost > 0 {
             self.journal.gave_up(token);
         }

@@ -125,7 +125,7 @@ impl Engine {
         };
         if !keeps {
             let undelivered = connection.outbox.drop_messages(connection.role.protocol.walk());
-            connection.add_undelivered(undelivered);
+            self.note_undelivered(token, undelivered);
         }
         self.budget.charge_turn(budget::CLOSE);
         self.detach(token);
@@ -187,6 +187,14 @@ impl Engine {
         self.departures.leaving.push_back(token);
     }
 
+    /// Messages that were queued for a connection do not reach it.
+    pub(crate) fn note_undelivered(&mut self, token: Token, messages: u64) {
+        if messages > 0 {
+            self.connections[token.index()].losses_mut().undelivered += messages;
+            self.stats.undelivered += messages;
+        }
+    }
+
     pub(crate) fn tokens(&self) -> Vec<Token> {
         self.connections.iter().map(|(index, _)| Token::new(index)).collect()
     }
@@ -202,7 +210,8 @@ impl Engine {
         } else {
             let connection = &mut self.connections[token.index()];
             let outbox = std::mem::take(&mut connection.outbox);
-            connection.add_undelivered(outbox.messages(connection.role.protocol.walk()));
+            let undelivered = outbox.messages(connection.role.protocol.walk());
+            self.note_undelivered(token, undelivered);
         }
         self.departures.gone.push(token);
     }
@@ -262,7 +271,6 @@ impl Engine {
             let connection = &self.connections[token.index()];
             let reason = connection.reason.unwrap_or(CloseReason::ConnectionLost);
             self.stats.closed[reason as usize] += 1;
-            self.stats.undelivered += connection.undelivered();
             self.report_ended(*token, reason, now);
             self.link_has_ended(*token, reason);
             self.log_out(*token);

@@ -249,13 +249,6 @@ impl Connection {
         self.losses().map_or(0, |losses| losses.untold)
     }
 
-    /// So many messages more will not reach it.
-    pub(crate) fn add_undelivered(&mut self, messages: u64) {
-        if messages > 0 {
-            self.losses_mut().undelivered += messages;
-        }
-    }
-
     /// Messages that were still queued when the connection ended.
     pub(crate) fn undelivered(&self) -> u64 {
         self.losses().map_or(0, |losses| losses.undelivered)
