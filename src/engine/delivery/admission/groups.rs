@@ -131,6 +131,6 @@ impl Engine {
         let plain = self.copies_of(member, route).of(run);
         let planned = self.admission.planned(member) + plain;
         self.room_behind(member, planned, is_scarce) >= length
-            || self.takes_any(member, length + plain)
+            || self.takes_any(member, length + planned)
     }
 }
