@@ -155,7 +155,10 @@ impl World {
         let slices = self.engine().connections.len() * SLICE_OVERHEAD;
         let chunk = self.engine().pool.chunk_bytes();
         let reserves = (limit / 64).max(chunk) + rest_of_frames.max(limit / 32);
-        let most = limit + reserves + chunk + slices;
+        // One message may go to a client in many copies, each an encoding of its own.
+        let more_copies = self.model.most_copies(None) - 1;
+        let copies = more_copies * (self.setup.max_payload + largest_line(Protocol::Nats));
+        let most = limit + reserves + chunk + slices + copies;
         let held = recount.held();
         assert!(held <= most, "{held} bytes are held, {most} at most");
     }
