@@ -92,14 +92,15 @@ impl Engine {
     /// What a hub wanted that has gone is not kept any more, nor what waits for it.
     pub(crate) fn forget_hub_of_before(&mut self) {
         let Some(before) = self.link.as_mut().and_then(|link| link.before.take()) else { return };
-        self.lose_what_waits(before);
-        self.count_ended(before);
-        // Its socket may still have something to say.
-        let connection = &mut self.connections[before.index()];
-        if connection.state == State::Adrift {
-            connection.state = State::Gone;
+        if self.connections[before.index()].state == State::Adrift {
+            self.lose_what_waits(before);
+            self.count_ended(before);
+            self.connections[before.index()].state = State::Gone;
+        } else if let Some(session) = &mut self.connections[before.index()].leaf {
+            // It is still told why it is closed; then it has ended like any other.
+            session.is_lost = false;
         }
-        connection.update_room(&self.rules);
+        self.connections[before.index()].update_room(&self.rules);
         self.end_stall(before);
         self.wake_groups_of(before);
         self.begin_giving_up(before);

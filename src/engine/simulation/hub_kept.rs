@@ -1,6 +1,6 @@
 //! Scripts with a hub that failed once, shrunk, so that they never fail again.
 
-use super::hub::Line::{Info, Message, Ping, Pong, Want};
+use super::hub::Line::{Info, Mark, Message, Ping, Pong, Want};
 use super::kept::{WHOLE_TURN, roomy};
 use super::nats::{Line, Options, Sent};
 use super::script::Action::{Answer, Break, Connect, Dial, Finish, Pass, Read, Say, Turn};
@@ -158,4 +158,14 @@ fn a_message_that_is_too_large_for_a_hub_takes_no_turn_of_its_group() {
         actions.extend([Say(TWO + 1, Publish(topic, number as u64, 12)), WHOLE_TURN]);
     }
     play(&Script { setup: linked(2), actions });
+}
+
+/// It was about to close, and still to be told why.
+#[test]
+fn a_hub_that_leads_back_is_told_so_though_the_link_changes() {
+    let mut actions = joins(1 << 20).to_vec();
+    actions.extend([Say(HUB, Hub(Want("a", None))), Connect(ONE, Role::PUBLISHER, 1_000)]);
+    actions.extend([Say(ONE, Hello), Say(ONE, Publish("a", 1, 52)), Say(HUB, Hub(Mark))]);
+    actions.extend([Turn(2_686_345_190_484_780_555), Action::Link(1)]);
+    play(&Script { setup: linked(3), actions });
 }
