@@ -155,9 +155,9 @@ impl World {
         let slices = self.engine().connections.len() * SLICE_OVERHEAD;
         let chunk = self.engine().pool.chunk_bytes();
         let reserves = (limit / 64).max(chunk) + rest_of_frames.max(limit / 32);
-        // One message may go to a client in many copies, each an encoding of its own.
-        let more_copies = self.model.most_copies(None) - 1;
-        let copies = more_copies * (self.setup.max_payload + largest_line(Protocol::Nats));
+        // One message may be brought into many encodings, each a copy of it.
+        let message = self.setup.max_payload + largest_line(Protocol::Nats);
+        let copies = self.model.most_encodings as usize * message;
         let most = limit + reserves + chunk + slices + copies;
         let held = recount.held();
         assert!(held <= most, "{held} bytes are held, {most} at most");

@@ -236,8 +236,8 @@ impl World {
 
     /// Connections that have used up their share wait for a flush, but not for ever.
     pub(super) fn check_spent(&mut self, work: &Work) {
-        /// Turns between two of them, and one of them may have nothing to say by then.
-        const MOST: usize = 2 * 17 + 2;
+        /// Turns between two of them, and two of them may have nothing to say by then.
+        const MOST: usize = 3 * 17 + 2;
         let (engine, sockets) = self.turn.engine_and_sockets();
         let (ready, spent, ending) = engine.schedule.to_serve();
         let is_served = ready + ending > 0 || sockets.reads > 0 || !work.is_nothing();

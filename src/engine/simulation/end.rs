@@ -152,9 +152,11 @@ impl World {
 /// Whether a hub that has gone is among those that could end a wait: none comes any more.
 fn waits_for_gone_hub(engine: &Engine, obstacle: Option<Obstacle>) -> bool {
     let mut gone = engine.connections.iter().filter(|(_, it)| it.state == State::Adrift);
-    gone.any(|(at, _)| match obstacle {
+    gone.any(|(at, hub)| match obstacle {
         Some(Obstacle::Outbox(receiver)) => receiver == Token::new(at),
         Some(Obstacle::Group(group)) => engine.index.is_member(group, Token::new(at)),
+        // What waits for it holds memory until its stall is judged.
+        Some(Obstacle::Memory) => hub.stall.is_some(),
         _ => false,
     })
 }

@@ -81,6 +81,8 @@ pub(super) struct Model {
     pub(super) changes: Vec<(&'static str, bool)>,
     /// Encodings that messages were brought into since that was asked last.
     pub(super) encodings: Encodings,
+    /// The most of one message.
+    pub(super) most_encodings: u64,
     /// SUBSCRIBEs that were too many.
     pub(super) refused: u64,
     /// Messages that were accepted though no filter can match them, and their bytes.
@@ -115,6 +117,7 @@ impl Model {
             rounds: Rounds::default(),
             changes: Vec::new(),
             encodings: Encodings::default(),
+            most_encodings: 0,
             refused: 0,
             unroutable: (0, 0),
             notes: BTreeMap::new(),
@@ -352,6 +355,8 @@ impl Model {
         self.matched += (native.len() + named.len() + self.open.len()) as u64;
         self.encodings.plain = self.encodings_for(publisher, sent);
         self.encodings.members = self.open.len() as u64;
+        let encodings = self.encodings.plain + self.encodings.members;
+        self.most_encodings = self.most_encodings.max(encodings);
         self.encodings.bytes += sent.bytes_at_most() as u64;
         self.at_hand = Some(shown);
         self.lose(publisher, sent);
