@@ -230,7 +230,7 @@ impl World {
     /// Only receivers that are waited for are closed for being slow. Others must not have ended in
     /// the same turn: they may have waited for it.
     fn check_closed(&mut self, before: &Waiting, left: u64) {
-        let (engine, _) = self.turn.engine_and_sockets();
+        let (engine, sockets) = self.turn.engine_and_sockets();
         // Full memory closes those that hold some of it, too.
         if self.changed || self.setup.memory_bytes < 10_000_000 {
             return;
@@ -256,9 +256,12 @@ impl World {
                 .connections
                 .iter()
                 .filter_map(|(index, _)| engine.waits.route(Token::new(index)));
-            // One that waited, too: it may have come to wait for itself.
+            // One that waited, too: it may have come to wait for itself, in this turn even.
+            let client = &sockets.clients[sockets.owner(*token)];
+            let waited = client.role.may_publish && client.processed < client.said.len();
             let may_be_needed = before.needed.contains(token)
                 || before.refused.contains(token)
+                || waited
                 || routes.any(|it| it.plain_copies(*token) > 0 || !it.groups.is_empty());
             assert!(may_be_needed, "{token:?} was closed, and nothing waits for it");
         }
