@@ -1,5 +1,5 @@
-//! Brokers that are leaf nodes of a cluster of the reference, one at each of its servers. Owns both,
-//! and when all have joined.
+//! Brokers that are leaf nodes of a cluster of the reference, one at each of its servers. Owns
+//! both, and when all have joined.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
