@@ -114,8 +114,8 @@ impl Case {
         let Case { policy, stalled, payload, topics, .. } = self;
         let protocol = if self.nats { "NATS" } else { "native" };
         let line = format!(
-            "row 1: {policy}, {stalled} {protocol} stalled, payload {payload}, {topics} topics: peak \
-             {:.0} MiB of {:.0} allowed",
+            "row 1: {policy}, {stalled} {protocol} stalled, payload {payload}, {topics} topics: \
+             peak {:.0} MiB of {:.0} allowed",
             mib(peak),
             mib(allowed)
         );
