@@ -242,7 +242,7 @@ impl Outbox {
         walk: Walk,
         mut is_taken: impl FnMut(&[u8]) -> bool,
     ) -> (u64, u64, u64) {
-        let (mut taken, mut bytes, mut refused) = (0, to.queued, 0);
+        let (before, mut taken, mut refused) = (to.queued, 0, 0);
         let mut is_last_taken = false;
         for slice in std::mem::take(self).slices {
             if slice.is_tail() {
@@ -262,8 +262,7 @@ impl Outbox {
                 }
             }
         }
-        bytes = to.queued - bytes;
-        (taken, bytes as u64, refused)
+        (taken, (to.queued - before) as u64, refused)
     }
 
     /// Messages that wait, a half-written one included. Walks all frames: for the end of a

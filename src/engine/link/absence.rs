@@ -43,13 +43,14 @@ impl Engine {
         let connection = &mut self.connections[token.index()];
         let walk = connection.role.protocol.walk();
         connection.state = State::Adrift;
-        let lost = match self.rules.link.policy {
-            OverflowPolicy::Block => connection.outbox.keep_whole_messages(walk),
-            _ => std::mem::take(&mut connection.outbox).messages(walk),
+        let may_wait = self.rules.link.policy == OverflowPolicy::Block;
+        let lost = match may_wait {
+            true => connection.outbox.keep_whole_messages(walk),
+            false => std::mem::take(&mut connection.outbox).messages(walk),
         };
         connection.note_gone();
         connection.update_room(&self.rules);
-        if self.rules.link.policy == OverflowPolicy::Block {
+        if may_wait {
             self.journal.waits(token, lost);
             if connection.is_lost() {
                 self.journal.waited(token);
@@ -73,9 +74,7 @@ impl Engine {
             self.journal.waited(token);
             warn!("the link is down: messages for the hub are lost from now on, and counted");
         }
-        self.connections[token.index()].update_room(&self.rules);
-        self.end_stall(token);
-        self.wake_groups_of(token);
+        self.let_waiters_look(token);
     }
 
     fn lose_what_waits(&mut self, token: Token) {
@@ -100,9 +99,7 @@ impl Engine {
             // It is still told why it is closed; then it has ended like any other.
             session.is_lost = false;
         }
-        self.connections[before.index()].update_room(&self.rules);
-        self.end_stall(before);
-        self.wake_groups_of(before);
+        self.let_waiters_look(before);
         self.begin_giving_up(before);
     }
 }

@@ -109,6 +109,14 @@ impl World {
         (hub, told)
     }
 
+    /// A hub joins, says this, and is gone.
+    fn lose_hub(&mut self, lines: &str) {
+        let (hub, _) = self.joined();
+        self.say(hub, lines);
+        self.engine.connection_failed(hub);
+        self.end_turn();
+    }
+
     fn figures(&self) -> LinkFigures {
         self.engine.link_figures().unwrap()
     }
@@ -516,10 +524,7 @@ fn messages_wait_for_the_next_hub_under_block_and_are_sent_to_it_first() {
 #[test]
 fn a_hub_that_is_away_is_waited_for_no_longer_than_for_one_that_is_slow() {
     let (mut world, publisher) = waiting_world(30);
-    let (hub, _) = world.joined();
-    world.say(hub, "LS+ a\r\n");
-    world.engine.connection_failed(hub);
-    world.end_turn();
+    world.lose_hub("LS+ a\r\n");
     let lines = "PUB a 10\r\n0123456789\r\n".repeat(3);
     world.say(publisher, &lines);
     assert_eq!(world.figures().waiting, 1, "the second one finds no room");
@@ -541,10 +546,7 @@ fn a_hub_that_is_away_is_waited_for_no_longer_than_for_one_that_is_slow() {
 #[test]
 fn what_the_next_hub_does_not_take_is_lost() {
     let (mut world, publisher) = waiting_world(10_000);
-    let (hub, _) = world.joined();
-    world.say(hub, "LS+ *\r\n");
-    world.engine.connection_failed(hub);
-    world.end_turn();
+    world.lose_hub("LS+ *\r\n");
     world.say(publisher, "PUB a 5\r\n12345\r\nPUB b 1\r\n2\r\nPUB a 1\r\n3\r\n");
     let connect = b"CONNECT {}\r\n".to_vec();
     let hub =
@@ -559,10 +561,7 @@ fn what_the_next_hub_does_not_take_is_lost() {
 #[test]
 fn what_waits_for_a_hub_when_the_broker_stops_was_not_delivered() {
     let (mut world, publisher) = waiting_world(10_000);
-    let (hub, _) = world.joined();
-    world.say(hub, "LS+ a\r\n");
-    world.engine.connection_failed(hub);
-    world.end_turn();
+    world.lose_hub("LS+ a\r\n");
     world.say(publisher, "PUB a 1\r\n1\r\nPUB a 1\r\n2\r\n");
     world.engine.shut_down(world.now);
     assert_eq!(world.engine.stats().undelivered, 2);
@@ -573,10 +572,7 @@ fn what_waits_for_a_hub_when_the_broker_stops_was_not_delivered() {
 #[test]
 fn nothing_more_waits_for_a_hub_when_the_policy_becomes_drop() {
     let (mut world, publisher) = waiting_world(10_000);
-    let (hub, _) = world.joined();
-    world.say(hub, "LS+ a\r\n");
-    world.engine.connection_failed(hub);
-    world.end_turn();
+    world.lose_hub("LS+ a\r\n");
     world.say(publisher, "PUB a 1\r\n1\r\n");
     let mut rules = world.engine.rules.clone();
     rules.link.policy = OverflowPolicy::Drop;

@@ -173,13 +173,19 @@ impl Engine {
         if std::mem::replace(&mut connection.has_left, true) {
             return;
         }
-        connection.update_room(&self.rules);
         self.journal.left(token);
-        self.end_stall(token);
-        self.wake_groups_of(token);
+        self.let_waiters_look(token);
         if self.index.held(token).subscriptions > 0 && !self.keep_as_memory_of_hub(token) {
             self.departures.leaving.push_back(token);
         }
+    }
+
+    /// It is a receiver no more, or another one: all that wait for it or one of its queue groups
+    /// look again.
+    pub(crate) fn let_waiters_look(&mut self, token: Token) {
+        self.connections[token.index()].update_room(&self.rules);
+        self.end_stall(token);
+        self.wake_groups_of(token);
     }
 
     /// Gives up the subscriptions of a connection that has ended before.

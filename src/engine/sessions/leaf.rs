@@ -33,7 +33,8 @@ pub(crate) struct LeafSession {
     pub(crate) max_payload: Option<usize>,
     /// Messages for it are lost, and counted.
     pub(crate) is_lost: bool,
-    /// Its socket is closed: messages that were queued for it do not wait any more, written or not.
+    /// Once its socket is closed: how many messages of all that were queued for it do not wait for
+    /// another hub.
     pub(crate) gone: Option<u64>,
 }
 

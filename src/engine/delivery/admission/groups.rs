@@ -65,11 +65,10 @@ impl Engine {
             let length = self.copies_in(hub.encoding).of(run) + self.name_bytes(group.group);
             first = first.or(Some(hub));
             let is_lost = self.connections[hub.token.index()].is_lost();
-            if is_lost || !self.hub_takes(source, run) {
-                // Nor does it when it has room.
-            } else if self.takes_one(hub.token, length, run, route, is_scarce) {
+            let may_take = !is_lost && self.hub_takes(source, run);
+            if may_take && self.takes_one(hub.token, length, run, route, is_scarce) {
                 chosen = Some((hub, length));
-            } else {
+            } else if may_take {
                 full.push((hub.token, length));
             }
         }
@@ -109,12 +108,12 @@ impl Engine {
             return;
         }
         let exception = match self.rules_of(first.token).policy {
-            OverflowPolicy::Drop => Exception::Drop,
-            _ if first.encoding == Encoding::Leaf => Exception::Drop,
-            _ => {
+            OverflowPolicy::Disconnect => {
                 self.admission.closing.push(first.token);
                 Exception::Close
             }
+            // One that blocks and is not worth it is a hub, which takes none of this.
+            OverflowPolicy::Drop | OverflowPolicy::Block => Exception::Drop,
         };
         self.admission.choose(first, Some(exception), 0);
     }
